@@ -1,0 +1,224 @@
+"""The command ``skyeye``. Thin: arguments in, one public function called, a mistake answered in one line.
+
+Heavy libraries are imported by the subcommand that needs them, so that help and mistakes come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from skyeye import __version__
+from skyeye.errors import SkyEyeError
+
+USER_ERROR = 2  # exit code of a mistake that the user can mend; argparse uses the same
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: what follows ``skyeye``; None reads ``sys.argv``.
+
+    Returns:
+        The exit code: 0, 2 for a mistake of the user's, 130 after Ctrl-C.
+    """
+    options = parse(arguments)
+    try:
+        return options.run(options)
+    except SkyEyeError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        if options.debug:
+            raise
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Arguments -> options; exits with usage on a mistake, as argparse does."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes the overrides in one run only: `train a.yaml --resume seed=3` leaves seed=3 over.
+    if hasattr(options, "overrides"):
+        options.overrides += [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, one subparser per command."""
+    debug = {"action": "store_true", "help": "show the whole traceback of an error"}
+    parser = argparse.ArgumentParser(prog="skyeye", description="Train, measure and talk to SkyEyeGPT models.")
+    parser.add_argument("--debug", **debug)
+    common = argparse.ArgumentParser(add_help=False)  # --debug behind the command, too; not said, it changes nothing
+    common.add_argument("--debug", default=argparse.SUPPRESS, **debug)
+    parser.add_argument("--version", action="version", version=f"skyeye {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(group: argparse._SubParsersAction, name: str, run: Callable, summary: str) -> argparse.ArgumentParser:
+        added = group.add_parser(name, help=summary, description=summary, parents=[common])
+        added.set_defaults(run=run)
+        return added
+
+    def group(name: str, summary: str) -> argparse._SubParsersAction:
+        added = commands.add_parser(name, help=summary, description=summary, parents=[common])
+        return added.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    data = group("data", "make data")
+    synth = command(data, "synth", _data_synth, "draw a made world of aerial scenes, with everything asked about them")
+    synth.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    synth.add_argument("--images", type=int, required=True, metavar="N", help="number of training images")
+    synth.add_argument("--seed", type=int, default=1, metavar="S", help="same seed, same bytes (default 1)")
+
+    train = command(commands, "train", _train, "train a model from a recipe, stage after stage")
+    _recipe_arguments(train)
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
+    train.add_argument("--quick", action="store_true", help="a tenth of the steps of every stage")
+
+    evaluate = command(commands, "eval", _eval, "score a checkpoint on benchmarks and write a report")
+    evaluate.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="directory written by training")
+    evaluate.add_argument(
+        "--benchmarks", nargs="+", metavar="NAME", help="default: those named in the checkpoint's recipe"
+    )
+    evaluate.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the data; default: the recipe's")
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="for scores and report (default CHECKPOINT/eval)")
+    evaluate.add_argument("--limit", type=int, metavar="N", help="at most N samples of each benchmark")
+    evaluate.add_argument("--batch-size", type=int, metavar="N", help="changes speed, not scores")
+
+    chat = command(commands, "chat", _chat, "ask about a picture, once or in a conversation")
+    chat.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="directory written by training")
+    chat.add_argument("--image", type=Path, required=True, metavar="FILE", help="the picture")
+    chat.add_argument(
+        "--ask", action="append", metavar="QUESTION", help="answer this and stop; may be given several times"
+    )
+    chat.add_argument(
+        "--out", type=Path, default=Path("runs/chat"), metavar="DIR", help="for pictures with boxes (default runs/chat)"
+    )
+
+    checkpoint = group("checkpoint", "look into checkpoints and convert them")
+    show = command(checkpoint, "show", _checkpoint_show, "print what a checkpoint holds, training settings included")
+    show.add_argument("file", type=Path, metavar="FILE", help="file of the reference, or directory written by training")
+    convert = command(checkpoint, "convert", _checkpoint_convert, "between the reference's file and a skyeye directory")
+    convert.add_argument("source", type=Path, metavar="SRC", help="reference checkpoint (.pth) or skyeye directory")
+    convert.add_argument("target", type=Path, metavar="DST", help="what to write: a directory, or a .pth file")
+    convert.add_argument("--base", type=Path, metavar="DIR", help="skyeye directory, or recipe, with the frozen parts")
+    convert.add_argument("--everything", action="store_true", help="write the frozen parts into the .pth file, too")
+
+    config = group("config", "look at recipes")
+    config_show = command(config, "show", _config_show, "print a recipe as it will be run, every setting written out")
+    _recipe_arguments(config_show)
+    return parser
+
+
+def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="YAML file, e.g. configs/tiny.yaml")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="settings changed, e.g. stages.pretrain.steps=500"
+    )
+
+
+def _data_synth(options: argparse.Namespace) -> int:
+    from skyeye.data.synth import write_world
+
+    world = write_world(options.out, options.images, options.seed, progress=_Counter("drawing"))
+    state = "is already there" if world["existed"] else "written"
+    print(f"{options.out} {state}: {world['images']} training and {world['held_out']} held-out images")
+    for file, records in world["counts"].items():
+        print(f"  {file}: {records} records")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from skyeye.config.load import load_recipe
+
+    load_recipe(options.recipe, options.overrides)  # a mistake in the recipe is answered before torch is imported
+    from skyeye.train.run import train
+
+    finished = train(options.recipe, options.overrides, resume=options.resume, quick=options.quick)
+    return INTERRUPTED if finished is None else 0
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from skyeye.config.load import load_recipe
+    from skyeye.config.schema import EvalConfig
+    from skyeye.eval.run import evaluate
+
+    recipe = options.checkpoint / "recipe.yaml"
+    settings = load_recipe(recipe).eval if recipe.is_file() else EvalConfig()
+    data_root = options.data_root or settings.data_root
+    if data_root is None:
+        remedy = "give --data-root: the folder of the made world, or the one that holds the data sets"
+        raise SkyEyeError("does not say where the benchmarks' data lie", where=str(options.checkpoint), remedy=remedy)
+    out = options.out or options.checkpoint / "eval"
+    evaluate(
+        options.checkpoint,
+        options.benchmarks or settings.benchmarks,
+        data_root,
+        out,
+        limit=options.limit or settings.limit,
+        batch_size=options.batch_size or settings.batch_size,
+    )
+    print((out / "scores.md").read_text(encoding="utf-8"))
+    print(f"scores: {out / 'scores.json'}\nreport: {out / 'report.html'}")
+    return 0
+
+
+def _chat(options: argparse.Namespace) -> int:
+    from skyeye.serve.chat import chat
+
+    chat(options.checkpoint, options.image, options.ask, options.out)
+    return 0
+
+
+def _checkpoint_show(options: argparse.Namespace) -> int:
+    from skyeye.models.inspection import describe_checkpoint
+
+    print(describe_checkpoint(options.file))
+    return 0
+
+
+def _checkpoint_convert(options: argparse.Namespace) -> int:
+    from skyeye.config.load import load_recipe
+    from skyeye.models.checkpoint import convert
+
+    base = options.base
+    if base is not None and base.suffix in (".yaml", ".yml"):
+        base = load_recipe(base).model
+    convert(options.source, options.target, base=base, everything=options.everything)
+    print(f"written: {options.target}")
+    return 0
+
+
+def _config_show(options: argparse.Namespace) -> int:
+    from skyeye.config.load import load_recipe, recipe_to_yaml
+
+    print(recipe_to_yaml(load_recipe(options.recipe, options.overrides)), end="")
+    return 0
+
+
+class _Counter:
+    """Progress as one line: rewritten in place on a terminal, at every tenth elsewhere."""
+
+    def __init__(self, what: str):
+        self.what, self.shown = what, -1
+
+    def __call__(self, done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if sys.stderr.isatty():
+            print(f"\r{self.what} {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        elif tenth > self.shown:
+            self.shown = tenth
+            print(f"{self.what} {done}/{total}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""A YAML file (and ``key=value`` overrides) -> :class:`~skyeye.config.schema.Recipe`, or every mistake in it at once.
+
+Nothing heavy is imported: a misspelt key is answered in a fraction of a second.
+
+A recipe may begin with ``extends: other.yaml``: mappings are merged key by key, anything else is replaced. A *list* is
+replaced by a list and amended by a mapping, whose keys are positions (``0``) or the ``name`` of an entry::
+
+    extends: tiny.yaml
+    stages:
+      pretrain: {steps: 500}      # the entry of the list whose name is pretrain; the others stay
+
+Overrides are the same thing on the command line: ``stages.pretrain.steps=500``. ``${model.vision.width}`` in a value
+refers to another setting (OmegaConf interpolation), after merging.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from skyeye.config.schema import Recipe
+from skyeye.config.validate import build, did_you_mean, join
+from skyeye.errors import SkyEyeError
+
+
+class RecipeError(SkyEyeError):
+    """Everything that is wrong with a recipe; ``errors`` holds one sentence per mistake, each opening with its path."""
+
+    def __init__(self, where: str, errors: Sequence[str]):
+        self.errors = list(errors)
+        count = "1 mistake" if len(self.errors) == 1 else f"{len(self.errors)} mistakes"
+        super().__init__("\n  ".join([count, *self.errors]), where=where)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, merge and check a recipe.
+
+    Args:
+        path: YAML file.
+        overrides: ``key=value`` strings, applied last; the value is read as YAML (``run.precision=fp32``,
+            ``stages.0.steps=5``, ``stages.pretrain.steps=5``, ``eval.benchmarks=[vqa,scene]``).
+
+    Raises:
+        RecipeError: with all mistakes in the settings.
+        SkyEyeError: when a file is missing, empty or not YAML.
+    """
+    errors: list[str] = []
+    data = _read_with_bases(Path(path), (), errors)
+    for override in overrides:
+        data = _merge(data, _parse_override(override), "", errors)
+    data = _resolve(data, str(path))
+    recipe, problems = build(Recipe, data)
+    if errors or problems:
+        raise RecipeError(str(path), errors + problems)
+    return recipe
+
+
+def recipe_to_yaml(recipe: Recipe) -> str:
+    """The recipe with every setting written out; :func:`load_recipe` gives the same recipe back from it."""
+    return OmegaConf.to_yaml(OmegaConf.create(_literal_text(dataclasses.asdict(recipe))))
+
+
+def quick_recipe(recipe: Recipe) -> Recipe:
+    """The same run with a tenth of the steps in every stage; warm-up, logging and checkpoints shrink with it."""
+    stages = []
+    for stage in recipe.stages:
+        steps = _tenth(stage.steps)
+        # Half of the steps is the most that may be warm-up: a very short stage has to learn, too.
+        warmup = min(stage.optimizer.warmup_steps // 10, steps // 2)
+        optimizer = dataclasses.replace(stage.optimizer, warmup_steps=warmup)
+        stages.append(dataclasses.replace(stage, steps=steps, optimizer=optimizer))
+    run = dataclasses.replace(
+        recipe.run, log_every=_tenth(recipe.run.log_every), checkpoint_every=_tenth(recipe.run.checkpoint_every)
+    )
+    return dataclasses.replace(recipe, stages=stages, run=run)
+
+
+def _tenth(number: int) -> int:
+    return max(1, round(number / 10))
+
+
+def _read_with_bases(path: Path, seen: tuple[Path, ...], errors: list[str]) -> dict:
+    """The file merged onto the one it extends, and so on down the chain; interpolations still unresolved."""
+    if path.resolve() in seen:
+        chain = " -> ".join(str(p) for p in (*seen, path.resolve()))
+        raise SkyEyeError(f"extends itself: {chain}", where=str(path))
+    data = _read_yaml(path)
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise SkyEyeError(f"extends: expected the name of one file, got {base!r}", where=str(path))
+    below = path.parent / base
+    if not below.is_file():
+        remedy = "the name is relative to the file that extends"
+        raise SkyEyeError(f"extends: there is no file {below}", where=str(path), remedy=remedy)
+    return _merge(_read_with_bases(below, (*seen, path.resolve()), errors), data, "", errors)
+
+
+def _read_yaml(path: Path) -> dict:
+    if not path.is_file():
+        beside = sorted(p.name for p in path.parent.glob("*.yaml"))
+        found = f"recipes there: {', '.join(beside)}{did_you_mean(path.name, beside)}" if beside else "check the path"
+        raise SkyEyeError("no such recipe file", where=str(path), remedy=found)
+    try:
+        config = OmegaConf.load(path)  # unlike plain YAML it refuses duplicate keys and knows that 1e-5 is a number
+    except UnicodeDecodeError as error:
+        raise SkyEyeError(f"not a text file ({error.reason} at byte {error.start})", where=str(path)) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+        raise SkyEyeError(f"not valid YAML: {error.problem}", where=where) from error
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise SkyEyeError(f"not valid YAML: {_first_line(error)}", where=str(path)) from error
+    except OSError as error:
+        # OmegaConf raises OSError, without errno, for a file that holds a single value.
+        reason = error.strerror or "expected settings (key: value), found a single value"
+        raise SkyEyeError(reason, where=str(path)) from error
+    if not config:
+        raise SkyEyeError("the file is empty", where=str(path), remedy="start from a copy of a file in configs/")
+    if not isinstance(config, DictConfig):
+        raise SkyEyeError("expected settings (key: value), found a list", where=str(path))
+    return OmegaConf.to_container(config, resolve=False)
+
+
+def _parse_override(override: str) -> dict:
+    key, equals, _ = override.partition("=")
+    if not equals or not re.fullmatch(r"[^\s.]+(\.[^\s.]+)*", key):
+        raise SkyEyeError("an override is key=value, e.g. stages.pretrain.steps=500", where=repr(override))
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist([override]), resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise SkyEyeError(f"not valid YAML: {_first_line(error)}", where=repr(override)) from error
+
+
+def _merge(base: Any, over: Any, path: str, errors: list[str]) -> Any:
+    """``over`` laid on ``base``: mappings merge, a mapping amends entries of a list, anything else replaces."""
+    if isinstance(over, dict) and isinstance(base, dict):
+        merged = dict(base)
+        for key, value in over.items():
+            merged[key] = _merge(base[key], value, join(path, str(key)), errors) if key in base else value
+        return merged
+    if isinstance(over, dict) and over and isinstance(base, list):
+        merged = list(base)
+        for key, value in over.items():
+            index = _position(base, key, path, errors)
+            if index is not None:
+                merged[index] = _merge(base[index], value, f"{path}[{index}]", errors)
+        return merged
+    return over
+
+
+def _position(entries: list, key: Any, path: str, errors: list[str]) -> int | None:
+    """Index of the entry that ``key`` means: a position, or the name of an entry."""
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    if key in names:
+        return names.index(key)
+    if str(key).isdecimal() and int(key) < len(entries):
+        return int(key)
+    known = [name for name in names if isinstance(name, str)]
+    named = f" or {', '.join(known)}" if known else ""
+    count = f"0 to {len(entries) - 1}" if entries else "none"
+    errors.append(f"{join(path, str(key))}: no such entry; allowed: {count}{named}{did_you_mean(str(key), known)}")
+    return None
+
+
+def _resolve(data: dict, where: str) -> dict:
+    try:
+        return OmegaConf.to_container(OmegaConf.create(data), resolve=True)
+    except OmegaConfBaseException as error:
+        raise SkyEyeError(_first_line(error), where=", ".join(filter(None, (where, error.full_key)))) from error
+
+
+def _literal_text(data: Any) -> Any:
+    """Escape what OmegaConf would read as an interpolation: resolved text means itself."""
+    if isinstance(data, dict):
+        return {key: _literal_text(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_literal_text(value) for value in data]
+    if isinstance(data, str):
+        return re.sub(r"(\\*)\$\{", lambda match: match.group(1) * 2 + r"\${", data)
+    return data
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

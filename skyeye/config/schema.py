@@ -1,0 +1,229 @@
+"""The typed shape of a recipe. One dataclass per YAML section; defaults are the reference's where it has one.
+
+Nothing heavy is imported here: a recipe with a typing mistake is refused before torch is loaded. Rules that need more than
+one field stand in ``check`` methods, which return sentences instead of raising so that all errors come at once
+(see :mod:`skyeye.config.load`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+#: How a part takes part in a stage: not trained, trained through low-rank adapters, or trained itself.
+Trainable = Literal["frozen", "lora", "full"]
+
+
+@dataclass
+class VisionConfig:
+    """Vision tower. ``eva``: the EVA-CLIP layout of the reference; ``timm``: any timm model, by name."""
+
+    architecture: Literal["eva", "timm"] = "eva"
+    name: str | None = None  # timm model name, with architecture: timm
+    image_size: int = 448
+    patch_size: int = 14
+    width: int = 1408
+    depth: int = 39
+    heads: int = 16
+    mlp_ratio: float = 4.3637
+    arguments: dict[str, Any] = field(default_factory=dict)  # further keyword arguments for timm
+    weights: str | None = None  # file in the layout of eva_vit_g.pth (or of the timm model)
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+    def check(self) -> list[str]:
+        errors = []
+        if self.architecture == "timm" and not self.name:
+            errors.append("name: architecture 'timm' needs the name of a timm model, e.g. vit_base_patch16_clip_224")
+        if self.architecture == "eva" and self.image_size % self.patch_size:
+            errors.append(f"image_size: {self.image_size} is not a multiple of patch_size {self.patch_size}")
+        if self.architecture == "eva" and self.width % self.heads:
+            errors.append(f"heads: width {self.width} is not a multiple of heads {self.heads}")
+        return errors
+
+
+@dataclass
+class ProjectorConfig:
+    """Alignment layer between tower and language model; ``join_tokens`` neighbours in raster order become one token."""
+
+    type: Literal["linear", "mlp"] = "linear"
+    join_tokens: int = 4
+
+
+@dataclass
+class LanguageConfig:
+    """Language model: a Hugging Face directory or hub name, or ``config`` to build one with fresh weights."""
+
+    pretrained: str | None = None
+    config: dict[str, Any] | None = None  # e.g. {model_type: llama, hidden_size: 192, ...}
+
+    def check(self) -> list[str]:
+        if (self.pretrained is None) == (self.config is None):
+            return ["give either pretrained (a directory or hub name) or config (to start from fresh weights), not both"]
+        return []
+
+
+@dataclass
+class TokenizerConfig:
+    """A tokenizer file or directory; or, with ``train_vocab_size``, one learnt from the texts of the recipe's data."""
+
+    path: str | None = None  # None: beside the pretrained language model
+    train_vocab_size: int | None = None
+    box_tokens: bool = False  # <0> .. <100> as single tokens; only for a tokenizer learnt here
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters (PEFT) on the language model and, optionally, on the projector."""
+
+    r: int = 64
+    alpha: int = 16
+    dropout: float = 0.05
+    target_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+    projector: bool = False
+
+
+@dataclass
+class PromptConfig:
+    """How a conversation becomes text; see docs/sequence.md."""
+
+    template: str = "[INST] {} [/INST]"
+    end_symbol: str = "</s>"
+    pad_token: str = "$$"
+    max_txt_len: int = 1024  # tokens of answer (single turn) or of everything after the first prompt
+    max_context_len: int = 3800  # tokens of the first prompt
+    clip_boxes: bool = True  # reference: false
+
+    def check(self) -> list[str]:
+        return [] if self.template.count("{}") == 1 else ["template: must hold {} exactly once"]
+
+
+@dataclass
+class ModelConfig:
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    checkpoint: str | None = None  # start from this skyeye or reference checkpoint
+
+
+@dataclass
+class SourceConfig:
+    """One data set: its annotation format, where the annotations are and where the images are."""
+
+    format: str
+    path: str
+    images: str | None = None  # folder of the images; None: beside the annotations
+    split: str | None = None  # keep this split only
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments of the reader
+
+
+@dataclass
+class MixtureEntry:
+    """How often a stage draws from a source, and what it asks there.
+
+    ``tasks`` weights the kinds of questions drawn for an image (None: all of its questions equally). ``start`` and
+    ``end`` are fractions of the stage between which the source is drawn from: a curriculum is written with them.
+    """
+
+    source: str
+    weight: float = 1.0
+    tasks: dict[str, float] | None = None
+    start: float = 0.0
+    end: float = 1.0
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW and the schedule of the reference: linear from warmup_lr to lr, then cosine to min_lr."""
+
+    lr: float = 1e-5
+    min_lr: float = 1e-6
+    warmup_lr: float = 1e-6
+    warmup_steps: int = 1000
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.05
+    clip_norm: float | None = 1.0  # reference: null
+
+
+@dataclass
+class StageConfig:
+    """One stage of training: which parts learn, from what, for how long."""
+
+    name: str
+    mixture: list[MixtureEntry]
+    steps: int
+    vision: Trainable = "frozen"
+    projector: Trainable = "full"
+    language: Trainable = "lora"
+    groups_per_step: int = 8  # images in the global batch, over all processes and accumulation
+    branches: int = 16  # questions asked of an image in one visit, at most
+    accumulation: int = 1
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss_normalisation: Literal["global_tokens", "micro_batch"] = "global_tokens"  # reference: micro_batch
+    alignment_weight: float = 0.0  # word-region alignment loss of a from-scratch pre-training stage
+    number_smoothing: float = 0.0  # standard deviation, in 1/100 of the image, of soft targets for box numbers
+
+    def check(self) -> list[str]:
+        errors = []
+        if self.vision == "lora":
+            errors.append("vision: the tower has no adapters here; use frozen or full")
+        if self.groups_per_step % self.accumulation:
+            errors.append(f"accumulation: groups_per_step {self.groups_per_step} is not a multiple of {self.accumulation}")
+        if self.optimizer.warmup_steps >= self.steps:
+            errors.append(f"optimizer.warmup_steps: {self.optimizer.warmup_steps} leaves nothing of {self.steps} steps")
+        return errors
+
+
+@dataclass
+class RunConfig:
+    """How the run is carried out; nothing here changes what is computed, except precision."""
+
+    strategy: Literal["single", "ddp", "zero1", "zero2", "zero3"] = "single"
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    gradient_checkpointing: bool = False
+    workers: int = 2  # processes that read and decode images, per training process
+    log_every: int = 10
+    checkpoint_every: int = 500  # steps
+    wandb: Literal["off", "offline", "online"] = "off"
+    wandb_project: str = "skyeye"
+
+
+@dataclass
+class EvalConfig:
+    """Which held-out scores ``skyeye eval`` gives for this recipe when it is not told otherwise."""
+
+    benchmarks: list[str] = field(default_factory=list)
+    data_root: str | None = None
+    limit: int | None = None  # samples per benchmark
+    batch_size: int = 32
+    max_new_tokens: int = 64
+
+
+@dataclass
+class Recipe:
+    """A whole run: model, data, stages, run, eval. One YAML file."""
+
+    name: str
+    output_dir: str
+    stages: list[StageConfig]
+    sources: dict[str, SourceConfig]
+    seed: int = 42
+    model: ModelConfig = field(default_factory=ModelConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def check(self) -> list[str]:
+        errors = []
+        names = [stage.name for stage in self.stages]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            errors.append(f"stages: the name {name!r} is used more than once")
+        for i, stage in enumerate(self.stages):
+            for j, entry in enumerate(stage.mixture):
+                if entry.source not in self.sources:
+                    known = ", ".join(self.sources) or "none"
+                    errors.append(f"stages[{i}].mixture[{j}].source: no source {entry.source!r}; known: {known}")
+        return errors

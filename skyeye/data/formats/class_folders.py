@@ -1,0 +1,83 @@
+"""Scene classification sets whose folders are the classes: AID, NWPU-RESISC45, UCMerced, EuroSAT."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from skyeye.data.formats.common import Problem
+from skyeye.data.formats.images import list_images
+from skyeye.data.formats.splits import SPLITS, Splits, normal_split
+from skyeye.data.record import Record, Turn
+from skyeye.errors import SkyEyeError
+
+#: The question of the paper's figure; ``{classes}`` is the list of class names.
+QUESTION = (
+    "Classify the image within one of the given classes: {classes}. Answer it using the above category word or phrase."
+)
+
+
+def read(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    question: str = QUESTION,
+    split_file: str | None = None,
+    splits: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.0,
+) -> Iterator[Record | Problem]:
+    """One record per image of ``path/Class/...`` (or ``path/train/Class/...``).
+
+    Args:
+        path: the folder; ``images`` means the same and wins when both are given.
+        question: what is asked; ``{classes}`` may be left out to ask without the list.
+        split_file, splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; used where the folders do
+            not say it.
+    """
+    root = Path(images or path)
+    rule = Splits(split_file, splits, test_fraction)
+    files = [(file, *_place(file)) for file in list_images(root)]
+    classes = sorted({class_words(folder) for _, _, folder in files if folder})
+    if files and not classes:
+        raise SkyEyeError(
+            "holds images but no class folder", where=str(root), remedy="expected <path>/<ClassName>/<image>"
+        )
+    asked = "[vqa] " + question.replace("{classes}", ", ".join(classes))
+    for file, named, folder in files:
+        where = str(root / file)
+        if folder is None:
+            yield Problem("no answer", where, "lies in no class folder")
+            continue
+        of = named or rule.of(file.name)
+        if of is None:
+            yield Problem("no split", where, f"is not listed in {split_file}", by_rule=True)
+        elif split is None or of == split:
+            answer = class_words(folder)
+            yield Record(
+                id=str(file),
+                source="",
+                task="classification",
+                split=of,
+                images=(where,),
+                where=where,
+                turns=(Turn(asked, answer),),
+                references={"answer": answer, "classes": classes},
+            )
+
+
+def class_words(folder: str) -> str:
+    """``BareLand`` -> ``Bare Land``, ``baseball_diamond`` -> ``baseball diamond``; ``SeaLake`` -> ``Sea Lake``."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", re.sub(r"[_-]+", " ", folder))
+    return " ".join(spaced.split())
+
+
+def _place(file: PurePosixPath) -> tuple[str | None, str | None]:
+    """The split named by the first folder, if it is one, and the class folder."""
+    folders = file.parts[:-1]
+    first = normal_split(folders[0].lower()) if folders else ""
+    if first in SPLITS:
+        return first, folders[1] if len(folders) > 1 else None
+    return None, folders[0] if folders else None

@@ -1,0 +1,182 @@
+"""Detection boxes become ``[refer]``, ``[identify]`` and ``[detection]`` samples by fixed rules.
+
+The rules, on one image (all annotated objects count, also those that get no sample of their own):
+
+- *Who gets a sample*: an object whose box is sound, lies at least half in the image (it is clipped), is not marked
+  difficult, and whose longer side is at least ``min_side`` of the image and the shorter at least half of that (4 % and
+  2 %: box numbers are whole percents, and smaller objects are lost at 224-448 pixels). The others are reported one by
+  one.
+- *[refer]*: an expression denotes exactly one object: ``the ship`` when it is the only one of its class;
+  else ``the largest / smallest ship`` when its area differs from the next by a quarter or more, and ``the leftmost /
+  rightmost / topmost / bottommost ship`` when its centre is 5 % of the image ahead of the next.
+- *[identify]*: the class with its article, ``a ship``.
+- *[detection]*: ``The three ships`` with all boxes, for classes of at most ``max_listed`` objects that all may have
+  samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from skyeye.data.boxes import Box, format_box, format_phrase
+from skyeye.data.formats.common import Problem, pick
+from skyeye.data.record import Record, Region, Turn
+
+REFER_PROMPTS = ("[refer] where can I locate {}?", "[refer] where is {}?", "[refer] give me the location of {}")
+IDENTIFY_PROMPTS = ("[identify] what object is in this location {}", "[identify] this {} is")
+MIN_SIDE = 0.04
+AREA_RATIO = 1.25
+CENTRE_GAP = 0.05
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One annotated object: its class in words, its upright box in fractions of the image, and where it is written."""
+
+    name: str
+    box: Box
+    where: str
+    difficult: bool = False
+
+
+def samples(
+    image: str,
+    objects: Sequence[Labelled],
+    *,
+    key: str,
+    split: str,
+    where: str,
+    min_side: float = MIN_SIDE,
+    max_listed: int = 8,
+) -> Iterator[Record | Problem]:
+    """Records of one image, and a problem for each object that gets none.
+
+    Args:
+        image: path of the image.
+        objects: everything annotated in it.
+        key: name of the image within the source, the stem of the record ids.
+        where: the annotation file, for messages.
+    """
+    usable: list[tuple[int, Labelled]] = []
+    by_class: dict[str, list[Labelled]] = defaultdict(list)
+    for index, thing in enumerate(objects):
+        by_class[thing.name].append(thing)
+        problem = _unusable(thing, min_side)
+        if problem:
+            yield problem
+        else:
+            usable.append((index, thing))
+    regions = tuple(Region(tuple(thing.box.clipped()), thing.name) for _, thing in usable)
+
+    def record(task: str, number: str, question: str, answer: str, **references: object) -> Record:
+        return Record(
+            id=f"{key}:{task}:{number}",
+            source="",
+            task=task,
+            split=split,
+            images=(image,),
+            where=where,
+            turns=(Turn(question, answer),),
+            references=references,
+            regions=regions,
+        )
+
+    for index, thing in usable:
+        box = thing.box.clipped()
+        for number, phrase in enumerate(expressions(thing, by_class[thing.name])):
+            question = _prompt(REFER_PROMPTS, f"{key}:{index}:{number}", split).format(phrase)
+            yield record("refer", f"{index}.{number}", question, format_box(box), boxes=[list(box)], phrase=phrase)
+        phrase = with_article(thing.name)
+        question = _prompt(IDENTIFY_PROMPTS, f"{key}:{index}", split).format(format_box(box))
+        yield record("identify", str(index), question, phrase, boxes=[list(box)], phrase=phrase, captions=[phrase])
+    for name in by_class:
+        members = [thing.box.clipped() for _, thing in usable if thing.name == name]
+        if len(members) == len(by_class[name]) <= min(max_listed, len(_NUMBERS) - 1):
+            phrase = f"The {name}" if len(members) == 1 else f"The {_NUMBERS[len(members)]} {plural(name)}"
+            members.sort(key=lambda box: (box.x1, box.y1))
+            yield record(
+                "detection",
+                name,
+                f"[detection] {phrase}",
+                format_phrase(phrase, members),
+                boxes=[list(box) for box in members],
+                phrase=phrase,
+            )
+
+
+def expressions(thing: Labelled, members: Sequence[Labelled]) -> list[str]:
+    """Phrases that denote ``thing`` and no other of ``members``, the objects of its class (itself included)."""
+    others = [other for other in members if other is not thing]
+    if not others:
+        return [f"the {thing.name}"]
+    if any(_inverted(other.box) for other in others):
+        return []  # an object of unknown place could be the one meant
+    area, areas = thing.box.area, [other.box.area for other in others]
+    x, y = _centre(thing.box)
+    xs, ys = zip(*(_centre(other.box) for other in others), strict=True)
+    holds = {
+        "largest": area >= AREA_RATIO * max(areas),
+        "smallest": area * AREA_RATIO <= min(areas),
+        "leftmost": x + CENTRE_GAP <= min(xs),
+        "rightmost": x - CENTRE_GAP >= max(xs),
+        "topmost": y + CENTRE_GAP <= min(ys),
+        "bottommost": y - CENTRE_GAP >= max(ys),
+    }
+    return [f"the {word} {thing.name}" for word, true in holds.items() if true]
+
+
+def plural(name: str) -> str:
+    """``bus`` -> ``buses``, ``ferry`` -> ``ferries``, ``storage tank`` -> ``storage tanks``."""
+    if name.endswith(("s", "x", "ch", "sh")):
+        return f"{name}es"
+    if name.endswith("y") and name[-2:-1] not in "aeiou":
+        return f"{name[:-1]}ies"
+    return f"{name}s"
+
+
+def with_article(name: str) -> str:
+    """``a ship``, ``an airplane``."""
+    return f"{'an' if name[:1].lower() in tuple('aeiou') else 'a'} {name}"
+
+
+def class_words(name: str) -> str:
+    """A class name as annotation files write it, in words: ``large-vehicle`` -> ``large vehicle``."""
+    return " ".join(name.replace("-", " ").replace("_", " ").split()).lower()
+
+
+def label_files(path: Path, folder: str, ignore: Sequence[Path] = ()) -> tuple[Path, list[Path]]:
+    """The folder of label files (``path/<folder>``, else ``path``) and its text files, sorted."""
+    labels = path / folder if (path / folder).is_dir() else path
+    return labels, [file for file in sorted(labels.rglob("*.txt")) if file not in ignore]
+
+
+def _unusable(thing: Labelled, min_side: float) -> Problem | None:
+    box = thing.box
+    if _inverted(box):
+        return Problem("inverted box", thing.where, f"box of {thing.name} has no area or inverted corners")
+    inside = box.clipped()
+    if inside.area < 0.5 * box.area:
+        return Problem("box outside the image", thing.where, f"less than half of the {thing.name} is in the image")
+    if thing.difficult:
+        return Problem("difficult", thing.where, f"{thing.name} is marked difficult", by_rule=True)
+    shorter, longer = sorted((inside.x2 - inside.x1, inside.y2 - inside.y1))
+    if longer < min_side or shorter < min_side / 2:
+        return Problem("too small", thing.where, f"{thing.name} is below {min_side:.0%} of the image", by_rule=True)
+    return None
+
+
+def _inverted(box: Box) -> bool:
+    return not (all(map(math.isfinite, box)) and box.x1 < box.x2 and box.y1 < box.y2)
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return (box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2
+
+
+def _prompt(prompts: Sequence[str], key: str, split: str) -> str:
+    return pick(prompts, key) if split == "train" else prompts[0]  # an evaluation always asks in the same words

@@ -1,0 +1,87 @@
+"""RSIVQA text files: one ``image:question?answer`` a line (``P0003: how many ships are there in this picture?4``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from skyeye.data.formats.common import BadRecord, Problem, read_text
+from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.splits import Splits, split_in
+from skyeye.data.record import Record, Turn
+from skyeye.errors import SkyEyeError
+
+
+def read(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    split_file: str | None = None,
+    splits: Mapping[str, Any] | None = None,
+) -> Iterator[Record | Problem]:
+    """One record per line.
+
+    Args:
+        path: one text file, or a folder with ``*vqa*.txt`` files.
+        images: folder of the images; default: the folder of the file. Names without extension are looked up.
+        split: keep only this split. A file with train, val or test in its name is that split.
+        split_file, splits: see :class:`~skyeye.data.formats.splits.Splits`; for files that do not name a split.
+    """
+    path = Path(path)
+    files = sorted(path.rglob("*vqa*.txt")) if path.is_dir() else [path]
+    if not files:
+        raise SkyEyeError("no *vqa*.txt file in this folder", where=str(path), remedy="check `path:` of this source")
+    folder = ImageFolder(images or (path if path.is_dir() else path.parent))
+    for file in files:
+        named = split_in(file.name)
+        if named and split is not None and named != split:
+            continue
+        rule = Splits(split_file, splits)
+        for number, line in enumerate(read_text(file).splitlines(), start=1):
+            where = f"{file}, line {number}"
+            if not line.strip():
+                continue
+            try:
+                name, question, answer = _parse(line, where)
+                of = named or rule.of(name)
+                if of is None:
+                    yield Problem("no split", where, f"{name} is not listed in {split_file}", by_rule=True)
+                elif split is None or of == split:
+                    yield Record(
+                        id=f"{file.stem}:{number}",
+                        source="",
+                        task="vqa",
+                        split=of,
+                        where=where,
+                        images=(folder.find(name, where),),
+                        turns=(Turn(f"[vqa] {question}", answer),),
+                        references={"answer": answer, "type": question_type(question)},
+                    )
+            except BadRecord as error:
+                yield error.problem()
+
+
+def question_type(question: str) -> str:
+    """``theme``, ``count``, ``presence`` or ``other``; the files do not say it, the wording does."""
+    question = question.lower()
+    if "theme" in question:
+        return "theme"
+    if re.match(r"how many|what is the number|what number", question):
+        return "count"
+    if re.match(r"(does|do|is|are) ", question):
+        return "presence"
+    return "other"
+
+
+def _parse(line: str, where: str) -> tuple[str, str, str]:
+    name, colon, rest = line.partition(":")
+    question, mark, answer = rest.rpartition("?")
+    name, question, answer = name.strip(), question.strip(), answer.strip()
+    if not (colon and mark and name and question):
+        raise BadRecord("not a record", where, f"is not image:question?answer but {line[:60]!r}")
+    if not answer:
+        raise BadRecord("no answer", where, f"nothing follows the question {question[:60]!r}")
+    return name, f"{question}?", answer

@@ -1,0 +1,201 @@
+"""Which group of questions comes next: a pure function of (seed, stage, n), whatever was drawn before and by whom.
+
+Every random number comes from a Philox counter keyed by what it decides, so the n-th group of a stage is the same on
+one process and on sixty-four, after a restart and in the middle of an epoch. Raw Philox words are turned into choices
+here, because numpy promises the words for ever but not what its own ``choice`` and ``permutation`` make of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from skyeye.config.schema import MixtureEntry
+from skyeye.data.formats.common import nearest
+from skyeye.data.record import TASK_TAGS, Group, Record, Turn
+from skyeye.errors import SkyEyeError
+
+
+class Mixture:
+    """The order of a stage's training data.
+
+    Group n comes from an entry chosen by weight among those whose ``start``..``end`` covers n / total_groups. The k-th
+    visit to a source walks a seeded permutation per epoch: every image is seen once before any is seen twice. Entries
+    that name the same source and the same tasks share their epochs. Of an image, at most ``branches`` records are drawn
+    without replacement: first a task by weight, then one of its records; identical questions with identical answers
+    count once.
+
+    Args:
+        groups: source name -> its groups.
+        entries: the stage's mixture.
+        seed: the recipe's seed.
+        stage: name of the stage; two stages with the same mixture see different orders.
+        total_groups: groups the stage draws, steps x groups per step.
+        branches: records drawn of a group, at most.
+
+    Raises:
+        SkyEyeError: unknown or empty source, weights that are negative or all zero, an unknown task, no record of the
+            wanted tasks, or a part of the stage in which no entry is drawn from.
+    """
+
+    def __init__(
+        self,
+        groups: Mapping[str, Sequence[Group]],
+        entries: Sequence[MixtureEntry],
+        seed: int,
+        stage: str,
+        total_groups: int,
+        branches: int,
+    ):
+        if branches < 1:
+            raise SkyEyeError(f"branches {branches} is below 1", where=f"stage {stage}", remedy="use 1 or more")
+        self.seed, self.stage, self.total_groups, self.branches = seed, stage, total_groups, branches
+        self.entries = list(entries)
+        pools: dict[tuple[str, frozenset[str] | None], int] = {}
+        self._pools: list[list[Group]] = []
+        pool_of_entry = []
+        for number, entry in enumerate(self.entries):
+            where = f"stage {stage}, mixture[{number}] ({entry.source})"
+            tasks = _wanted_tasks(entry, where)
+            if (entry.source, tasks) not in pools:
+                pools[entry.source, tasks] = len(self._pools)
+                self._pools.append(_eligible(groups, entry, tasks, where))
+            pool_of_entry.append(pools[entry.source, tasks])
+        self._pool_names = [f"{source}/{','.join(sorted(tasks or ()))}" for source, tasks in pools]
+        self._entry_of, self._visit_of = self._schedule(np.asarray(pool_of_entry, dtype=np.int64))
+        self._pool_of_entry = pool_of_entry
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return self.total_groups
+
+    def draw(self, n: int) -> Group:
+        """The n-th group of the stage, 0 <= n < total_groups: its images and the records chosen, in their order.
+
+        Raises:
+            IndexError: n is outside the stage.
+        """
+        if not 0 <= n < self.total_groups:
+            raise IndexError(f"group {n} of a stage of {self.total_groups}")
+        entry = int(self._entry_of[n])
+        pool = self._pool_of_entry[entry]
+        members = self._pools[pool]
+        epoch, place = divmod(int(self._visit_of[n]), len(members))
+        group = members[self._order(pool, epoch)[place]]
+        return Group(images=group.images, records=self._choose(group, self.entries[entry].tasks, n))
+
+    def _schedule(self, pool_of_entry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For every n: the entry drawn from, and how often its pool was drawn from before."""
+        total = self.total_groups
+        uniform = _uniform(self._words(total, "source"))
+        position = np.arange(total) / max(total, 1)
+        weight = np.array([entry.weight for entry in self.entries], dtype=np.float64)
+        starts, ends = (np.array([getattr(e, name) for e in self.entries]) for name in ("start", "end"))
+        chosen = np.zeros(total, dtype=np.int32)
+        # between two neighbouring edges the set of active entries does not change
+        edges = np.unique(np.clip(np.concatenate([starts, ends, [0.0, 1.0]]), 0.0, 1.0))
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            active = weight * ((starts <= low) & (low < ends))
+            inside = slice(*np.searchsorted(position, [low, high]))
+            if not active.sum() > 0:
+                raise SkyEyeError(
+                    f"nothing is drawn between {low:.0%} and {high:.0%} of the stage",
+                    where=f"stage {self.stage}, mixture",
+                    remedy="give a source with a weight above 0 and start..end over this part",
+                )
+            bounds = np.cumsum(active) / active.sum()
+            bounds[np.flatnonzero(active)[-1] :] = 1.0  # rounding must not hand the last sliver to an inactive entry
+            chosen[inside] = np.searchsorted(bounds, uniform[inside], side="right")
+        pools = pool_of_entry[chosen]
+        visits = np.zeros(total, dtype=np.int64)
+        for pool in range(len(self._pools)):
+            mine = pools == pool
+            visits[mine] = np.arange(np.count_nonzero(mine))
+        return chosen, visits
+
+    def _order(self, pool: int, epoch: int) -> np.ndarray:
+        """The permutation of one epoch. A training loop walks on, so only the latest of each pool is kept."""
+        if self._orders.get(pool, (None,))[0] != epoch:
+            words = self._words(len(self._pools[pool]), "epoch", self._pool_names[pool], epoch)
+            self._orders[pool] = (epoch, np.argsort(words, kind="stable").astype(np.int32))
+        return self._orders[pool][1]
+
+    def _choose(self, group: Group, tasks: Mapping[str, float] | None, n: int) -> tuple[Record, ...]:
+        """At most ``branches`` of the group's distinct records."""
+        by_text: dict[tuple[Turn, ...], Record] = {}
+        for record in group.records:
+            by_text.setdefault(record.turns, record)
+        distinct = list(by_text.values())
+        if tasks is None:
+            left = {None: list(distinct)}
+            weights = {None: 1.0}
+        else:
+            left = {task: [r for r in distinct if r.task == task] for task, weight in tasks.items() if weight > 0}
+            weights = dict(tasks)
+        wanted = min(self.branches, sum(map(len, left.values())))
+        uniform = iter(_uniform(self._words(2 * wanted, "records", n)))
+        taken: set[int] = set()
+        for _ in range(wanted):
+            open_tasks = [task for task, records in left.items() if records]
+            bounds = np.cumsum([weights[task] for task in open_tasks])
+            task = open_tasks[np.searchsorted(bounds[:-1] / bounds[-1], next(uniform), side="right")]
+            taken.add(id(left[task].pop(int(next(uniform) * len(left[task])))))
+        return tuple(record for record in distinct if id(record) in taken)
+
+    def _words(self, count: int, *purpose: object) -> np.ndarray:
+        """``count`` random 64-bit words that belong to this seed, stage and purpose alone."""
+        name = "\x1f".join(map(str, (self.seed, self.stage, *purpose)))
+        key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
+        return np.random.Philox(key=key).random_raw(count)
+
+
+def reference_sampling(ratios: Sequence[float], seed: int) -> Iterator[int]:
+    """Indices of data sets as the reference draws them, one per step for ever.
+
+    The reference draws with Python's own generator in proportion to the ratios, and so depends on everything drawn
+    before; :class:`Mixture` keeps the proportions without that. Kept to compare with runs of the reference.
+    """
+    generator = random.Random(seed)
+    shares = [ratio / sum(ratios) for ratio in ratios]
+    while True:
+        yield generator.choices(range(len(shares)), shares)[0]
+
+
+def _uniform(words: np.ndarray) -> np.ndarray:
+    """64-bit words -> numbers in [0, 1) with 53 random bits."""
+    return (words >> np.uint64(11)) * 2.0**-53
+
+
+def _wanted_tasks(entry: MixtureEntry, where: str) -> frozenset[str] | None:
+    if entry.weight < 0 or not np.isfinite(entry.weight):
+        raise SkyEyeError(f"weight {entry.weight} is not a number of 0 or more", where=where)
+    if not 0 <= entry.start < entry.end <= 1:
+        raise SkyEyeError(
+            f"start {entry.start} and end {entry.end} enclose nothing", where=where, remedy="0 <= start < end <= 1"
+        )
+    if entry.tasks is None:
+        return None
+    for task, weight in entry.tasks.items():
+        if task not in TASK_TAGS:
+            raise SkyEyeError(f"unknown task {task!r}", where=f"{where}.tasks", remedy=nearest(task, list(TASK_TAGS)))
+        if weight < 0 or not np.isfinite(weight):
+            raise SkyEyeError(f"weight {weight} of {task} is not a number of 0 or more", where=f"{where}.tasks")
+    return frozenset(task for task, weight in entry.tasks.items() if weight > 0)
+
+
+def _eligible(
+    groups: Mapping[str, Sequence[Group]], entry: MixtureEntry, tasks: frozenset[str] | None, where: str
+) -> list[Group]:
+    """The source's groups that have something to ask under this entry."""
+    if entry.source not in groups:
+        raise SkyEyeError(f"unknown source {entry.source!r}", where=where, remedy=nearest(entry.source, list(groups)))
+    pool = [g for g in groups[entry.source] if any(tasks is None or r.task in tasks for r in g.records)]
+    if not pool:
+        have = sorted({record.task for group in groups[entry.source] for record in group.records})
+        what = f"has no record of {', '.join(sorted(tasks)) or 'any wanted task'}" if tasks is not None else "is empty"
+        remedy = f"it has: {', '.join(have) or 'nothing'}"
+        raise SkyEyeError(f"source {entry.source!r} {what}", where=where, remedy=remedy)
+    return pool

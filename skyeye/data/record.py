@@ -1,0 +1,83 @@
+"""The one internal form of a training or evaluation sample; every reader of a published format yields it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+#: What is asked of an image -> the task identifier that opens the question (MiniGPT-v2 / SkyEyeGPT). Tasks with an empty
+#: tag are asked in free words.
+TASK_TAGS: dict[str, str] = {
+    "caption": "[caption]",
+    "video_caption": "[caption]",
+    "vqa": "[vqa]",
+    "classification": "[vqa]",
+    "refer": "[refer]",
+    "identify": "[identify]",
+    "detection": "[detection]",
+    "grounding": "[grounding]",
+    "detail": "",
+    "conversation": "",
+}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question and its answer, as text. The question carries its task tag and no image marker."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Region:
+    """A place in the image and the words for it. ``box`` is (x1, y1, x2, y2) in fractions of width and height, 0..1."""
+
+    box: tuple[float, float, float, float]
+    phrase: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One sample: zero or more images, one or more turns, and what an evaluation needs to score the answer.
+
+    Attributes:
+        id: unique within its source.
+        source: name of the data set (``"RSICD"``).
+        task: a key of :data:`TASK_TAGS`.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        images: image files in the order they are shown; empty for a text-only sample.
+        turns: the dialogue; a single-task sample has one turn.
+        references: truths for scoring, by task: ``captions`` (list of str); ``answer`` (str) and ``type`` (str);
+            ``boxes`` (list of 4 fractions) and ``phrase``; ``classes`` (list of str).
+        regions: known objects of the image, for the optional word-region alignment of a pre-training stage.
+        where: file and index the record was read from, for messages.
+    """
+
+    id: str
+    source: str
+    task: str
+    split: str
+    images: tuple[str, ...]
+    turns: tuple[Turn, ...]
+    references: dict[str, Any] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The unit of training data: an image (or a sequence of frames) with everything that is asked about it."""
+
+    images: tuple[str, ...]
+    records: tuple[Record, ...]
+
+
+def group_by_image(records: Iterable[Record]) -> list[Group]:
+    """Collect records that show the same images, in order of first appearance. Text-only records stay alone."""
+    by_images: dict[object, list[Record]] = defaultdict(list)
+    for index, record in enumerate(records):
+        by_images[record.images or index].append(record)
+    return [Group(images=members[0].images, records=tuple(members)) for members in by_images.values()]

@@ -1,0 +1,311 @@
+"""A conversation becomes token ids, here and nowhere else: for training, for evaluation and for chat.
+
+The layout is MiniGPT-v2's (docs/sequence.md). A training row is ::
+
+    <s> [INST] <Img> image tokens </Img> question  [/INST] answer </s> <s>[INST] question  [/INST] answer </s> ...
+
+Everything asked about the same images opens with the same ids, ``<s> [INST] <Img> image tokens``: the *prefix* of a
+group. The rest of each row is a *branch*; prefix + branch is the row, id for id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from skyeye.config.schema import PromptConfig
+from skyeye.data.boxes import Box
+from skyeye.data.record import Group, Record, Turn
+from skyeye.errors import SkyEyeError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IMAGE_TOKEN_ID = -1  # stands where one image token's features go
+IGNORE_INDEX = -100  # label of a position that is no target
+
+_IMAGE = "<ImageHere>"  # in text; every segment around it is tokenised on its own
+_IMAGE_MARKUP = f"<Img>{_IMAGE}</Img>"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Token ids of one sample; labels at the same places (not shifted), ``IGNORE_INDEX`` where nothing is learnt."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What follows the prefix in the row of one record."""
+
+    input_ids: list[int]
+    labels: list[int]
+    record: Record
+
+
+@dataclass(frozen=True)
+class GroupSequence:
+    """The rows of one group, their common beginning stored once."""
+
+    images: tuple[str, ...]
+    prefix_ids: list[int]
+    branches: list[Branch]
+
+
+def image_instruction(question: str, n_images: int, end: str = " ") -> str:
+    """The instruction of a sample before the chat template: images, question, and the space that training puts behind.
+
+    A question without images stays bare, as in the reference.
+    """
+    return f"{_IMAGE_MARKUP * n_images} {question}{end}" if n_images else question
+
+
+class SequenceBuilder:
+    """Builds rows, groups of rows and prompts with one tokenizer and one prompt format.
+
+    Args:
+        tokenizer: Hugging Face tokenizer; where it has no beginning-of-sequence token, none is written.
+        prompt: template, end symbol and limits.
+        tokens_per_image: image tokens that the model makes of one image.
+        cut_images: reference: True. Its limit ``max_context_len`` cuts the prompt wherever it falls, images included;
+            here a prompt that would lose image tokens is an error unless this is set.
+        evaluation_layout: ``"reference"``: an evaluation prompt opens with two ``<s>`` and has one space before
+            ``[/INST]``, although training rows have one ``<s>`` and two spaces. ``"training"``: as in training rows.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt: PromptConfig,
+        tokens_per_image: int,
+        *,
+        cut_images: bool = False,
+        evaluation_layout: Literal["reference", "training"] = "reference",
+    ):
+        self.tokenizer = tokenizer
+        self.prompt_config = prompt
+        self.tokens_per_image = tokens_per_image
+        self.cut_images = cut_images
+        self.evaluation_layout = evaluation_layout
+        self._bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+
+    @property
+    def pad_token_id(self) -> int:
+        """Id of the prompt format's pad token: an ordinary word of the vocabulary, used by its id."""
+        return pad_token_id(self.tokenizer, self.prompt_config.pad_token)
+
+    def row(self, n_images: int, turns: Sequence[Turn], where: str | None = None) -> Row:
+        """The training row of a sample: its prompt, then answers (targets) and further questions (no targets).
+
+        Args:
+            where: file and record, for the message of an error.
+
+        Raises:
+            SkyEyeError: an answer is empty, the limits leave no target, or an image would be cut.
+        """
+        return self._row(self._through_images(n_images), n_images, turns, where)
+
+    def group(self, records: Sequence[Record]) -> GroupSequence:
+        """The rows of records that show the same images: the prefix once, one branch per record.
+
+        Raises:
+            SkyEyeError: as :meth:`row`, naming the record; or the limit leaves nothing of a question, so that an answer
+                would follow the prefix directly.
+        """
+        images = records[0].images
+        limit = self.prompt_config.max_context_len
+        through_images = self._through_images(len(images))
+        prefix = self._bos + through_images[:limit]
+        branches = []
+        for record in records:
+            if record.images != images:
+                raise ValueError(f"the records of a group show the same images; {record.id} shows {record.images}")
+            where = f"{record.where}, {record.id}" if record.where else record.id
+            row = self._row(through_images, len(images), record.turns, where)
+            input_ids, labels = row.input_ids[len(prefix) :], row.labels[len(prefix) :]
+            if labels[0] != IGNORE_INDEX:
+                raise SkyEyeError(
+                    f"no token of the question stands before the answer (max_context_len {limit})",
+                    where=where,
+                    remedy="raise model.prompt.max_context_len",
+                )
+            branches.append(Branch(input_ids, labels, record))
+        return GroupSequence(images, prefix, branches)
+
+    def prompt(self, n_images: int, question: str, history: Sequence[Turn] = ()) -> list[int]:
+        """Ids that ask for an answer, with ``IMAGE_TOKEN_ID`` at the image tokens.
+
+        Args:
+            history: the turns so far; the images stand before the first of them. Its answers are kept. (The
+                reference's chat demo forgets them: give empty answers for its ids.)
+        """
+        as_trained = self.evaluation_layout == "training"
+        space = " " if as_trained else ""
+        questions = [turn.question for turn in history] + [question]
+        ids = self._bos if as_trained else self._bos * 2
+        ids = ids + self._through_images(n_images) + self._after_images(n_images, questions[0], space, None)
+        for turn, following in zip(history, questions[1:], strict=True):
+            ids += self._answer(turn.answer) + self._later_question(following, space)
+        return ids
+
+    def _row(self, through_images: list[int], n_images: int, turns: Sequence[Turn], where: str | None) -> Row:
+        if not turns:
+            raise SkyEyeError("the sample has no turns", where=where, remedy="give it a question and an answer")
+        for number, turn in enumerate(turns, start=1):
+            if not turn.answer.strip():
+                raise SkyEyeError(f"the answer of turn {number} is empty", where=where, remedy="remove or complete it")
+
+        limit = self.prompt_config.max_context_len
+        prompt = through_images + self._after_images(n_images, turns[0].question, " ", where)
+        if not self.cut_images and IMAGE_TOKEN_ID in prompt[limit:]:
+            raise SkyEyeError(
+                f"max_context_len {limit} would cut into the images of a prompt of {len(prompt)} tokens",
+                where=where,
+                remedy="raise model.prompt.max_context_len or show fewer images",
+            )
+        tail, tail_labels = self._tail(turns)
+        head = self._bos + prompt[:limit]
+        labels = [IGNORE_INDEX] * len(head) + tail_labels
+        if all(label == IGNORE_INDEX for label in labels):
+            raise SkyEyeError(
+                f"max_txt_len {self.prompt_config.max_txt_len} leaves no token of an answer to learn from",
+                where=where,
+                remedy="raise model.prompt.max_txt_len",
+            )
+        return Row(head + tail, labels)
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _segments(self, instruction: str) -> list[str]:
+        return self.prompt_config.template.replace("{}", instruction).split(_IMAGE)
+
+    def _through_images(self, n_images: int) -> list[int]:
+        """The prompt up to its last image token, without ``<s>``; nothing when there is no image."""
+        ids: list[int] = []
+        for segment in self._segments(image_instruction("", n_images))[:-1]:
+            ids += self._encode(segment) + [IMAGE_TOKEN_ID] * self.tokens_per_image
+        return ids
+
+    def _after_images(self, n_images: int, question: str, end: str, where: str | None) -> list[int]:
+        segments = self._segments(image_instruction(question, n_images, end))
+        if len(segments) != n_images + 1:
+            raise SkyEyeError(f"the question contains {_IMAGE}", where=where, remedy="take it out of the text")
+        return self._encode(segments[-1])
+
+    def _later_question(self, question: str, end: str) -> list[int]:
+        return self._bos + self._encode(self.prompt_config.template.replace("{}", question + end))
+
+    def _answer(self, answer: str) -> list[int]:
+        return self._encode(answer + self.prompt_config.end_symbol)
+
+    def _tail(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
+        """Ids and labels of everything behind the first prompt, cut to ``max_txt_len``."""
+        ids = self._answer(turns[0].answer)
+        labels = list(ids)
+        for turn in turns[1:]:
+            question, answer = self._later_question(turn.question, " "), self._answer(turn.answer)
+            ids += question + answer
+            labels += [IGNORE_INDEX] * len(question) + answer
+        limit = self.prompt_config.max_txt_len
+        return ids[:limit], labels[:limit]
+
+
+def collate(groups: Sequence[GroupSequence], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Groups as rows of one batch: prefix, then the branches one after the other, padded on the right.
+
+    Returns:
+        ``input_ids``, ``labels``, ``position_ids`` and ``branch_ids``, each int64 (B, T) with B groups. Positions of a
+        branch continue from the prefix. ``branch_ids`` is 0 in the prefix, k >= 1 in the k-th branch, -1 in padding.
+    """
+    columns: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": [], "branch_ids": []}
+    for group in groups:
+        start = len(group.prefix_ids)
+        input_ids, labels = list(group.prefix_ids), [IGNORE_INDEX] * start
+        position_ids, branch_ids = list(range(start)), [0] * start
+        for number, branch in enumerate(group.branches, start=1):
+            length = len(branch.input_ids)
+            input_ids += branch.input_ids
+            labels += branch.labels
+            position_ids += range(start, start + length)
+            branch_ids += [number] * length
+        for name, values in zip(columns, (input_ids, labels, position_ids, branch_ids), strict=True):
+            columns[name].append(values)
+    padding = {"input_ids": pad_token_id, "labels": IGNORE_INDEX, "position_ids": 0, "branch_ids": -1}
+    return {name: _pad_right(rows, padding[name]) for name, rows in columns.items()}
+
+
+def collate_rows(rows: Sequence[Row], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Rows as they are, padded on the right: ``input_ids``, ``labels`` and ``attention_mask``, each int64 (B, T)."""
+    return {
+        "input_ids": _pad_right([row.input_ids for row in rows], pad_token_id),
+        "labels": _pad_right([row.labels for row in rows], IGNORE_INDEX),
+        "attention_mask": _pad_right([[1] * len(row.input_ids) for row in rows], 0),
+    }
+
+
+def collate_prompts(prompts: Sequence[Sequence[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Prompts padded on the left, for generation: ``input_ids`` and ``attention_mask``, each int64 (B, T)."""
+    length = max(map(len, prompts))
+    ids = [[pad_token_id] * (length - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+
+
+def region_words(
+    group: Group, tokenizer: PreTrainedTokenizerBase, grid: int | tuple[int, int], max_words: int | None = None
+) -> torch.Tensor:
+    """For each image token of a group, the ids of the words for what is there: targets of the word-region alignment.
+
+    A token belongs to the smallest region whose box contains the centre of its cell; of equally small ones the later.
+
+    Args:
+        grid: image tokens per side, or (rows, columns) where joined tokens make the cells wider than high.
+        max_words: ids per token (K), longer phrases are cut; None: as many as the longest phrase has.
+
+    Returns:
+        int64 (image tokens of the group, K), filled up with ``IGNORE_INDEX``; nothing else where there is no region,
+        and for a group that shows several images (its regions do not say which).
+    """
+    rows, columns = (grid, grid) if isinstance(grid, int) else grid
+    # from the largest to the smallest, each drawn over what is there; the sort is stable: of equal areas the later wins
+    single = len(group.images) == 1
+    found = dict.fromkeys(region for record in group.records for region in record.regions) if single else {}
+    regions = sorted(found, key=lambda region: -Box(*region.box).area)
+    phrases = [tokenizer.encode(region.phrase, add_special_tokens=False)[:max_words] for region in regions]
+    width = max(map(len, phrases), default=1) if max_words is None else max_words
+    words = torch.full((len(group.images) * rows * columns, width), IGNORE_INDEX)
+    for region, phrase in zip(regions, phrases, strict=True):
+        x1, y1, x2, y2 = region.box
+        target = torch.tensor(phrase + [IGNORE_INDEX] * (width - len(phrase)))
+        for row in range(rows):
+            for column in range(columns):
+                if x1 <= (column + 0.5) / columns <= x2 and y1 <= (row + 0.5) / rows <= y2:
+                    words[row * columns + column] = target
+    return words
+
+
+def pad_token_id(tokenizer: PreTrainedTokenizerBase, pad_token: str) -> int:
+    """Id of ``pad_token``, which need not be a special token: MiniGPT-v2 pads with the word ``$$``.
+
+    Raises:
+        SkyEyeError: the vocabulary does not have it.
+    """
+    token_id = tokenizer.convert_tokens_to_ids(pad_token)
+    if token_id is None or (token_id == tokenizer.unk_token_id and pad_token != tokenizer.unk_token):
+        raise SkyEyeError(
+            f"the tokenizer's vocabulary has no pad token {pad_token!r}",
+            where="model.prompt.pad_token",
+            remedy="name a token of the vocabulary that no text uses",
+        )
+    return token_id
+
+
+def _pad_right(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    length = max(map(len, rows))
+    return torch.tensor([list(row) + [value] * (length - len(row)) for row in rows])

@@ -1,0 +1,1 @@
+"""Evaluation: benchmarks (data + protocol + metric), batched answers, controls, scores and report."""

@@ -1,0 +1,30 @@
+"""How each family is scored, in words: printed under every table so that nobody has to guess the protocol."""
+
+from __future__ import annotations
+
+CAPTION = (
+    "BLEU-1..4, METEOR, ROUGE_L and CIDEr (x 100) by the coco-caption code (pycocoevalcap), one answer an image "
+    "against all its references"
+)
+VQA = (
+    "exact match after full VQA normalisation (case, punctuation, articles, number words); accuracy over all "
+    "questions and the mean over question types; count_error is the mean absolute difference of counting answers "
+    "that hold a number"
+)
+REFER = (
+    "first box of the answer against the true box; hit when IoU > 0.5 (strictly, on fractions of the image, no +1 on "
+    "sides); answers without a box count as misses; nothing is asked again; any_object@0.5 is the share of boxes "
+    "that fit some known object of the picture, the named one or not"
+)
+PHRASE_GROUNDING = (
+    "all boxes of the answer paired at best with all true boxes of the phrase, IoU > 0.5 (strictly); precision and "
+    "recall over all boxes of the benchmark, f1 their harmonic mean"
+)
+CLASSIFICATION = (
+    "the one class named in the answer, compared without case, spaces and marks; an answer that names several "
+    "classes or none is wrong"
+)
+IDENTIFY = (
+    "exact match with one of the phrases that would do, after full VQA normalisation; caption metrics against the "
+    "same phrases"
+)

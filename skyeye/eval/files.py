@@ -1,0 +1,66 @@
+"""Files of an evaluation: written whole or not at all, and the fingerprint of what was evaluated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from skyeye.data.formats.common import load_json
+
+_LIBRARIES = ("skyeye", "torch", "transformers", "peft", "timm", "numpy", "scipy", "pillow", "pycocoevalcap")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write under a temporary name beside it, then rename: a reader never finds half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    # not splitlines(): an answer may hold U+2028 and the like
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """SHA-256 over the weight files (and config.json) of a checkpoint directory, by name."""
+    digest = hashlib.sha256()
+    for file in sorted([*checkpoint.glob("*.safetensors"), *checkpoint.glob("config.json")]):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def origin(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says about its making: recipe name, stage, step; what is not written there is None."""
+    manifest_file, recipe_file = checkpoint / "manifest.json", checkpoint / "recipe.yaml"
+    manifest = load_json(manifest_file, dict) if manifest_file.is_file() else {}
+    recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8")) if recipe_file.is_file() else {}
+    return {"recipe": recipe.get("name"), "stage": manifest.get("stage"), "step": manifest.get("step")}
+
+
+def versions() -> dict[str, str]:
+    """Python and library versions that scores depend on."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that was not installed
+            found[name] = "not installed"
+    return found

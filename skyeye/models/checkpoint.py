@@ -1,0 +1,219 @@
+"""Checkpoints of the reference runner (MiniGPT-v2, ``SkyEyeGPT.pth``) and of this project: load, convert.
+
+The reference stores what it trained, adapters and projection, under its own names and an older PEFT's. Names are
+compared in one canonical spelling, so both PEFT styles are read, and loading is strict: a loader that skips what it
+does not know drops every adapter without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from skyeye.config.schema import ModelConfig
+from skyeye.errors import SkyEyeError
+from skyeye.models.language import is_adapter
+from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.weights import differences, load_torch_file, read_tensors, shapes
+
+#: Our name of a part -> the reference's.
+_PARTS = (
+    ("vision_tower.backbone.", "visual_encoder."),
+    ("vision_norm.", "ln_vision."),
+    ("projector.linear.", "llama_proj."),
+    ("language_model.", "llama_model."),
+)
+
+#: Hidden sizes by which a language model is recognised, and input widths of the projection likewise.
+_LANGUAGE_MODELS = {4096: "LLaMA-2-7B", 5120: "LLaMA-2-13B", 8192: "LLaMA-2-70B"}
+_VISION_INPUTS = {1408: "EVA-CLIP-g, tokens not joined", 5632: "EVA-CLIP-g, 4 tokens joined"}
+
+#: Beside the weights of an exported directory; these belong to the weights, the rest is copied when weights change.
+_WEIGHT_FILES = re.compile(r"(model.*\.safetensors(\.index\.json)?|config\.json)")
+
+
+def reference_name(name: str) -> str:
+    """The reference's name of one of our tensors (``...q_proj.base_layer.weight`` -> ``...q_proj.weight``)."""
+    for ours, theirs in _PARTS:
+        if name.startswith(ours):
+            name = theirs + name.removeprefix(ours)
+    return canonical(name)
+
+
+def canonical(name: str) -> str:
+    """One spelling for names that PEFT versions and wrappers spell differently."""
+    name = name.removeprefix("module.").replace(".base_layer.", ".").replace(".lm_head.0.", ".lm_head.")
+    return re.sub(r"\.(lora_[AB])\.default\.", r".\1.", name)
+
+
+def is_trained(name: str) -> bool:
+    """Whether the reference trains, and therefore stores, the tensor of this reference name."""
+    return is_adapter(name) or name.startswith(("llama_proj.", "projector."))
+
+
+def load_checkpoint(model: SkyEyeGPTForConditionalGeneration, path: str | Path) -> None:
+    """Load a checkpoint onto a model, strictly: a directory of this project, or a file under the reference's names.
+
+    A file that holds nothing but adapters and projection leaves the rest of the model as it is; any other must hold
+    every tensor of the model. Rotary frequencies, which are constants, are ignored. A model on the meta device takes
+    the tensors of the file as they are.
+
+    Raises:
+        SkyEyeError: tensors are missing, unexpected or mis-shaped; they are listed, with what the checkpoint is for.
+    """
+    path = Path(path)
+    found = _read(path)
+    state = model.state_dict()
+    own = {reference_name(name): name for name in state}
+    tied = {reference_name(name) for name in model.all_tied_weights_keys}
+    expected = {name: state[ours].shape for name, ours in own.items() if name in found or name not in tied}
+    if all(is_trained(name) for name in found):
+        expected = {name: shape for name, shape in expected.items() if is_trained(name)}
+    problems = differences(expected, shapes(found))
+    if problems:
+        raise SkyEyeError("; ".join(problems), where=str(path), remedy=_remedy(model, found))
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    model.load_state_dict({own[name]: tensor for name, tensor in found.items()}, strict=False, assign=on_meta)
+
+
+def convert(
+    source: str | Path, target: str | Path, *, base: str | Path | ModelConfig | None = None, everything: bool = False
+) -> None:
+    """Convert between a directory of this project and a file in the reference's format, whichever ``source`` is.
+
+    Args:
+        source: directory of this project -> ``target`` is a ``.pth`` file; file of the reference -> a directory.
+        base: for a directory from a file that holds adapters and projection only: where everything else comes from, a
+            directory of this project or the model section of a recipe. Not needed if the file holds everything and its
+            configuration, as :func:`convert` writes it with ``everything``.
+        everything: write the frozen parts into the file too. The reference's runner does not.
+
+    Raises:
+        SkyEyeError: the source is no checkpoint, does not fit the base, or the target exists.
+    """
+    source, target = Path(source), Path(target)
+    if target.exists():
+        raise SkyEyeError("exists already", where=str(target), remedy="remove it or choose another name")
+    if source.is_dir():
+        _write_reference(source, target, everything)
+    else:
+        _write_directory(source, target, base)
+
+
+def _write_reference(source: Path, target: Path, everything: bool) -> None:
+    tensors = {name: tensor for name, tensor in _read(source).items() if everything or is_trained(name)}
+    configuration = {"skyeye": json.loads((source / "config.json").read_text(encoding="utf-8"))}
+    if (source / "recipe.yaml").is_file():
+        configuration["recipe"] = (source / "recipe.yaml").read_text(encoding="utf-8")
+    # PEFT 0.2 keeps the output head in a Sequential; everything else has its canonical name there.
+    named = {name.replace(".lm_head.", ".lm_head.0."): tensor.clone() for name, tensor in tensors.items()}
+    content = {"model": named, "optimizer": None, "config": configuration, "scaler": None, "epoch": 0}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        torch.save(content, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_directory(source: Path, target: Path, base: str | Path | ModelConfig | None) -> None:
+    model, processor, beside = _base(source, base)
+    load_checkpoint(model, source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        model.save_pretrained(partial)
+        if processor is not None:
+            processor.save_pretrained(partial)
+        for file in beside:
+            shutil.copy(file, partial)
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _base(source: Path, base: str | Path | ModelConfig | None):
+    """The model that a reference file is loaded onto, its processor if it has to be made, and files to copy with it."""
+    from skyeye.models.build import build_model  # here because building is not needed to load or to write a .pth file
+
+    if isinstance(base, ModelConfig):
+        from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+        from skyeye.models.tokenizer import load_tokenizer
+
+        tokenizer = load_tokenizer(base.tokenizer.path or base.language.pretrained)
+        return build_model(base, tokenizer), SkyEyeGPTProcessor.from_config(base, tokenizer), []
+    if base is not None:
+        beside = [file for file in Path(base).iterdir() if file.is_file() and not _WEIGHT_FILES.fullmatch(file.name)]
+        return SkyEyeGPTForConditionalGeneration.from_pretrained(base), None, beside
+    configuration = load_torch_file(source).get("config")
+    if all(is_trained(name) for name in _read(source)) or "skyeye" not in (configuration or {}):
+        raise SkyEyeError(
+            "holds only what was trained, adapters and projection",
+            where=str(source),
+            remedy="name a base: a skyeye checkpoint directory, or a recipe that names the pretrained parts",
+        )
+    config = SkyEyeGPTForConditionalGeneration.config_class.from_dict(configuration["skyeye"])
+    return SkyEyeGPTForConditionalGeneration(config), None, []
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by canonical reference name, without rotary frequencies."""
+    if path.is_dir():
+        files = sorted(path.glob("model*.safetensors"))
+        if not files or not (path / "config.json").is_file():
+            raise SkyEyeError(
+                "not a skyeye checkpoint: config.json or model.safetensors is missing",
+                where=str(path),
+                remedy="give the folder of a stage, such as runs/demo/checkpoints/conversation",
+            )
+        stored = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
+    else:
+        stored = read_tensors(path)
+    named: dict[str, torch.Tensor] = {}
+    for name, tensor in stored.items():
+        if name.endswith("rotary_emb.inv_freq"):
+            continue
+        if reference_name(name) in named:
+            raise SkyEyeError(f"{name} is there twice, under two spellings", where=str(path))
+        named[reference_name(name)] = tensor
+    return named
+
+
+def projection(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:
+    """Which parts a checkpoint was made for, read off its projection; None when it has none of the reference's kind.
+
+    Args:
+        tensors: (canonical reference name, shape) of its tensors.
+    """
+    for name, shape in tensors:
+        if name == "llama_proj.weight":
+            language = _LANGUAGE_MODELS.get(shape[0], "a language model")
+            vision = _VISION_INPUTS.get(shape[1], "a vision tower")
+            return f"{language} (hidden size {shape[0]}) behind {vision} (input width {shape[1]})"
+    return None
+
+
+def adapter_rank(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> int | None:
+    """Rank of the LoRA adapters among (name, shape) pairs; None without adapters."""
+    return next((shape[0] for name, shape in tensors if ".lora_A." in name), None)
+
+
+def _remedy(model: nn.Module, found: dict[str, torch.Tensor]) -> str:
+    theirs = [(name, tuple(tensor.shape)) for name, tensor in found.items()]
+    ours = [(reference_name(name), tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    advice = []
+    if projection(theirs) and projection(theirs) != projection(ours):
+        advice.append(f"this checkpoint is for {projection(theirs)}; the model here has {projection(ours)}")
+    if adapter_rank(theirs) != adapter_rank(ours):
+        advice.append(
+            f"its adapters have rank {adapter_rank(theirs)}, the model's {adapter_rank(ours)}: see model.lora.r"
+        )
+    return "; ".join(advice) or "build the model that the checkpoint was trained with"

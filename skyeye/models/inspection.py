@@ -1,0 +1,102 @@
+"""What is inside a checkpoint, told without loading it into a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from skyeye.errors import SkyEyeError
+from skyeye.models.checkpoint import adapter_rank, projection, reference_name
+from skyeye.models.weights import load_torch_file, open_safetensors
+
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "U8": "uint8"}
+
+
+def inspect_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Describe a directory of this project, a ``.safetensors`` file or a reference ``.pth`` file.
+
+    Returns:
+        ``path``; ``tensors``: groups of equally named, shaped and typed tensors (``name`` with ``*`` for layer numbers,
+        ``count``, ``shape``, ``dtype``); ``values``: numbers in all; ``made_for``: the parts that the projection fits;
+        ``rank`` of the adapters; and what the file tells about its training: ``config``, ``epoch``, ``optimizer``
+        (reference), ``manifest`` and ``recipe`` (ours).
+
+    Raises:
+        SkyEyeError: there is nothing there, or it is no checkpoint.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SkyEyeError("no such checkpoint", where=str(path), remedy="check the path")
+    about: dict[str, Any] = {}
+    if path.is_dir():
+        files = sorted(path.glob("model*.safetensors"))
+        if not files:
+            raise SkyEyeError("no model.safetensors in this folder", where=str(path), remedy="give a checkpoint folder")
+        headers = [header for file in files for header in _safetensors_header(file)]
+        for entry, name in (("config", "config.json"), ("manifest", "manifest.json")):
+            if (path / name).is_file():
+                about[entry] = json.loads((path / name).read_text(encoding="utf-8"))
+        if (path / "recipe.yaml").is_file():
+            about["recipe"] = (path / "recipe.yaml").read_text(encoding="utf-8")
+    elif path.suffix == ".safetensors":
+        headers = _safetensors_header(path)
+    else:
+        content = load_torch_file(path)
+        tensors = content["model"] if isinstance(content.get("model"), dict) else content
+        headers = [(n, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in tensors.items()]
+        about = {entry: content[entry] for entry in ("config", "epoch") if entry in content}
+        if content.get("optimizer"):
+            about["optimizer"] = [
+                {**{k: v for k, v in group.items() if k != "params"}, "tensors": len(group["params"])}
+                for group in content["optimizer"]["param_groups"]
+            ]
+    named = [(reference_name(name), shape) for name, shape, _ in headers]
+    return {
+        "path": str(path),
+        "tensors": _grouped(headers),
+        "values": sum(math.prod(shape) for _, shape, _ in headers),
+        "made_for": projection(named),
+        "rank": adapter_rank(named),
+        **about,
+    }
+
+
+def describe_checkpoint(path: str | Path) -> str:
+    """The text of ``skyeye checkpoint show``."""
+    found = inspect_checkpoint(path)
+    lines = [found["path"], ""]
+    for group in found["tensors"]:
+        shape = " x ".join(map(str, group["shape"])) or "scalar"
+        lines.append(f"  {group['count']:>4} of  {group['name']}  [{shape}]  {group['dtype']}")
+    count = sum(group["count"] for group in found["tensors"])
+    lines += ["", f"{count} tensors, {found['values']:,} values"]
+    if found["made_for"]:
+        lines.append(f"projection made for {found['made_for']}")
+    if found["rank"]:
+        lines.append(f"LoRA adapters of rank {found['rank']}")
+    for entry in ("epoch", "manifest", "config", "optimizer"):
+        if entry in found:
+            lines += ["", f"{entry}:", json.dumps(found[entry], indent=2, default=str)]
+    if "recipe" in found:
+        lines += ["", "recipe:", found["recipe"].rstrip()]
+    return "\n".join(lines)
+
+
+def _safetensors_header(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    with open_safetensors(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}
+        return [
+            (name, tuple(part.get_shape()), _DTYPES.get(part.get_dtype(), part.get_dtype()))
+            for name, part in slices.items()
+        ]
+
+
+def _grouped(headers: list[tuple[str, tuple[int, ...], str]]) -> list[dict[str, Any]]:
+    groups: dict[tuple, int] = {}
+    for name, shape, dtype in headers:
+        key = (re.sub(r"\.\d+\.", ".*.", name), shape, dtype)
+        groups[key] = groups.get(key, 0) + 1
+    return [{"name": n, "count": count, "shape": list(s), "dtype": d} for (n, s, d), count in groups.items()]

@@ -1,0 +1,108 @@
+"""Language model: any Hugging Face causal language model, with LoRA adapters from PEFT."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
+
+from skyeye.errors import SkyEyeError
+from skyeye.models.projector import Projector
+
+
+def fresh_language_model(text_config: PreTrainedConfig) -> PreTrainedModel:
+    """A causal language model with fresh weights."""
+    return _with_plain_generation(AutoModelForCausalLM.from_config(text_config))
+
+
+def pretrained_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
+    """A causal language model from a local directory or the hub, its weights cast to ``dtype``."""
+    try:
+        model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SkyEyeError(
+            f"cannot load the language model {name_or_path!r}: {reason}",
+            where="model.language.pretrained",
+            remedy="give a directory with config.json and safetensors, or a hub name this machine can reach",
+        ) from error
+    return _with_plain_generation(model)
+
+
+def _with_plain_generation(model: PreTrainedModel) -> PreTrainedModel:
+    """Forget published sampling defaults (LLaMA-2-chat has some): answers are greedy unless asked otherwise."""
+    config = model.config
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id if config.pad_token_id is not None else config.eos_token_id,
+    )
+    return model
+
+
+def add_adapters(model: PreTrainedModel, lora: Mapping[str, Any]) -> nn.Module:
+    """Wrap a language model with LoRA; the adapters start at zero effect and are float32 whatever the base is.
+
+    Args:
+        lora: the fields of :class:`skyeye.config.schema.LoraConfig`.
+    """
+    try:
+        with warnings.catch_warnings():  # PEFT asks for a property that transformers has renamed
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+            return get_peft_model(model, _peft_config(lora, list(lora["target_modules"]), task_type="CAUSAL_LM"))
+    except ValueError as error:  # PEFT found none of the target modules
+        names = sorted({name.split(".")[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
+        raise SkyEyeError(
+            f"no layer is called any of {', '.join(lora['target_modules'])}",
+            where="model.lora.target_modules",
+            remedy=f"this language model's linear layers are {', '.join(names)}",
+        ) from error
+
+
+def add_projector_adapters(projector: Projector, lora: Mapping[str, Any]) -> None:
+    """Put LoRA on the projector's linear layers, in place."""
+    names = [name for name, part in projector.named_modules() if isinstance(part, nn.Linear)]
+    inject_adapter_in_model(_peft_config(lora, names), projector)
+
+
+def _peft_config(lora: Mapping[str, Any], target_modules: list[str], task_type: str | None = None) -> LoraConfig:
+    return LoraConfig(
+        r=lora["r"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=target_modules,
+        bias="none",
+        task_type=task_type,
+    )
+
+
+def rest_zero_adapters(module: nn.Module, trained: bool) -> None:
+    """Skip adapters that are not trained and still zero, in place; wake up all others.
+
+    A zero adapter adds nothing, so skipping it is exact; it saves a seventh of the time where a small model is first
+    trained in full and adapted later.
+    """
+    for layer in module.modules():
+        if isinstance(layer, LoraLayer):
+            needed = trained or any(_may_add(part.weight) for part in layer.lora_B.values())
+            if layer.disable_adapters == needed:
+                layer.enable_adapters(needed)  # which also decides what is trained, so that is said again
+                for name, parameter in layer.named_parameters():
+                    if is_adapter(f".{name}"):
+                        parameter.requires_grad_(trained)
+
+
+def _may_add(weight: torch.Tensor) -> bool:
+    # Under ZeRO-3 and on the meta device the values are not at hand: then the adapter is taken to be in use.
+    return weight.is_meta or weight.numel() == 0 or bool(weight.any())
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter of this name belongs to a LoRA adapter."""
+    return ".lora_" in name

@@ -1,0 +1,407 @@
+"""SkyEyeGPT: a vision tower, a projector and a causal language model that reads image tokens among words."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForImageTextToText,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
+from transformers.utils import ModelOutput
+
+from skyeye.config.schema import Trainable
+from skyeye.errors import SkyEyeError
+from skyeye.models.configuration_skyeyegpt import SkyEyeGPTConfig
+from skyeye.models.language import (
+    add_adapters,
+    add_projector_adapters,
+    fresh_language_model,
+    is_adapter,
+    rest_zero_adapters,
+)
+from skyeye.models.losses import IGNORE_INDEX, alignment_loss, token_loss
+from skyeye.models.prefix_attention import shared_prefix_mask
+from skyeye.models.projector import Projector
+from skyeye.models.vision import VisionTower
+
+#: Attention implementations that take the additive mask of the shared-prefix layout.
+_MASKED_ATTENTION = ("sdpa", "eager")
+
+
+@dataclass
+class SkyEyeGPTOutput(ModelOutput):
+    """Result of a forward pass.
+
+    Attributes:
+        loss: training loss, when labels were given.
+        logits: (B, T, V); with ``logits="supervised"`` (N, V), one row per target in row-major order.
+        image_features: (N, tokens_per_image, hidden) projected image tokens, when there were images.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    image_features: torch.Tensor | None = None
+
+
+class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
+    """The model. Its parts are ``vision_tower``, ``vision_norm``, ``projector`` and ``language_model``.
+
+    Args:
+        config: sizes of the parts.
+        language_model: one that already has weights; None builds a fresh one from ``config.text_config``.
+    """
+
+    config_class = SkyEyeGPTConfig
+    config: SkyEyeGPTConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    # Adapters, projector and the norm before it stay in float32 when the rest is loaded in half precision (reference).
+    _keep_in_fp32_modules_strict = ["lora_A", "lora_B", "projector", "vision_norm"]
+
+    def __init__(self, config: SkyEyeGPTConfig, language_model: PreTrainedModel | None = None):
+        super().__init__(config)
+        width, hidden = config.vision_shape.width, config.text_config.hidden_size
+        self.tokens_per_image = config.tokens_per_image
+        self.vision_tower = VisionTower(config.vision)
+        self.vision_norm = nn.LayerNorm(width, eps=1e-5)  # the reference's ln_vision: never trained, so 1 and 0
+        self.projector = Projector(width, hidden, **config.projector)
+        self.language_model = language_model or fresh_language_model(config.text_config)
+        if config.lora is not None:
+            self.language_model = add_adapters(self.language_model, config.lora)
+            if config.lora["projector"]:
+                add_projector_adapters(self.projector, config.lora)
+        self.post_init()
+        self.register_load_state_dict_post_hook(_wake_adapters)
+        self.set_trainable(projector="full", language="lora" if config.lora is not None else "full")
+        self.set_training_losses()
+
+    # ------------------------------------------------------------------ what transformers needs to know
+
+    def init_weights(self) -> None:
+        """Tie weights only: every part has initialised itself, and LoRA must keep starting at zero."""
+        self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
+        self.tie_weights(recompute_mapping=False)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Called after loading: fill buffers that are not stored, such as the zero k_bias of EVA."""
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
+        """As in transformers, but a checkpoint that does not fit completely is refused.
+
+        Raises:
+            SkyEyeError: keys are missing, unexpected or mis-shaped; they are named.
+        """
+        kwargs.setdefault("ignore_mismatched_sizes", True)  # reported below, with everything else
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        problems = {kind: sorted(map(str, names)) for kind, names in info.items() if names}
+        if problems:
+            listed = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:8])}" for kind, names in problems.items())
+            where = str(pretrained_model_name_or_path)
+            raise SkyEyeError(listed, where=where, remedy="config.json and the weights are not of the same model")
+        model.set_trainable(**model._trainable)  # loading has put trainable parameters in the place of frozen ones
+        return (model, info) if output_loading_info else model
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """The language model's."""
+        return self.language_model.generation_config
+
+    def _set_gradient_checkpointing(self, enable: bool = True, **kwargs) -> None:
+        super()._set_gradient_checkpointing(enable=enable, **kwargs)
+        if hasattr(self.vision_tower.backbone, "set_grad_checkpointing"):
+            self.vision_tower.backbone.set_grad_checkpointing(enable)
+
+    # ------------------------------------------------------------------ what is trained
+
+    def set_trainable(
+        self, *, vision: Trainable = "frozen", projector: Trainable = "full", language: Trainable = "lora"
+    ) -> None:
+        """Decide which parameters get gradients; the only place that does.
+
+        ``full`` trains a part's own weights (its adapters, if any, rest), ``lora`` its adapters only. ``vision_norm``
+        is always frozen. A frozen tower and resting adapters also run without dropout in training mode; adapters that
+        rest and are still zero are skipped.
+
+        Raises:
+            SkyEyeError: ``lora`` is asked of a part that has no adapters.
+        """
+        adapters = {"vision": False, "projector": bool(self.config.lora and self.config.lora["projector"])}
+        adapters["language"] = self.config.lora is not None
+        remedies = {
+            "vision": "use frozen or full",
+            "projector": "set model.lora.projector: true, or train the projector in full",
+            "language": "give model.lora with r > 0, or train the language model in full",
+        }
+        chosen: dict[str, Trainable] = {"vision": vision, "projector": projector, "language": language}
+        for part, setting in chosen.items():
+            if setting not in ("frozen", "lora", "full"):
+                raise SkyEyeError(f"{setting!r} is not one of frozen, lora, full", where=part)
+            if setting == "lora" and not adapters[part]:
+                raise SkyEyeError("lora asked for, but this part has no adapters", where=part, remedy=remedies[part])
+        modules = {"vision": self.vision_tower, "projector": self.projector, "language": self.language_model}
+        for part, module in modules.items():
+            for name, parameter in module.named_parameters():
+                parameter.requires_grad_(chosen[part] == ("lora" if is_adapter(name) else "full"))
+        self.vision_norm.requires_grad_(False)
+        self._trainable = chosen
+        self.train(self.training)
+
+    def set_training_losses(
+        self,
+        *,
+        alignment_weight: float = 0.0,
+        number_smoothing: float = 0.0,
+        number_token_ids: Sequence[int] | None = None,
+    ) -> None:
+        """Choose what the training loss holds besides plain cross entropy; called without arguments: nothing.
+
+        Args:
+            alignment_weight: weight of the word-region alignment, see :func:`skyeye.models.losses.alignment_loss`.
+            number_smoothing: soft targets for box numbers, see :func:`skyeye.models.losses.token_loss`.
+            number_token_ids: ids of <0> .. <100>, needed by ``number_smoothing``.
+        """
+        if number_smoothing > 0 and not number_token_ids:
+            raise SkyEyeError(
+                "soft targets need box numbers that are single tokens",
+                where="number_smoothing",
+                remedy="set model.tokenizer.box_tokens: true, or number_smoothing: 0",
+            )
+        self._alignment_weight, self._number_smoothing = alignment_weight, number_smoothing
+        self._number_token_ids = None if not number_token_ids else torch.tensor(number_token_ids)
+
+    def train(self, mode: bool = True) -> SkyEyeGPTForConditionalGeneration:
+        super().train(mode)
+        if self._trainable["vision"] == "frozen":
+            self.vision_tower.eval()
+        for part, module in (("projector", self.projector), ("language", self.language_model)):
+            rest_zero_adapters(module, trained=self._trainable[part] == "lora")
+            for name, child in module.named_modules():
+                if name.endswith("lora_dropout.default") and self._trainable[part] != "lora":
+                    child.eval()
+        return self
+
+    # ------------------------------------------------------------------ what is computed
+
+    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) normalised pixels -> (N, tokens_per_image, hidden_size) embeddings for the language model."""
+        tokens = self.vision_tower(pixel_values.to(self.vision_tower.dtype))
+        tokens = self.vision_norm(tokens.to(self.vision_norm.weight.dtype))
+        tokens = tokens[:, self.vision_tower.num_prefix_tokens :]
+        return self.projector(tokens.to(self.projector.linear.weight.dtype))
+
+    def embed(self, input_ids: torch.Tensor, image_features: torch.Tensor | None) -> torch.Tensor:
+        """(B, T) ids with ``image_token_id`` where image tokens belong -> (B, T, hidden_size) embeddings.
+
+        ``image_features`` (N, tokens_per_image, hidden_size) fill those places in order of appearance, row by row.
+        """
+        is_image = input_ids == self.config.image_token_id
+        places = int(is_image.sum())
+        given = 0 if image_features is None else image_features.shape[0] * image_features.shape[1]
+        if places != given:
+            raise SkyEyeError(
+                f"the rows have {places} places for image tokens, the images give {given}",
+                where="input_ids",
+                remedy=f"every image takes {self.tokens_per_image} places",
+            )
+        embeddings = self.get_input_embeddings()(input_ids.masked_fill(is_image, 0))
+        if image_features is None:
+            return embeddings
+        return embeddings.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeddings.dtype))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        branch_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_target_tokens: int | torch.Tensor | None = None,
+        logits: Literal["all", "supervised"] = "all",
+        region_words: torch.Tensor | None = None,
+        num_region_tokens: int | torch.Tensor | None = None,
+    ) -> SkyEyeGPTOutput:
+        """Next-token logits, and the training loss when labels are given.
+
+        Args:
+            input_ids: (B, T), ``image_token_id`` at image positions.
+            pixel_values: (N, 3, S, S), the images in order of appearance; or ``image_features``, already encoded.
+            attention_mask: (B, T), 1 for tokens and 0 for padding: plain rows.
+            branch_ids: (B, T), the layout of :mod:`skyeye.models.prefix_attention`; needs ``position_ids``.
+            position_ids: (B, T); None counts from 0.
+            labels: (B, T), not shifted, -100 where nothing is to be learnt.
+            num_target_tokens: the loss is the sum over targets divided by this; None: by their number (the reference).
+            logits: ``"supervised"`` computes logits only where a target is predicted; the loss is the same.
+            region_words: (N, tokens_per_image, K) word ids of what each image token shows, padded with -100; read only
+                when :meth:`set_training_losses` gave the alignment a weight.
+            num_region_tokens: divides the alignment loss; None: the number of image tokens that have words.
+        """
+        if pixel_values is not None:
+            image_features = self.encode_images(pixel_values)
+        embeddings = self.embed(input_ids, image_features)
+        if image_features is None and self._images_are_trained():
+            embeddings = embeddings + 0.0 * self._blank_image().sum().to(embeddings.dtype)
+        if branch_ids is not None:
+            self._check_branches(branch_ids, position_ids, labels)
+            attention_mask = shared_prefix_mask(branch_ids, self._attention_dtype(embeddings))
+
+        targets = None if labels is None else labels.roll(-1, dims=1)
+        if targets is not None:
+            targets[:, -1] = IGNORE_INDEX
+        select = targets != IGNORE_INDEX if logits == "supervised" else None
+        with _before_head(self.get_output_embeddings(), select) as hidden:
+            output = self.language_model(
+                inputs_embeds=embeddings, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+            )
+        loss = None
+        if labels is not None:
+            predicted = targets != IGNORE_INDEX
+            loss = token_loss(
+                output.logits if select is not None else output.logits[predicted],
+                targets[predicted],
+                number_token_ids=self._number_token_ids,
+                number_smoothing=self._number_smoothing,
+            )
+            loss = loss / (predicted.sum().clamp(min=1) if num_target_tokens is None else num_target_tokens)
+            if self._alignment_weight and region_words is not None:
+                words = region_words.flatten(0, -2)
+                named = (words != IGNORE_INDEX).any(dim=-1)
+                seen = hidden[0][input_ids == self.config.image_token_id][named]
+                aligned = alignment_loss(self.get_output_embeddings()(seen), words[named])
+                aligned = aligned / (named.sum().clamp(min=1) if num_region_tokens is None else num_region_tokens)
+                loss = loss + self._alignment_weight * aligned
+        return SkyEyeGPTOutput(loss=loss, logits=output.logits, image_features=image_features)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsProcessorList | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """Continue prompts; each image is encoded once. Greedy unless asked otherwise.
+
+        Args:
+            input_ids: (B, T) prompts, padded on the left; ids at padding positions are not read.
+            pixel_values: (N, 3, S, S) in order of appearance; or ``image_features`` from :meth:`encode_images`.
+            attention_mask: (B, T), 0 at padding; None: no padding.
+            generation_config, logits_processor, kwargs: as for ``generate`` in transformers.
+
+        Returns:
+            (B, new) ids of the answers alone, without the prompt; after the end of an answer the pad token.
+        """
+        if pixel_values is not None:
+            image_features = self.encode_images(pixel_values)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        settings = copy.deepcopy(generation_config or self.generation_config)
+        kwargs = settings.update(**kwargs)
+        processors = LogitsProcessorList(logits_processor or [])
+        if settings.repetition_penalty not in (None, 1.0):
+            # transformers misplaces its own penalty when embeddings are padded on the left.
+            processors.append(_RepetitionPenalty(settings.repetition_penalty, self.generation_config.bos_token_id))
+            settings.repetition_penalty = None
+        return self.language_model.generate(
+            inputs_embeds=self.embed(input_ids.masked_fill(attention_mask == 0, 0), image_features),
+            attention_mask=attention_mask,
+            generation_config=settings,
+            logits_processor=processors,
+            **kwargs,
+        )
+
+    # ------------------------------------------------------------------ details
+
+    def _images_are_trained(self) -> bool:
+        trained = self._trainable["vision"] != "frozen" or self._trainable["projector"] != "frozen"
+        return trained and self.training and torch.is_grad_enabled()
+
+    def _blank_image(self) -> torch.Tensor:
+        """An encoded blank image: with it a batch of text reaches every trained parameter, as DDP and ZeRO need."""
+        size = self.config.vision["image_size"]
+        return self.encode_images(torch.zeros(1, 3, size, size, device=self.device))
+
+    def _check_branches(self, branch_ids, position_ids, labels) -> None:
+        implementation = self.language_model.config._attn_implementation
+        if implementation not in _MASKED_ATTENTION:
+            raise SkyEyeError(
+                f"attention implementation {implementation!r} ignores the mask that keeps branches apart",
+                remedy=f"use one of {', '.join(_MASKED_ATTENTION)}",
+            )
+        if position_ids is None:
+            raise SkyEyeError("branch_ids without position_ids: a branch's positions continue from the prefix")
+        if labels is not None:
+            starts = branch_ids[:, 1:] != branch_ids[:, :-1]
+            if bool((starts & (labels[:, 1:] != IGNORE_INDEX)).any()):
+                raise SkyEyeError("the first token of a branch has a label, but nothing in its row predicts it")
+
+    def _attention_dtype(self, embeddings: torch.Tensor) -> torch.dtype:
+        kind = embeddings.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else embeddings.dtype
+
+
+class _RepetitionPenalty(LogitsProcessor):
+    """Repetition penalty over the tokens generated so far, and bos, which the reference counts among them."""
+
+    def __init__(self, penalty: float, bos_token_id: int):
+        self.penalty, self.bos_token_id = penalty, bos_token_id
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        said = nn.functional.pad(input_ids, (1, 0), value=self.bos_token_id)
+        score = scores.gather(1, said)
+        return scores.scatter(1, said, torch.where(score < 0, score * self.penalty, score / self.penalty))
+
+
+def _wake_adapters(model: SkyEyeGPTForConditionalGeneration, incompatible_keys: object) -> None:
+    """Adapters that were skipped because they were zero may not be zero after loading."""
+    model.train(model.training)
+
+
+@contextmanager
+def _before_head(head: nn.Module, select: torch.Tensor | None) -> Iterator[list[torch.Tensor]]:
+    """Yield a list that receives the hidden states on their way into the output head, all (B, T, H) of them.
+
+    With ``select`` (B, T) only those positions go on, as (N, H). This works for any language model, whatever it does to
+    its logits afterwards.
+    """
+    seen: list[torch.Tensor] = []
+
+    def hook(module: nn.Module, arguments: tuple[torch.Tensor]):
+        seen.append(arguments[0])
+        return None if select is None else (arguments[0][select],)
+
+    handle = head.register_forward_pre_hook(hook)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+AutoModelForImageTextToText.register(SkyEyeGPTConfig, SkyEyeGPTForConditionalGeneration)

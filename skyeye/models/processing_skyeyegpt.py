@@ -1,0 +1,187 @@
+"""Pictures and questions in, tensors out; ids in, answers out. In Hugging Face shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+
+from skyeye.config.schema import ModelConfig, PromptConfig, VisionConfig
+from skyeye.data.images import load_image, to_pixels, to_rgb
+from skyeye.data.record import Turn
+from skyeye.data.sequence import Row, SequenceBuilder, collate_prompts
+from skyeye.models.configuration_skyeyegpt import SkyEyeGPTConfig
+from skyeye.models.tokenizer import decode, load_tokenizer, number_token_ids
+
+#: A picture, or the file of one.
+Picture = Image.Image | str | Path
+#: A question, or a chat: ``[{"role": "user", "content": ...}, {"role": "assistant", ...}, {"role": "user", ...}]``.
+Text = str | Sequence[dict[str, str]]
+
+
+class SkyEyeGPTProcessor(ProcessorMixin):
+    """Tokenizer, pixel transform and prompt format of one model.
+
+    Args:
+        tokenizer: see :mod:`skyeye.models.tokenizer`.
+        tokens_per_image: image tokens that the model makes of one image.
+        image_size, image_mean, image_std: see :func:`skyeye.data.images.to_pixels`.
+        prompt: fields of :class:`skyeye.config.schema.PromptConfig`; what is missing is the reference's.
+        evaluation_layout: see :class:`skyeye.data.sequence.SequenceBuilder`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        tokens_per_image: int = 256,
+        image_size: int = VisionConfig.image_size,
+        image_mean: Sequence[float] = VisionConfig.mean,
+        image_std: Sequence[float] = VisionConfig.std,
+        prompt: dict[str, Any] | None = None,
+        evaluation_layout: Literal["reference", "training"] = "reference",
+        chat_template: str | None = None,
+    ):
+        self.tokens_per_image = tokens_per_image
+        self.image_size, self.image_mean, self.image_std = image_size, tuple(image_mean), tuple(image_std)
+        self.prompt = asdict(PromptConfig(**(prompt or {})))
+        self.evaluation_layout = evaluation_layout
+        super().__init__(tokenizer, chat_template=chat_template)
+
+    @classmethod
+    def from_config(
+        cls,
+        model: ModelConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        evaluation_layout: Literal["reference", "training"] = "reference",
+    ) -> SkyEyeGPTProcessor:
+        """The processor of a recipe's model."""
+        config = SkyEyeGPTConfig(vision=asdict(model.vision), projector=asdict(model.projector))
+        vision = model.vision
+        return cls(
+            tokenizer,
+            config.tokens_per_image,
+            vision.image_size,
+            vision.mean,
+            vision.std,
+            prompt=asdict(model.prompt),
+            evaluation_layout=evaluation_layout,
+        )
+
+    def __call__(
+        self,
+        images: Picture | Sequence[Picture | Sequence[Picture] | None] | None = None,
+        text: Text | Sequence[Text] = "",
+        return_tensors: str = "pt",
+    ) -> BatchFeature:
+        """Prompts for ``generate``.
+
+        Args:
+            images: for one text, its picture or pictures; for a list of texts, a list with the picture, the pictures
+                or None for each. None: no pictures at all.
+            text: a question or a chat that ends with one; or a list of them.
+
+        Returns:
+            ``input_ids`` (B, T) padded on the left, with -1 at image tokens; ``attention_mask`` (B, T); with pictures
+            also ``pixel_values`` float32 (pictures, 3, S, S), in order of appearance.
+
+        Raises:
+            SkyEyeError: an image cannot be read.
+            ValueError: the numbers of texts and of entries in ``images`` differ, or a chat does not alternate.
+        """
+        if _is_one(text):
+            text, images = [text], [images]
+        elif images is None:
+            images = [None] * len(text)
+        if isinstance(images, (Image.Image, str, Path)) or len(images) != len(text):
+            raise ValueError(f"{len(text)} texts need a list of as many pictures (or lists of pictures, or None)")
+        shown = [_as_list(entry) for entry in images]
+        prompts = []
+        for pictures, entry in zip(shown, text, strict=True):
+            history, question = _chat(entry)
+            prompts.append(self.builder.prompt(len(pictures), question, history))
+        batch = dict(collate_prompts(prompts, self.builder.pad_token_id))
+        pixels = [self.pixels(picture) for pictures in shown for picture in pictures]
+        if pixels:
+            batch["pixel_values"] = torch.stack(pixels)
+        return BatchFeature(batch, tensor_type=return_tensors)
+
+    @property
+    def builder(self) -> SequenceBuilder:
+        """The sequence builder with this processor's tokenizer and prompt format."""
+        prompt = PromptConfig(**self.prompt)
+        return SequenceBuilder(self.tokenizer, prompt, self.tokens_per_image, evaluation_layout=self.evaluation_layout)
+
+    @property
+    def number_token_ids(self) -> list[int] | None:
+        """Ids of the box numbers ``<0>`` .. ``<100>`` where each is one token."""
+        return number_token_ids(self.tokenizer)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["input_ids", "attention_mask", "pixel_values"]
+
+    def pixels(self, picture: Picture) -> torch.Tensor:
+        """Pixel tensor float32 (3, S, S) of a picture or image file."""
+        image = to_rgb(picture) if isinstance(picture, Image.Image) else load_image(picture)
+        return to_pixels(image, self.image_size, self.image_mean, self.image_std)
+
+    def build_training_row(self, n_images: int, chat: Sequence[dict[str, str]]) -> Row:
+        """Ids and labels of a chat that ends with an answer.
+
+        Raises:
+            ValueError: the chat does not alternate between user and assistant, or ends with a question.
+            SkyEyeError: see :meth:`skyeye.data.sequence.SequenceBuilder.row`.
+        """
+        turns, question = _turns(chat)
+        if question is not None:
+            raise ValueError("a training chat ends with an answer")
+        return self.builder.row(n_images, turns)
+
+    def decode(self, token_ids: Iterable[int] | torch.Tensor) -> str:
+        """The answer in generated ids: up to the end symbol, without special tokens and outer blanks."""
+        ids = [int(i) for i in token_ids]
+        if self.tokenizer.eos_token_id in ids:
+            ids = ids[: ids.index(self.tokenizer.eos_token_id)]
+        text = decode(self.tokenizer, [i for i in ids if i >= 0])
+        # a model may also spell the symbols out in ordinary tokens
+        return text.split(self.prompt["end_symbol"])[0].replace(self.tokenizer.bos_token or "<s>", "").strip()
+
+    def batch_decode(self, sequences: Iterable[Iterable[int]] | torch.Tensor) -> list[str]:
+        """:meth:`decode` for each row."""
+        return [self.decode(row) for row in sequences]
+
+    @classmethod
+    def _load_tokenizer_from_pretrained(cls, name: str, path: str, **_: Any) -> PreTrainedTokenizerBase:
+        return load_tokenizer(path)  # transformers' way gives other ids for some texts
+
+
+def _is_one(text: Text | Sequence[Text]) -> bool:
+    return isinstance(text, str) or (len(text) > 0 and isinstance(text[0], dict))
+
+
+def _as_list(entry: Picture | Sequence[Picture] | None) -> list[Picture]:
+    if entry is None:
+        return []
+    return [entry] if isinstance(entry, (Image.Image, str, Path)) else list(entry)
+
+
+def _chat(text: Text) -> tuple[list[Turn], str]:
+    """Turns so far and the question that waits for an answer."""
+    history, question = ([], text) if isinstance(text, str) else _turns(text)
+    if question is None:
+        raise ValueError("a chat to be answered ends with a question of the user")
+    return history, question
+
+
+def _turns(chat: Sequence[dict[str, str]]) -> tuple[list[Turn], str | None]:
+    roles = [message["role"] for message in chat]
+    if not chat or any(role != ("user", "assistant")[place % 2] for place, role in enumerate(roles)):
+        raise ValueError(f"a chat alternates between user and assistant, beginning with user; this one goes {roles}")
+    texts = [message["content"] for message in chat]
+    turns = [Turn(question, answer) for question, answer in zip(texts[::2], texts[1::2], strict=False)]
+    return turns, texts[-1] if len(texts) % 2 else None

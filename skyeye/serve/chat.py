@@ -1,0 +1,139 @@
+"""A conversation about one picture, in the terminal or from a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from skyeye.data.boxes import Box, parse_boxes, parse_phrases
+from skyeye.data.images import load_image
+from skyeye.data.record import TASK_TAGS, Turn
+from skyeye.errors import SkyEyeError
+from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.serve.draw import draw_boxes
+
+MAX_NEW_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said. ``boxes`` are the places in it, each with the phrase it belongs to (``""`` without one)."""
+
+    text: str
+    boxes: tuple[tuple[str, Box], ...]
+
+
+class ChatSession:
+    """Questions about one picture, each answered with everything said before in view.
+
+    Args:
+        model, processor: from the same checkpoint directory.
+        image: the picture; it is encoded once.
+    """
+
+    def __init__(self, model: SkyEyeGPTForConditionalGeneration, processor: SkyEyeGPTProcessor, image: Image.Image):
+        self.model, self.processor, self.image = model.eval(), processor, image
+        self.turns: list[Turn] = []
+        with torch.no_grad():
+            self._features = model.encode_images(processor.pixels(image)[None].to(model.device))
+
+    @classmethod
+    def open(cls, checkpoint: str | Path, image: str | Path) -> ChatSession:
+        """A session from a checkpoint directory and an image file, on a GPU when there is one.
+
+        Raises:
+            SkyEyeError: the image cannot be read, or the directory is no checkpoint.
+        """
+        picture = load_image(image)
+        if not (Path(checkpoint) / "config.json").is_file():
+            remedy = "give a folder like runs/NAME/checkpoints/STAGE"
+            raise SkyEyeError("not a checkpoint directory: no config.json", where=str(checkpoint), remedy=remedy)
+        model = SkyEyeGPTForConditionalGeneration.from_pretrained(checkpoint)
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(model, SkyEyeGPTProcessor.from_pretrained(checkpoint), picture)
+
+    def ask(self, question: str) -> Answer:
+        """Answer greedily and remember the turn.
+
+        Raises:
+            SkyEyeError: the question is empty, or the conversation has outgrown what the model can read.
+        """
+        question = question.strip()
+        if not question:
+            raise SkyEyeError("the question is empty", remedy='ask something, e.g. "[caption] Describe the image."')
+        ids = self.processor.builder.prompt(1, question, self.turns)
+        limit = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        if limit is not None and len(ids) >= limit:
+            what = f"the conversation has {len(ids)} tokens, the model reads {limit}"
+            raise SkyEyeError(what, remedy="start over: /new in the conversation, or a new session")
+        room = MAX_NEW_TOKENS if limit is None else min(MAX_NEW_TOKENS, limit - len(ids))
+        output = self.model.generate(
+            torch.tensor([ids], device=self.model.device),
+            image_features=self._features,
+            max_new_tokens=room,
+            do_sample=False,
+        )
+        text = self.processor.decode(output[0])
+        self.turns.append(Turn(question, text))
+        return Answer(text, tuple(labelled_boxes(text)))
+
+    def forget(self) -> None:
+        """Start the conversation over; the picture stays."""
+        self.turns.clear()
+
+
+def labelled_boxes(text: str) -> list[tuple[str, Box]]:
+    """Every box of an answer in order, with the phrase it belongs to: ``""`` for boxes before the first phrase."""
+    bare = [("", box) for box in parse_boxes(text.partition("<p>")[0])]
+    return bare + [(phrase, box) for phrase, boxes in parse_phrases(text) for box in boxes]
+
+
+def chat(checkpoint: str | Path, image: str | Path, questions: Sequence[str] | None, out: str | Path) -> None:
+    """``skyeye chat``: answer the questions, each for itself; without any, hold a conversation in the terminal.
+
+    Answers go to standard output. One with boxes is also drawn into a new PNG in ``out``, whose path is printed.
+    """
+    session = ChatSession.open(checkpoint, image)
+    if questions is None:
+        converse(session, Path(image), Path(out))
+        return
+    for question in questions:
+        session.forget()
+        print(f"> {question}")
+        tell(session, session.ask(question), Path(image), Path(out))
+
+
+def converse(session: ChatSession, image: Path, out: Path) -> None:
+    """Read questions from the terminal until it ends; the history is kept between them."""
+    tags = " ".join(dict.fromkeys(tag for tag in TASK_TAGS.values() if tag))
+    print(f"Ask about {image.name}. A question may open with a task: {tags}")
+    print("/new forgets what was said; an empty line or Ctrl-D ends.")
+    while True:
+        try:
+            question = input("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        if not question:
+            return
+        if question == "/new":
+            session.forget()
+            continue
+        try:
+            tell(session, session.ask(question), image, out)
+        except SkyEyeError as error:
+            print(f"error: {error}")
+
+
+def tell(session: ChatSession, answer: Answer, image: Path, out: Path) -> None:
+    """Print an answer and, when it names places, draw them."""
+    print(answer.text or "(no words)", flush=True)
+    if answer.boxes:
+        free = next(path for n in count(1) if not (path := out / f"{image.stem}-{n}.png").exists())
+        print(f"drawn: {draw_boxes(session.image, answer.boxes, free)}", flush=True)

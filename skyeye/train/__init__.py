@@ -1,0 +1,1 @@
+"""Training: stages, the visible loop, optimiser and schedule, processes, run folders."""

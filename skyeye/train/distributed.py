@@ -1,0 +1,107 @@
+"""Processes and strategies: one Accelerator per stage, with the settings that make it equal to a single process."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DeepSpeedPlugin, DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+from skyeye.config.schema import RunConfig, StageConfig
+from skyeye.errors import SkyEyeError
+
+MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def world_size() -> int:
+    """Number of processes that torchrun started; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Rank of this process; 0 without torchrun. Known before any process group exists."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
+    """The Accelerator for one stage under ``run.strategy``.
+
+    Raises:
+        SkyEyeError: when the strategy does not fit the number of processes, or when the processes did not find each
+            other (Accelerate with DeepSpeed on a CPU otherwise trains each rank on its own without a word).
+    """
+    check_strategy(run, stage)
+    AcceleratorState._reset_state()  # DeepSpeed takes its settings once per Accelerator, and each stage has its own
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    accelerator = Accelerator(
+        mixed_precision="no" if run.strategy.startswith("zero") else MIXED_PRECISION[run.precision],
+        gradient_accumulation_steps=stage.accumulation,
+        deepspeed_plugin=_deepspeed_plugin(run, stage) if run.strategy.startswith("zero") else None,
+        step_scheduler_with_optimizer=False,
+        kwargs_handlers=[
+            InitProcessGroupKwargs(backend=backend),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+        ],
+    )
+    if accelerator.num_processes != world_size():
+        raise SkyEyeError(
+            f"{world_size()} processes were started but {accelerator.num_processes} take part in the training",
+            remedy="the processes could not form a group; look at MASTER_ADDR, MASTER_PORT and the backend " + backend,
+        )
+    return accelerator
+
+
+def check_strategy(run: RunConfig, stage: StageConfig) -> None:
+    """Refuse a strategy or a batch that the number of processes cannot carry out."""
+    processes = world_size()
+    if run.strategy == "single" and processes > 1:
+        raise SkyEyeError(
+            f"strategy 'single' was started with {processes} processes",
+            where="run.strategy",
+            remedy="use run.strategy=ddp or zero2, or start without torchrun",
+        )
+    if run.strategy.startswith("zero") and "RANK" not in os.environ:
+        raise SkyEyeError(
+            f"strategy '{run.strategy}' needs a launcher",
+            where="run.strategy",
+            remedy="torchrun --nproc_per_node=N -m skyeye.train RECIPE",
+        )
+    parts = processes * stage.accumulation
+    if stage.groups_per_step % parts:
+        raise SkyEyeError(
+            f"{stage.groups_per_step} groups cannot be shared by {processes} processes x {stage.accumulation} accumulation",
+            where=f"stages.{stage.name}.groups_per_step",
+            remedy=f"use a multiple of {parts}",
+        )
+
+
+def _deepspeed_plugin(run: RunConfig, stage: StageConfig) -> DeepSpeedPlugin:
+    """ZeRO stage 1-3. Mixed precision goes through torch's autocast so that trained weights stay float32."""
+    level = int(run.strategy[-1])
+    config: dict = {
+        "train_micro_batch_size_per_gpu": stage.groups_per_step // (world_size() * stage.accumulation),
+        "gradient_accumulation_steps": stage.accumulation,
+        "gradient_clipping": stage.optimizer.clip_norm or 0.0,
+        "zero_optimization": {"stage": level, "overlap_comm": torch.cuda.is_available()},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+    }
+    if level == 3:
+        config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
+    if run.precision != "fp32":
+        dtype = "bfloat16" if run.precision == "bf16" else "float16"
+        config["torch_autocast"] = {"enabled": True, "dtype": dtype}
+    # Accelerate would otherwise partition models while they are built (zero.Init), before their weights are loaded.
+    return DeepSpeedPlugin(hf_ds_config=config, zero3_init_flag=False)
+
+
+def shut_down(accelerator: Accelerator) -> None:
+    """Leave the process group in step: without the pause, ZeRO-3 over gloo now and then aborts at interpreter exit."""
+    if accelerator.num_processes > 1:
+        accelerator.wait_for_everyone()
+        torch.distributed.destroy_process_group()
+        time.sleep(0.5)

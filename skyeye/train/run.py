@@ -1,0 +1,189 @@
+"""A whole run: recipe -> data, tokenizer, model -> its stages in order -> run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from skyeye.config.load import load_recipe, quick_recipe, recipe_to_yaml
+from skyeye.config.schema import Recipe
+from skyeye.data.formats import read_source
+from skyeye.data.record import Group, Record, group_by_image
+from skyeye.errors import SkyEyeError
+from skyeye.models.build import build_model
+from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
+from skyeye.train.distributed import rank, shut_down
+from skyeye.train.progress import start_tracker
+from skyeye.train.stages import Interrupt, run_stage
+from skyeye.train.state import latest_state
+
+LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
+
+
+def train(recipe_path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False, quick: bool = False) -> Path | None:
+    """Run all stages of a recipe, or go on where an interrupted run stopped.
+
+    Returns:
+        The exported model of the last stage, or None when the run was interrupted (its state is saved).
+    """
+    recipe = load_recipe(recipe_path, overrides)
+    if quick:
+        recipe = quick_recipe(recipe)
+    folder = Path(recipe.output_dir)
+    recipe_yaml = recipe_to_yaml(recipe)
+    position = _position(folder, recipe, recipe_yaml, resume)
+    _say(f"run folder {folder}")
+
+    groups, manifest = load_data(recipe)
+    if rank() == 0:
+        write_run_folder(folder, recipe_yaml, manifest)
+    first, state, start_step = position
+    exported = folder / "checkpoints" / recipe.stages[first - 1].name if first else None
+    model, processor = prepare_model(recipe, groups, exported)
+    tracker = start_tracker(recipe.run, recipe.name, folder, json.loads(json.dumps(manifest))) if rank() == 0 else None
+
+    with Interrupt() as interrupt:
+        for stage in recipe.stages[first:]:
+            accelerator, finished = run_stage(
+                recipe,
+                stage,
+                model,
+                processor,
+                groups,
+                folder,
+                manifest=manifest,
+                recipe_yaml=recipe_yaml,
+                interrupt=interrupt,
+                tracker=tracker,
+                state=state,
+                start_step=start_step,
+            )
+            if not finished:
+                _say(f"stopped and saved; go on with: skyeye train {recipe_path} {' '.join(overrides)} --resume")
+                break
+            state, start_step = None, 0
+    if tracker is not None:
+        tracker.finish()
+    shut_down(accelerator)
+    if not finished:
+        return None
+    last = folder / "checkpoints" / recipe.stages[-1].name
+    _say(f"trained model: {last}")
+    return last
+
+
+def load_data(recipe: Recipe) -> tuple[dict[str, list[Group]], dict]:
+    """Read every source that a stage uses; returns its groups and the manifest that describes them."""
+    used = {entry.source for stage in recipe.stages for entry in stage.mixture}
+    groups, sources = {}, {}
+    for name in recipe.sources:
+        if name in used:
+            records = read_source(recipe.sources[name], name)
+            groups[name] = group_by_image(records)
+            sources[name] = {
+                "records": len(records),
+                "groups": len(groups[name]),
+                "fingerprint": fingerprint(records),
+            }
+            _say(f"source {name}: {len(records)} samples of {len(groups[name])} images")
+    return groups, {"seed": recipe.seed, "versions": versions(), "sources": sources}
+
+
+def fingerprint(records: Sequence[Record]) -> str:
+    """A short hash of the questions and answers of a source: two runs with the same one saw the same data."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(record.id.encode())
+        for turn in record.turns:
+            digest.update(f"\0{turn.question}\0{turn.answer}".encode())
+    return digest.hexdigest()[:16]
+
+
+def prepare_model(
+    recipe: Recipe, groups: dict[str, list[Group]], exported: Path | None
+) -> tuple[SkyEyeGPTForConditionalGeneration, SkyEyeGPTProcessor]:
+    """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts."""
+    torch.manual_seed(recipe.seed)  # fresh parts get the same weights on every process
+    if exported is not None:
+        return SkyEyeGPTForConditionalGeneration.from_pretrained(exported), SkyEyeGPTProcessor.from_pretrained(exported)
+    settings = recipe.model.tokenizer
+    if settings.train_vocab_size:
+        tokenizer = train_tokenizer(_texts(groups), settings.train_vocab_size, box_tokens=settings.box_tokens)
+    else:
+        tokenizer = load_tokenizer(settings.path or recipe.model.language.pretrained)
+    processor = SkyEyeGPTProcessor.from_config(recipe.model, tokenizer)
+    model = build_model(recipe.model, vocab_size=len(tokenizer))
+    if rank() == 0:
+        count = sum(p.numel() for p in model.parameters())
+        _say(f"model: {count / 1e6:.2f} M parameters, {model.config.tokens_per_image} tokens an image, vocabulary {len(tokenizer)}")
+    return model, processor
+
+
+def write_run_folder(folder: Path, recipe_yaml: str, manifest: dict) -> None:
+    """What a reader of the run needs to repeat it: the recipe as resolved, seed, versions, data fingerprint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.yaml").write_text(recipe_yaml, encoding="utf-8")
+    environment = {"python": sys.version.split()[0], "platform": platform.platform(), "command": sys.argv, **manifest}
+    (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that take part in the numbers."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def _position(folder: Path, recipe: Recipe, recipe_yaml: str, resume: bool) -> tuple[int, Path | None, int]:
+    """Where a run begins: (index of the stage, state to load or None, finished steps of that stage)."""
+    names = [stage.name for stage in recipe.stages]
+    finished = [name for name in names if (folder / "checkpoints" / name / "manifest.json").is_file()]
+    found = latest_state(folder)
+    if not resume:
+        if finished or found:
+            raise SkyEyeError(
+                "the folder already holds a run",
+                where=str(folder),
+                remedy="add --resume to go on with it, or choose another output_dir=...",
+            )
+        return 0, None, 0
+    kept = folder / "recipe.yaml"
+    if not kept.is_file():
+        raise SkyEyeError("there is no run to resume", where=str(folder), remedy="start it without --resume")
+    if kept.read_text(encoding="utf-8") != recipe_yaml:
+        raise SkyEyeError(
+            "the recipe is not the one this run was started with",
+            where=str(folder),
+            remedy=f"resume with {kept}, or start a new run in another output_dir",
+        )
+    first = len(finished)
+    if first == len(names):
+        raise SkyEyeError("all stages of this run are finished", where=str(folder), remedy="choose another output_dir")
+    if found and found[1]["stage"] == names[first]:
+        return first, found[0], found[1]["step"]
+    return first, None, 0
+
+
+def _texts(groups: dict[str, list[Group]]) -> list[str]:
+    """Every text the tokenizer has to spell: questions, answers and the words of known regions, each once."""
+    texts: dict[str, None] = {}
+    for members in groups.values():
+        for group in members:
+            for record in group.records:
+                for turn in record.turns:
+                    texts[turn.question] = texts[turn.answer] = None
+                for region in record.regions:
+                    texts[region.phrase] = None
+    return list(texts)
+
+
+def _say(message: str) -> None:
+    if rank() == 0:
+        print(message, flush=True)

@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from skyeye.errors import SkyEyeError
+
+
+def write(folder, images, annotations, name="set.json"):
+    categories = [{"id": 1, "name": "storage_tank"}, {"id": 5, "name": "ship"}, {"id": "x"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / name).write_text(json.dumps(content))
+    return folder / name
+
+
+IMAGE = {"id": 3, "file_name": "1.jpg", "width": 200, "height": 100}
+
+
+def box(numbers, category=5, image=3, **more):
+    return {"image_id": image, "category_id": category, "bbox": numbers, **more}
+
+
+def test_pixels_become_fractions(tmp_path, write_images, read):
+    write_images(tmp_path, "1.jpg")
+    path = write(tmp_path, [IMAGE], [box([20, 10, 40, 50]), box([100, 20, 50, 30], 1)], "set_val.json")
+    records, left_out = read("coco", path)
+    assert not left_out
+    refer = [(r.references["phrase"], r.turns[0].answer) for r in records if r.task == "refer"]
+    assert refer == [("the ship", "{<10><10><30><60>}"), ("the storage tank", "{<50><20><75><50>}")]
+    assert {r.split for r in records} == {"val"}
+
+
+def test_what_does_not_fit_is_told(tmp_path, write_images, read):
+    write_images(tmp_path, "1.jpg", "2.jpg")
+    bad = [None, "abcd", [1, 2, 3], [1, 2, 3, "x"], [1, 2, 3, 10**400], [1, 2, 3, float("nan")], [{}, 1, 1, 1]]
+    images = [IMAGE, {**IMAGE, "id": 4, "file_name": "9.jpg"}, {"id": 5}, "x", {**IMAGE, "id": 7, "width": 0}]
+    images += [{**IMAGE, "id": 6, "file_name": "2.jpg"}]
+    annotations = [box(numbers) for numbers in bad]
+    annotations += [box([1, 2, 3, 4], category) for category in (9, None, [1])]
+    annotations += [box([10, 10, -40, 50]), box([190, 10, 100, 10]), box([1, 1, 2, 2]), box([0, 0, 99, 99], iscrowd=1)]
+    annotations += [box([0, 0, 99, 99], image=99), box([0, 0, 99, 99], image=None), 7]
+    annotations += [box([n * 20, 10, 15, 15], category, image=6) for n in range(10) for category in (1, 5)]
+    records, left_out = read("coco", write(tmp_path, images, annotations))
+    assert left_out == {
+        "malformed box": 7,
+        "unknown class": 3,
+        "inverted box": 1,
+        "box outside the image": 1,
+        "too small": 1,
+        "difficult": 1,
+        "not a record": 6,
+        "missing image": 1,
+    }
+    assert sum(r.task == "identify" for r in records) == 20
+
+
+def test_a_file_of_another_format(tmp_path, read):
+    (tmp_path / "x.json").write_text('{"images": []}')
+    with pytest.raises(SkyEyeError, match="has no list `annotations`"):
+        read("coco", tmp_path / "x.json")

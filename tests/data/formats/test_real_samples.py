@@ -1,0 +1,147 @@
+"""Readers on small pieces of the published data sets. Expected counts are those of the data sets' description, or
+counted here from the raw lines without the readers."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from skyeye.data.record import TASK_TAGS, Record
+
+RSICD = "AID_RSICD/dataset_rsicd_subset_DERIVED.json"
+
+
+def counts(records: list[Record]) -> Counter:
+    assert len({(r.source, r.id) for r in records}) == len(records)
+    assert all(Path(image).is_file() for r in records for image in r.images)
+    assert all(r.turns[0].question.startswith(TASK_TAGS[r.task]) and r.turns[0].answer for r in records)
+    return Counter((r.split, r.task) for r in records)
+
+
+def lines(*files: Path) -> list[str]:
+    return [line for file in files for line in file.read_text().splitlines() if line.strip()]
+
+
+def touched(folder: Path, names: set[str]) -> Path:
+    """Readers look for image files and do not open them: annotations without images are read in full this way."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_rsicd_captions(real, read):
+    records, left_out = read("karpathy", real / RSICD)
+    assert not left_out
+    assert counts(records) == {("train", "caption"): 5 * 1680, ("val", "caption"): 240, ("test", "caption"): 480}
+    assert {len(r.references["captions"]) for r in records} == {5}
+
+
+@pytest.mark.parametrize(
+    ("file", "images", "train"),
+    [("UCM_captions/dataset.json", 2100, 1680), ("Sydney_captions/dataset_sydney_modified.json", 613, 497)],
+)
+def test_captions_of_which_six_images_are_there(real, read, file, images, train, tmp_path):
+    records, left_out = read("karpathy", real / file)
+    assert counts(records) == {("train", "caption"): 30}
+    assert left_out == {"missing image": images - 6}
+    records, left_out = read(
+        "karpathy", real / file, touched(tmp_path / "i", {f"{n}.tif" for n in range(1, images + 1)})
+    )
+    assert not left_out
+    assert Counter(r.split for r in records) == {
+        "train": 5 * train,
+        "val": (images - train) / 2,
+        "test": (images - train) / 2,
+    }
+
+
+def test_aid_classes_with_the_split_of_the_captions(real, read):
+    records, left_out = read("class_folders", real / "AID_RSICD/images", split_file=str(real / RSICD))
+    assert not left_out
+    assert counts(records) == {
+        ("train", "classification"): 1680,
+        ("val", "classification"): 240,
+        ("test", "classification"): 480,
+    }
+    per_class = Counter(r.turns[0].answer for r in records)
+    assert len(per_class) == 30 and set(per_class.values()) == {80}
+    assert {"Storage Tanks", "Bare Land", "Pond"} <= set(per_class)
+    by_image = {r.images[0]: r.split for r in records}
+    captions, _ = read("karpathy", real / RSICD)
+    assert all(by_image[r.images[0]] == r.split for r in captions)
+
+
+@pytest.mark.parametrize(
+    ("folder", "questions", "types"),
+    [
+        ("RSVQA_LR", (2504, 500, 501), {"comparison": 975, "presence": 753, "count": 751, "rural_urban": 25}),
+        ("RSVQA_HR", (2501, 500, 500), {"comparison": 843, "presence": 642, "count": 663, "area": 353}),
+    ],
+)
+def test_rsvqa(real, read, folder, questions, types):
+    records, left_out = read("rsvqa", real / folder)
+    assert not left_out
+    assert counts(records) == dict(zip([(s, "vqa") for s in ("train", "val", "test")], questions, strict=True))
+    assert Counter(r.references["type"] for r in records if r.split == "train") == types
+    images = {s: {r.images[0] for r in records if r.split == s} for s in ("train", "val", "test")}
+    assert [len(images[s]) for s in ("train", "val", "test")] == [25, 5, 5]
+    assert len(set.union(*images.values())) == 35
+
+
+def test_rsicd_theme_questions(real, read):
+    records, left_out = read("rsivqa", real / "AID_RSICD/rsicd_vqa.txt", split_file=str(real / RSICD))
+    assert not left_out
+    assert counts(records) == {("train", "vqa"): 1680, ("val", "vqa"): 240, ("test", "vqa"): 480}
+    assert {r.references["type"] for r in records} == {"theme"}
+
+
+@pytest.mark.parametrize("folder", ["DOTA", "UCM", "Sydney"])
+def test_rsivqa_in_full(real, read, folder, tmp_path):
+    """Every line is a record or is reported; lines that are reported are few."""
+    folder = real / "annotations_only/RSIVQA" / folder
+    files = sorted(folder.glob("*.txt"))
+    raw = lines(*files)
+    names = {line.split(":")[0].strip() for line in raw}
+    images = touched(tmp_path / "i", {name if "." in name else f"{name}.png" for name in names})
+    read_ones, left = 0, Counter()
+    for file in files:
+        records, left_out = read("rsivqa", file, images)
+        read_ones, left = read_ones + len(records), left + left_out
+    assert read_ones + sum(left.values()) == len(raw)
+    assert sum(left.values()) <= 0.001 * len(raw)
+
+
+@pytest.mark.parametrize(
+    ("format", "folder", "labels", "headers"),
+    [("dota", "DOTA", "labelTxt", 2), ("yolo", "DOTA8", "labels", 0), ("yolo", "aerial_cars", ".", 0)],
+)
+def test_every_box_is_asked_about_or_reported(real, read, format, folder, labels, headers):
+    files = [f for f in sorted((real / folder / labels).glob("*.txt"))]
+    boxes = len(lines(*files)) - headers * len(files)
+    records, left_out = read(format, real / folder)
+    assert set(left_out) <= {"too small", "difficult", "box outside the image"}
+    assert counts(records)["train", "identify"] + sum(left_out.values()) == boxes
+    assert {r.task for r in records} <= {"refer", "identify", "detection"}
+    assert any(r.task == "refer" for r in records)
+
+
+@pytest.mark.parametrize(
+    ("file", "images", "boxes"),
+    [("HRRSD/hrrsd_val_coco.json", 4352, 11535), ("NWPU_VHR10/annotations_coco.json", 650, 3921)],
+)
+def test_coco(real, read, file, images, boxes, tmp_path):
+    path = real / "annotations_only" / file
+    names = {image["file_name"] for image in json.loads(path.read_text())["images"]}
+    assert len(names) == images
+    records, left_out = read("coco", path, touched(tmp_path / "i", names))
+    assert set(left_out) == {"too small"}
+    assert sum(r.task == "identify" for r in records) + left_out["too small"] == boxes
+
+
+def test_frames_of_one_video_stay_together(real, read):
+    records, _ = read("yolo", real / "aerial_cars", splits={"test": ["MunichStreet02*"]})
+    assert len({r.images[0] for r in records if r.split == "test"}) == 20
+    assert all("Munich" in r.images[0] for r in records if r.split == "test")
+    assert all("DJI" in r.images[0] for r in records if r.split == "train")

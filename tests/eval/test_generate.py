@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, VisionConfig
+from skyeye.data.record import Record, Turn
+from skyeye.eval import generate
+from skyeye.eval.benchmarks import select
+from skyeye.eval.files import fingerprint, read_jsonl
+from skyeye.eval.generate import answer
+from skyeye.eval.run import evaluate, prepare
+from skyeye.models.build import build_model
+from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.tokenizer import train_tokenizer
+
+LANGUAGE = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+
+@pytest.fixture
+def parts():
+    """A random model that gives different answers to different pictures and questions, and its processor."""
+    torch.manual_seed(5)
+    tokenizer = train_tokenizer(
+        ["[vqa] is there a plane ? yes no", "[refer] where is the ship ? {<1><2><3><4>}"] * 3, 520
+    )
+    config = ModelConfig(
+        vision=VisionConfig(image_size=28, patch_size=14, width=16, depth=1, heads=2, mlp_ratio=2.0),
+        projector=ProjectorConfig(join_tokens=1),
+        language=LanguageConfig(config=LANGUAGE),
+        lora=LoraConfig(r=2, alpha=4),
+    )
+    model = build_model(config, tokenizer).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.5)
+    return model, SkyEyeGPTProcessor.from_config(config, tokenizer)
+
+
+@pytest.fixture
+def records(world) -> list[Record]:
+    """Questions of several lengths, about one image, several frames, and none."""
+    names = ("world.vqa", "world.refer", "world.frames")
+    tasks = [prepare(benchmark, world, 14, False, 0) for benchmark in select(names)]
+    text_only = Record("t", "s", "vqa", "test", (), (Turn("[vqa] is there a plane ?", "no"),))
+    return [record for task in tasks for record in task.seen] + [text_only]
+
+
+def test_answers_do_not_depend_on_the_batch(parts, records):
+    alone = [answer(*parts, [record], batch_size=1, max_new_tokens=6)[0] for record in records]
+    assert len(set(alone)) > 5, "the model says the same to everything: the test would prove nothing"
+    for batch_size in (1, 3, 16):
+        assert answer(*parts, records, batch_size=batch_size, max_new_tokens=6) == alone
+    assert answer(*parts, records[::-1], batch_size=5, max_new_tokens=6) == alone[::-1]
+
+
+def test_every_image_is_encoded_once(parts, records, monkeypatch):
+    model, processor = parts
+    encoded = []
+    encode_images = model.encode_images
+
+    def counted(pixel_values):
+        encoded.append(len(pixel_values))
+        return encode_images(pixel_values)
+
+    monkeypatch.setattr(model, "encode_images", counted)
+    done = []
+    answer(model, processor, records, batch_size=8, max_new_tokens=1, progress=done.append)
+    assert sum(encoded) == len({path for record in records for path in record.images})
+    assert max(encoded) <= 8
+    assert sum(done) == len(records)
+
+
+def test_windows_keep_questions_about_an_image_together(records):
+    windows = list(generate._windows(records, 10))
+    assert sorted(i for window in windows for i in window) == list(range(len(records)))
+    shown = [records[i].images for window in windows for i in window]
+    changes = sum(a != b for a, b in zip(shown, shown[1:], strict=False))
+    assert changes == len(set(shown)) - 1
+
+
+def test_no_records_no_answers(parts):
+    assert answer(*parts, []) == []
+
+
+@pytest.mark.usefixtures("without_java")
+def test_a_saved_model_is_evaluated_the_same_for_any_batch_size(parts, world, tmp_path):
+    model, processor = parts
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    results = []
+    for batch_size in (1, 7):
+        out = tmp_path / f"out{batch_size}"
+        scores = evaluate(
+            tmp_path / "model",
+            ["world.refer", "world.caption"],
+            world,
+            out,
+            limit=6,
+            batch_size=batch_size,
+            max_new_tokens=5,
+        )
+        rows = {path.name: read_jsonl(path) for path in sorted((out / "predictions").glob("*.jsonl"))}
+        about = scores.pop("about")
+        results.append((scores, rows))
+        assert (out / "report.html").is_file() and (out / "scores.md").is_file()
+    assert results[0] == results[1]
+    assert about["parameters"] == sum(p.numel() for p in model.parameters())
+    assert about["fingerprint"] == fingerprint(tmp_path / "model")
+    assert {row["answer"] for row in rows["world.refer.jsonl"]} != {""}

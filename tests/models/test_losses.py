@@ -1,0 +1,64 @@
+"""The losses against slow arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from skyeye.models.losses import IGNORE_INDEX, alignment_loss, token_loss
+
+
+def test_token_loss_is_the_sum_of_cross_entropies():
+    logits, targets = torch.randn(7, 11), torch.randint(0, 11, (7,))
+    assert_close(token_loss(logits, targets), F.cross_entropy(logits, targets, reduction="sum"))
+    assert token_loss(logits.bfloat16(), targets).dtype == torch.float32
+
+
+def test_number_smoothing_by_hand():
+    ids = torch.arange(101) + 3  # <0> is token 3
+    logits = torch.randn(3, 110)
+    targets = torch.tensor([3 + 50, 1, 3 + 0])
+    log_p = logits.log_softmax(-1)
+    expected = -log_p[1, 1].item()
+    for row, number in ((0, 50), (2, 0)):
+        weights = [math.exp(-((n - number) ** 2) / (2 * 2.0**2)) for n in range(101)]
+        expected -= sum(w / sum(weights) * log_p[row, n + 3].item() for n, w in enumerate(weights))
+    smoothed = token_loss(logits, targets, number_token_ids=ids, number_smoothing=2.0)
+    assert_close(smoothed, torch.tensor(expected))
+
+
+def test_narrow_smoothing_is_plain_cross_entropy():
+    ids, logits = torch.arange(101), torch.randn(5, 120, requires_grad=True)
+    targets = torch.tensor([0, 17, 100, 110, 55])
+    plain = token_loss(logits, targets)
+    narrow = token_loss(logits, targets, number_token_ids=ids, number_smoothing=0.05)
+    assert_close(narrow, plain)
+    assert_close(torch.autograd.grad(narrow, logits)[0], torch.autograd.grad(plain, logits)[0])
+
+
+def test_near_numbers_cost_less_than_far_ones():
+    ids, targets = torch.arange(101), torch.tensor([40])
+
+    def cost(number: int) -> float:
+        logits = torch.zeros(1, 120)
+        logits[0, number] = 5.0
+        return token_loss(logits, targets, number_token_ids=ids, number_smoothing=2.0).item()
+
+    assert cost(40) < cost(42) < cost(45) < cost(80)
+
+
+def test_alignment_by_hand():
+    logits = torch.randn(2, 9)
+    words = torch.tensor([[4, 7, 8], [2, IGNORE_INDEX, IGNORE_INDEX]])
+    log_p = logits.log_softmax(-1)
+    assert_close(alignment_loss(logits, words), -(log_p[0, [4, 7, 8]].mean() + log_p[1, 2]))
+
+
+def test_alignment_of_nothing_is_zero():
+    logits = torch.randn(0, 9, requires_grad=True)
+    loss = alignment_loss(logits, torch.zeros(0, 1, dtype=torch.long))
+    loss.backward()
+    assert loss == 0

@@ -1,0 +1,182 @@
+"""The command line from outside: what it says, what it returns, and what it does not load to say so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skyeye
+from skyeye import cli
+from skyeye.errors import SkyEyeError
+
+#: Runs the command line, then tells on the last line of stderr which heavy libraries were imported for it.
+PROBE = """
+import sys
+from skyeye.cli import main
+try:
+    code = main()
+except SystemExit as end:
+    code = end.code
+heavy = ("torch", "transformers", "numpy", "PIL", "omegaconf")
+print(*[name for name in heavy if name in sys.modules], file=sys.stderr)
+sys.exit(code)
+"""
+RECIPE = """
+name: t
+output_dir: runs/t
+sources: {made: {format: skyeye968k, path: world}}
+model: {language: {config: {model_type: llama}}}
+stages: [{name: one, steps: 2000, mixture: [{source: made}]}]
+"""
+
+
+def skyeye_command(*arguments: str, cwd: Path) -> tuple[int, str, str, list[str]]:
+    """Exit code, stdout, stderr and the heavy libraries imported."""
+    path = str(Path(skyeye.__file__).parents[1])
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments],
+        capture_output=True, text=True, cwd=cwd, env={**os.environ, "PYTHONPATH": path}, timeout=120,
+    )
+    said, _, heavy = result.stderr.removesuffix("\n").rpartition("\n")
+    return result.returncode, result.stdout, said, heavy.split()
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return tmp_path / "recipe.yaml"
+
+
+def test_help_names_every_command_and_loads_nothing(tmp_path):
+    code, out, said, heavy = skyeye_command("--help", cwd=tmp_path)
+    assert (code, said, heavy) == (0, "", [])
+    for command in ("data", "train", "eval", "chat", "checkpoint", "config"):
+        assert f"\n    {command}" in out
+    result = subprocess.run([sys.executable, "-m", "skyeye", "--version"], capture_output=True, text=True)
+    assert result.stdout == f"skyeye {skyeye.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tain"], "invalid choice: 'tain'"),
+        ([], "arguments are required: COMMAND"),
+        (["checkpoint"], "arguments are required: COMMAND"),
+        (["data", "synth", "out", "--images", "many"], "invalid int value: 'many'"),
+        (["chat", "folder"], "arguments are required: --image"),
+        (["train", "recipe.yaml", "--qick"], "unrecognized arguments: --qick"),
+        (["eval", "folder", "more"], "unrecognized arguments: more"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_with_usage(tmp_path, arguments, message):
+    code, out, said, heavy = skyeye_command(*arguments, cwd=tmp_path)
+    assert (code, out, heavy) == (2, "", [])
+    assert message in said and said.startswith("usage: skyeye")
+
+
+def test_a_bad_recipe_is_refused_before_torch_is_loaded(recipe):
+    arguments = ["train", "recipe.yaml", "--resume", "run.precison=bf16", "stages.one.steps=few"]
+    code, out, said, heavy = skyeye_command(*arguments, cwd=recipe.parent)
+    assert (code, out, heavy) == (2, "", ["omegaconf"])
+    first, *mistakes = said.splitlines()
+    assert first == "error: recipe.yaml: 2 mistakes"
+    assert "stages[0].steps: expected a whole number, got 'few'" in mistakes[0]
+    assert "run.precison: unknown key; did you mean 'precision'?" in mistakes[1]
+    assert not (recipe.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "recpe.yaml"], "did you mean 'recipe.yaml'?"),
+        (["config", "show", "recipe.yaml", "seed"], "an override is key=value"),
+        (["eval", "nowhere", "--benchmarks", "world.vqa"], "nowhere: does not say where the benchmarks' data lie"),
+        (["chat", "nowhere", "--image", "gone.png"], "gone.png: the image is missing"),
+        (["checkpoint", "show", "nowhere"], "nowhere: no such checkpoint"),
+        (["checkpoint", "convert", "nowhere", "recipe.yaml"], "recipe.yaml: exists already"),
+        (["data", "synth", "out", "--images", "-3"], "images"),
+    ],
+)
+def test_a_mistake_is_one_line(recipe, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(recipe.parent)
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: ") and message in captured.err
+    assert captured.err.count("\n") == 1
+    with pytest.raises(SkyEyeError):
+        cli.main([*arguments, "--debug"])
+    with pytest.raises(SkyEyeError):
+        cli.main(["--debug", *arguments])
+    assert sorted(path.name for path in recipe.parent.iterdir()) == ["recipe.yaml"]
+
+
+def test_the_traceback_comes_with_debug_only(recipe):
+    without = skyeye_command("config", "show", "recipe.yaml", "seed=x", cwd=recipe.parent)
+    debug = skyeye_command("config", "show", "recipe.yaml", "seed=x", "--debug", cwd=recipe.parent)
+    assert "Traceback" not in without[2] and "Traceback" in debug[2]
+
+
+def test_config_show_prints_a_recipe_that_loads(recipe, monkeypatch, capsys):
+    monkeypatch.chdir(recipe.parent)
+    assert cli.main(["config", "show", "recipe.yaml", "seed=7"]) == 0
+    shown = capsys.readouterr().out
+    assert "\nseed: 7\n" in shown and "  lora:\n" in shown
+    (recipe.parent / "again.yaml").write_text(shown)
+    assert cli.main(["config", "show", "again.yaml"]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_training_is_handed_its_options_and_its_end_is_the_exit_code(recipe, monkeypatch):
+    from skyeye.train import run
+
+    calls = []
+    monkeypatch.setattr(run, "train", lambda *args, **kwargs: calls.append((args, kwargs)) or ends.pop())
+    ends = [None, recipe]
+    assert cli.main(["train", str(recipe), "--quick", "seed=3", "--resume", "name=u"]) == 0
+    assert calls == [((recipe, ["seed=3", "name=u"]), {"resume": True, "quick": True})]
+    assert cli.main(["train", str(recipe)]) == 130  # interrupted, with its state saved
+    assert calls[1] == ((recipe, []), {"resume": False, "quick": False})
+
+
+def test_ctrl_c_is_no_traceback(recipe, monkeypatch, capsys):
+    def stop(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_config_show", stop)
+    assert cli.main(["config", "show", str(recipe)]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeypatch, capsys):
+    from skyeye.eval import run
+
+    calls = []
+
+    def evaluate(checkpoint, benchmarks, data_root, out, **options):
+        calls.append((benchmarks, str(data_root), out.name, options))
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "scores.md").write_text("| a table |")
+
+    monkeypatch.setattr(run, "evaluate", evaluate)
+    recipe.write_text(RECIPE + "eval: {benchmarks: [world.vqa], data_root: world, limit: 5}\n")
+    assert cli.main(["eval", str(recipe.parent)]) == 0
+    given = ["--benchmarks", "a", "b", "--data-root", "d", "--limit", "2", "--batch-size", "1", "--out"]
+    assert cli.main(["eval", str(recipe.parent), *given, str(recipe.parent / "o")]) == 0
+    assert calls == [
+        (["world.vqa"], "world", "eval", {"limit": 5, "batch_size": 32}),
+        (["a", "b"], "d", "o", {"limit": 2, "batch_size": 1}),
+    ]
+    assert "| a table |" in capsys.readouterr().out
+
+
+def test_a_world_is_drawn_and_then_found(tmp_path, capsys):
+    arguments = ["data", "synth", str(tmp_path / "world"), "--images", "2", "--seed", "3"]
+    assert cli.main(arguments) == 0
+    first = capsys.readouterr()
+    assert "written: 2 training" in first.out and "drawing" in first.err
+    assert cli.main(arguments) == 0
+    assert "is already there: 2 training" in capsys.readouterr().out

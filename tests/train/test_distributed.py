@@ -1,0 +1,66 @@
+"""Real processes: every strategy computes the run of a single process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from skyeye.config.schema import MixtureEntry, RunConfig, StageConfig
+from skyeye.errors import SkyEyeError
+from skyeye.train.distributed import check_strategy
+
+
+def _losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    """Losses and final weights of the single process, computed once for all strategies."""
+    return {"folder": tmp_path_factory.mktemp("single") / "run"}
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
+def test_two_processes_give_the_losses_and_weights_of_one(recipe, launch, tmp_path, one_process, strategy):
+    single = one_process["folder"]
+    if not single.exists():
+        launch(recipe(), f"output_dir={single}")
+    folder = tmp_path / strategy
+    launch(recipe(), f"output_dir={folder}", f"run.strategy={strategy}", processes=2)
+    assert _losses(folder) == pytest.approx(_losses(single), abs=2e-5)
+    for stage in ("pretrain", "single_task"):
+        ours = load_file(folder / "checkpoints" / stage / "model.safetensors")
+        alone = load_file(single / "checkpoints" / stage / "model.safetensors")
+        assert ours.keys() == alone.keys()
+        # Adam turns a last-bit difference of a near-zero gradient into a step of up to the learning rate (3e-3).
+        close = [torch.isclose(ours[name], alone[name], atol=2e-4).float().mean() for name in alone]
+        assert min(close) > 0.98
+
+
+def test_accumulation_changes_nothing(recipe, launch, tmp_path):
+    launch(recipe(), f"output_dir={tmp_path / 'whole'}")
+    launch(recipe(), f"output_dir={tmp_path / 'parts'}", "stages.0.accumulation=4", "stages.1.accumulation=2")
+    assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), abs=2e-5)
+
+
+def _stage(**settings) -> StageConfig:
+    return StageConfig(name="s", mixture=[MixtureEntry(source="w")], steps=10, **settings)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(SkyEyeError, match="use a multiple of 6"):
+        check_strategy(RunConfig(strategy="ddp"), _stage(groups_per_step=8, accumulation=2))
+
+
+def test_single_with_several_processes_and_zero_without_launcher_are_refused(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(SkyEyeError, match="torchrun"):
+        check_strategy(RunConfig(strategy="zero2"), _stage())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SkyEyeError, match="2 processes"):
+        check_strategy(RunConfig(strategy="single"), _stage())
