@@ -93,6 +93,10 @@ class PromptConfig:
     max_txt_len: int = 1024  # tokens of answer (single turn) or of everything after the first prompt
     max_context_len: int = 3800  # tokens of the first prompt
     clip_boxes: bool = True  # reference: false
+    cut_images: bool = False  # reference: true, max_context_len cuts the prompt wherever it falls, images included
+    # reference: prompts of evaluation and chat open with two <s> and have one space before [/INST], where training rows
+    # have one <s> and two spaces. training: as in training rows.
+    evaluation_layout: Literal["reference", "training"] = "reference"
 
     def check(self) -> list[str]:
         return [] if self.template.count("{}") == 1 else ["template: must hold {} exactly once"]
@@ -143,10 +147,29 @@ class OptimizerConfig:
     min_lr: float = 1e-6
     warmup_lr: float = 1e-6
     warmup_steps: int = 1000
+    steps_per_epoch: int | None = None  # reference: its epoch's; a warm-up longer than that then starts again at each
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.05
     clip_norm: float | None = 1.0  # reference: null
+
+
+@dataclass
+class AlignmentConfig:
+    """Weights of the word-region alignment of a pre-training stage (ours; docs/training.md). 0 leaves a part out.
+
+    It needs sources whose records know the objects of their image, and gives a model that starts from nothing what
+    EVA-CLIP and LLaMA bring to SkyEyeGPT: image tokens that mean words.
+    """
+
+    words: float = 0.0  # an image token looks like the words for what it shows
+    boxes: float = 0.0  # an image token knows the box of the object it lies in
+    phrases: float = 0.0  # the word that names an object in a question knows the object's box
+    sharpness: float = 16.0  # factor on the cosine similarity of image tokens and words
+
+    def any(self) -> bool:
+        """Whether some part is learnt."""
+        return bool(self.words or self.boxes or self.phrases)
 
 
 @dataclass
@@ -164,8 +187,10 @@ class StageConfig:
     accumulation: int = 1
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss_normalisation: Literal["global_tokens", "micro_batch"] = "global_tokens"  # reference: micro_batch
-    alignment_weight: float = 0.0  # word-region alignment loss of a from-scratch pre-training stage
+    answers: bool = True  # False: only the alignment is learnt, without the language model's forward pass
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     number_smoothing: float = 0.0  # standard deviation, in 1/100 of the image, of soft targets for box numbers
+    number_noise: float = 0.0  # share of the box numbers in answers that are read as random ones
 
     def check(self) -> list[str]:
         errors = []
@@ -173,6 +198,10 @@ class StageConfig:
             errors.append("vision: the tower has no adapters here; use frozen or full")
         if self.groups_per_step % self.accumulation:
             errors.append(f"accumulation: groups_per_step {self.groups_per_step} is not a multiple of {self.accumulation}")
+        if not self.answers and not (self.alignment.words or self.alignment.boxes):
+            errors.append("answers: without answers and without alignment.words or alignment.boxes nothing is learnt")
+        if not 0 <= self.number_noise <= 1:
+            errors.append(f"number_noise: {self.number_noise} is not a share between 0 and 1")
         if self.optimizer.warmup_steps >= self.steps:
             errors.append(f"optimizer.warmup_steps: {self.optimizer.warmup_steps} leaves nothing of {self.steps} steps")
         return errors

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from skyeye.config.schema import PromptConfig
-from skyeye.data.boxes import Box
-from skyeye.data.record import Group, Record, Turn
+from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
@@ -72,10 +71,6 @@ class SequenceBuilder:
         tokenizer: Hugging Face tokenizer; where it has no beginning-of-sequence token, none is written.
         prompt: template, end symbol and limits.
         tokens_per_image: image tokens that the model makes of one image.
-        cut_images: reference: True. Its limit ``max_context_len`` cuts the prompt wherever it falls, images included;
-            here a prompt that would lose image tokens is an error unless this is set.
-        evaluation_layout: ``"reference"``: an evaluation prompt opens with two ``<s>`` and has one space before
-            ``[/INST]``, although training rows have one ``<s>`` and two spaces. ``"training"``: as in training rows.
     """
 
     def __init__(
@@ -83,15 +78,10 @@ class SequenceBuilder:
         tokenizer: PreTrainedTokenizerBase,
         prompt: PromptConfig,
         tokens_per_image: int,
-        *,
-        cut_images: bool = False,
-        evaluation_layout: Literal["reference", "training"] = "reference",
     ):
         self.tokenizer = tokenizer
         self.prompt_config = prompt
         self.tokens_per_image = tokens_per_image
-        self.cut_images = cut_images
-        self.evaluation_layout = evaluation_layout
         self._bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
 
     @property
@@ -144,7 +134,7 @@ class SequenceBuilder:
             history: the turns so far; the images stand before the first of them. Its answers are kept. (The
                 reference's chat demo forgets them: give empty answers for its ids.)
         """
-        as_trained = self.evaluation_layout == "training"
+        as_trained = self.prompt_config.evaluation_layout == "training"
         space = " " if as_trained else ""
         questions = [turn.question for turn in history] + [question]
         ids = self._bos if as_trained else self._bos * 2
@@ -162,7 +152,7 @@ class SequenceBuilder:
 
         limit = self.prompt_config.max_context_len
         prompt = through_images + self._after_images(n_images, turns[0].question, " ", where)
-        if not self.cut_images and IMAGE_TOKEN_ID in prompt[limit:]:
+        if not self.prompt_config.cut_images and IMAGE_TOKEN_ID in prompt[limit:]:
             raise SkyEyeError(
                 f"max_context_len {limit} would cut into the images of a prompt of {len(prompt)} tokens",
                 where=where,
@@ -255,39 +245,6 @@ def collate_prompts(prompts: Sequence[Sequence[int]], pad_token_id: int) -> dict
     ids = [[pad_token_id] * (length - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
-
-
-def region_words(
-    group: Group, tokenizer: PreTrainedTokenizerBase, grid: int | tuple[int, int], max_words: int | None = None
-) -> torch.Tensor:
-    """For each image token of a group, the ids of the words for what is there: targets of the word-region alignment.
-
-    A token belongs to the smallest region whose box contains the centre of its cell; of equally small ones the later.
-
-    Args:
-        grid: image tokens per side, or (rows, columns) where joined tokens make the cells wider than high.
-        max_words: ids per token (K), longer phrases are cut; None: as many as the longest phrase has.
-
-    Returns:
-        int64 (image tokens of the group, K), filled up with ``IGNORE_INDEX``; nothing else where there is no region,
-        and for a group that shows several images (its regions do not say which).
-    """
-    rows, columns = (grid, grid) if isinstance(grid, int) else grid
-    # from the largest to the smallest, each drawn over what is there; the sort is stable: of equal areas the later wins
-    single = len(group.images) == 1
-    found = dict.fromkeys(region for record in group.records for region in record.regions) if single else {}
-    regions = sorted(found, key=lambda region: -Box(*region.box).area)
-    phrases = [tokenizer.encode(region.phrase, add_special_tokens=False)[:max_words] for region in regions]
-    width = max(map(len, phrases), default=1) if max_words is None else max_words
-    words = torch.full((len(group.images) * rows * columns, width), IGNORE_INDEX)
-    for region, phrase in zip(regions, phrases, strict=True):
-        x1, y1, x2, y2 = region.box
-        target = torch.tensor(phrase + [IGNORE_INDEX] * (width - len(phrase)))
-        for row in range(rows):
-            for column in range(columns):
-                if x1 <= (column + 0.5) / columns <= x2 and y1 <= (row + 0.5) / rows <= y2:
-                    words[row * columns + column] = target
-    return words
 
 
 def pad_token_id(tokenizer: PreTrainedTokenizerBase, pad_token: str) -> int:

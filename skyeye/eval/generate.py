@@ -58,7 +58,7 @@ def answer(
                 answers.update(zip(batch, texts, strict=True))
                 if progress:
                     progress(len(batch))
-    return list(answers.values())
+    return [answers[i] for i in range(len(records))]
 
 
 def _windows(records: Sequence[Record], size: int) -> Iterator[list[int]]:

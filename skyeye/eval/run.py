@@ -129,7 +129,7 @@ def load_answerer(checkpoint: Path, batch_size: int, device: str | None) -> tupl
         "parameters": parameters,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
-        "prompt_layout": processor.evaluation_layout,
+        "prompt_layout": processor.builder.prompt_config.evaluation_layout,
     }
 
 

@@ -70,7 +70,7 @@ def load_checkpoint(model: SkyEyeGPTForConditionalGeneration, path: str | Path) 
     """
     path = Path(path)
     found = _read(path)
-    state = model.state_dict()
+    state = {n: tensor for n, tensor in model.state_dict().items() if n not in model._keys_to_ignore_on_save}
     own = {reference_name(name): name for name in state}
     tied = {reference_name(name) for name in model.all_tied_weights_keys}
     expected = {name: state[ours].shape for name, ours in own.items() if name in found or name not in tied}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -82,15 +83,31 @@ def _peft_config(lora: Mapping[str, Any], target_modules: list[str], task_type: 
     )
 
 
-def rest_zero_adapters(module: nn.Module, trained: bool) -> None:
-    """Skip adapters that are not trained and still zero, in place; wake up all others.
+@contextmanager
+def before_head(head: nn.Module, select: torch.Tensor | None) -> Iterator[None]:
+    """Let only the hidden states at ``select`` (B, T) reach the output head, as (N, H); None: all of them.
+
+    This works for any language model, whatever it does to its logits afterwards.
+    """
+    if select is None:
+        yield
+        return
+    handle = head.register_forward_pre_hook(lambda module, arguments: (arguments[0][select],))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def rest_zero_adapters(module: nn.Module, *, trained: bool) -> None:
+    """In training mode, skip adapters that are not trained and still zero; wake up all others.
 
     A zero adapter adds nothing, so skipping it is exact; it saves a seventh of the time where a small model is first
     trained in full and adapted later.
     """
     for layer in module.modules():
         if isinstance(layer, LoraLayer):
-            needed = trained or any(_may_add(part.weight) for part in layer.lora_B.values())
+            needed = trained or not layer.training or any(_may_add(part.weight) for part in layer.lora_B.values())
             if layer.disable_adapters == needed:
                 layer.enable_adapters(needed)  # which also decides what is trained, so that is said again
                 for name, parameter in layer.named_parameters():

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 IGNORE_INDEX = -100
+#: Box numbers <0> .. <100>.
+NUMBERS = 101
+
+
+def soft_numbers(numbers: torch.Tensor, deviation: float) -> torch.Tensor:
+    """(...) integers 0..100 -> (..., 101) Gaussian weights around them that sum to one.
+
+    Args:
+        deviation: standard deviation in 1/100 of the image: a near miss costs less than a far one.
+    """
+    scale = torch.arange(NUMBERS, device=numbers.device, dtype=torch.float32)
+    return (-0.5 * ((scale - numbers.unsqueeze(-1)) / deviation) ** 2).softmax(dim=-1)
 
 
 def token_loss(
@@ -19,33 +32,50 @@ def token_loss(
 
     Args:
         number_token_ids: (101,) ids of the box tokens <0> .. <100>.
-        number_smoothing: > 0 replaces the target of a box token by a Gaussian over the numbers with this standard
-            deviation, in 1/100 of the image: a near miss costs less than a far one.
+        number_smoothing: > 0 replaces the target of a box token by :func:`soft_numbers` with this deviation.
     """
     log_probabilities = logits.float().log_softmax(dim=-1)
     losses = F.nll_loss(log_probabilities, targets, reduction="none")
     if number_smoothing > 0:
         number_token_ids = number_token_ids.to(targets.device)
-        is_number = targets.unsqueeze(1) == number_token_ids  # (N, 101)
-        rows, numbers = is_number.nonzero(as_tuple=True)
-        scale = torch.arange(len(number_token_ids), device=logits.device, dtype=torch.float32)
-        distance = (scale - numbers.unsqueeze(1)) / number_smoothing
-        soft = (-0.5 * distance**2).softmax(dim=-1)
+        rows, numbers = (targets.unsqueeze(1) == number_token_ids).nonzero(as_tuple=True)
+        soft = soft_numbers(numbers, number_smoothing)
         smoothed = -(soft * log_probabilities[rows][:, number_token_ids]).sum(dim=-1)
         losses = losses.index_put((rows,), smoothed)
     return losses.sum()
 
 
-def alignment_loss(logits: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-    """Word-region alignment: the language model's output at an image token should name what lies there.
+def word_loss(features: torch.Tensor, words: torch.Tensor, embeddings: torch.Tensor, sharpness: float) -> torch.Tensor:
+    """Image tokens should look like the words for what they show.
 
     Args:
-        logits: (N, V) at image tokens that have words.
-        words: (N, K) word ids seen at each token, at least one, padded with -100.
+        features: (N, H) image tokens as the language model gets them.
+        words: (N, K) ids of the words seen at each token, at least one, padded with -100.
+        embeddings: (V, H) word embeddings of the language model.
+        sharpness: factor on the cosine similarities before the softmax over the vocabulary.
 
     Returns:
         Sum over the tokens of the cross entropy against the uniform distribution over the token's words.
     """
     present = words != IGNORE_INDEX
-    log_probabilities = logits.float().log_softmax(dim=-1).gather(1, words.clamp(min=0))
+    similarity = F.normalize(features.float(), dim=-1) @ F.normalize(embeddings.float(), dim=-1).T
+    log_probabilities = (sharpness * similarity).log_softmax(dim=-1).gather(1, words.clamp(min=0))
     return -(log_probabilities.masked_fill(~present, 0.0).sum(dim=-1) / present.sum(dim=-1)).sum()
+
+
+class BoxReader(nn.Linear):
+    """Reads the four numbers of a box off a hidden state, as 4 x 101 logits; used for alignment losses only.
+
+    Its targets are soft, with a deviation of 2/100 of the image: hard ones take far longer to be learnt.
+    """
+
+    DEVIATION = 2.0
+
+    def __init__(self, hidden_size: int):
+        super().__init__(hidden_size, 4 * NUMBERS)
+
+    def loss(self, hidden: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """Sum over (N, H) hidden states of the mean cross entropy of the numbers of their (N, 4) boxes."""
+        hidden = F.rms_norm(hidden.float(), hidden.shape[-1:])
+        log_probabilities = self(hidden).float().unflatten(-1, (4, NUMBERS)).log_softmax(dim=-1)
+        return -(soft_numbers(boxes, self.DEVIATION) * log_probabilities).sum(dim=-1).mean(dim=-1).sum()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,29 +12,33 @@ from torch import nn
 from transformers import (
     AutoModelForImageTextToText,
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
 )
 from transformers.utils import ModelOutput
 
-from skyeye.config.schema import Trainable
+from skyeye.config.schema import AlignmentConfig, Trainable
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration_skyeyegpt import SkyEyeGPTConfig
+from skyeye.models.generation import RepetitionPenalty
 from skyeye.models.language import (
     add_adapters,
     add_projector_adapters,
+    before_head,
     fresh_language_model,
     is_adapter,
     rest_zero_adapters,
 )
-from skyeye.models.losses import IGNORE_INDEX, alignment_loss, token_loss
+from skyeye.models.losses import IGNORE_INDEX, NUMBERS, BoxReader, token_loss, word_loss
 from skyeye.models.prefix_attention import shared_prefix_mask
 from skyeye.models.projector import Projector
 from skyeye.models.vision import VisionTower
 
 #: Attention implementations that take the additive mask of the shared-prefix layout.
 _MASKED_ATTENTION = ("sdpa", "eager")
+
+#: Parameters that alignment losses need while training; they belong to no saved model.
+_READERS = {f"{part}_reader.{name}" for part in ("region", "phrase") for name in ("weight", "bias")}
 
 
 @dataclass
@@ -85,6 +88,7 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
             if config.lora["projector"]:
                 add_projector_adapters(self.projector, config.lora)
         self.post_init()
+        self._keys_to_ignore_on_save |= _READERS
         self.register_load_state_dict_post_hook(_wake_adapters)
         self.set_trainable(projector="full", language="lora" if config.lora is not None else "full")
         self.set_training_losses()
@@ -142,8 +146,8 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         """Decide which parameters get gradients; the only place that does.
 
         ``full`` trains a part's own weights (its adapters, if any, rest), ``lora`` its adapters only. ``vision_norm``
-        is always frozen. A frozen tower and resting adapters also run without dropout in training mode; adapters that
-        rest and are still zero are skipped.
+        is always frozen. A frozen tower and resting adapters also run without dropout in training mode, where adapters
+        that rest and are still zero are skipped.
 
         Raises:
             SkyEyeError: ``lora`` is asked of a part that has no adapters.
@@ -172,25 +176,37 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
     def set_training_losses(
         self,
         *,
-        alignment_weight: float = 0.0,
+        answers: bool = True,
+        alignment: AlignmentConfig | None = None,
         number_smoothing: float = 0.0,
+        number_noise: float = 0.0,
         number_token_ids: Sequence[int] | None = None,
     ) -> None:
-        """Choose what the training loss holds besides plain cross entropy; called without arguments: nothing.
+        """Choose what the training loss holds; called without arguments: plain cross entropy of the answers.
 
         Args:
-            alignment_weight: weight of the word-region alignment, see :func:`skyeye.models.losses.alignment_loss`.
+            answers: False leaves the answers out, and with them the language model's forward pass.
+            alignment: weights of the word-region alignment. The two linear layers that read boxes off hidden states
+                are made here and belong to no saved model.
             number_smoothing: soft targets for box numbers, see :func:`skyeye.models.losses.token_loss`.
-            number_token_ids: ids of <0> .. <100>, needed by ``number_smoothing``.
+            number_noise: share of the box numbers in the answers that are replaced by random ones where the model
+                reads them (not where it is to predict them). Otherwise only the first number of a box has to be found
+                from the question: the others follow from the ones before.
+            number_token_ids: ids of <0> .. <100>, needed by ``number_smoothing`` and ``number_noise``.
         """
-        if number_smoothing > 0 and not number_token_ids:
+        if (number_smoothing > 0 or number_noise > 0) and not number_token_ids:
             raise SkyEyeError(
-                "soft targets need box numbers that are single tokens",
-                where="number_smoothing",
-                remedy="set model.tokenizer.box_tokens: true, or number_smoothing: 0",
+                "soft or noisy box numbers need numbers that are single tokens",
+                where="number_smoothing, number_noise",
+                remedy="set model.tokenizer.box_tokens: true, or both to 0",
             )
-        self._alignment_weight, self._number_smoothing = alignment_weight, number_smoothing
+        alignment = alignment or AlignmentConfig()
+        self._learns_answers, self._alignment = answers, alignment
+        self._number_smoothing, self._number_noise = number_smoothing, number_noise
         self._number_token_ids = None if not number_token_ids else torch.tensor(number_token_ids)
+        hidden_size = self.config.text_config.hidden_size
+        self.region_reader = BoxReader(hidden_size) if alignment.boxes else None
+        self.phrase_reader = BoxReader(hidden_size) if alignment.phrases else None
 
     def train(self, mode: bool = True) -> SkyEyeGPTForConditionalGeneration:
         super().train(mode)
@@ -243,7 +259,9 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         num_target_tokens: int | torch.Tensor | None = None,
         logits: Literal["all", "supervised"] = "all",
         region_words: torch.Tensor | None = None,
-        num_region_tokens: int | torch.Tensor | None = None,
+        region_boxes: torch.Tensor | None = None,
+        phrase_boxes: torch.Tensor | None = None,
+        num_aligned: Mapping[str, int] | None = None,
     ) -> SkyEyeGPTOutput:
         """Next-token logits, and the training loss when labels are given.
 
@@ -256,15 +274,19 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
             labels: (B, T), not shifted, -100 where nothing is to be learnt.
             num_target_tokens: the loss is the sum over targets divided by this; None: by their number (the reference).
             logits: ``"supervised"`` computes logits only where a target is predicted; the loss is the same.
-            region_words: (N, tokens_per_image, K) word ids of what each image token shows, padded with -100; read only
-                when :meth:`set_training_losses` gave the alignment a weight.
-            num_region_tokens: divides the alignment loss; None: the number of image tokens that have words.
+            region_words, region_boxes: (N, tokens_per_image, K) and (N, tokens_per_image, 4), what each image token
+                shows, padded with -100; read when :meth:`set_training_losses` gave the alignment a weight.
+            phrase_boxes: (B, T, 4), the box of the object that is named at a token of a question; -100 elsewhere.
+            num_aligned: for each of these three, the number its loss is divided by; None: what the batch holds.
         """
         if pixel_values is not None:
             image_features = self.encode_images(pixel_values)
-        embeddings = self.embed(input_ids, image_features)
+        aligned = self._region_alignment(image_features, region_words, region_boxes, num_aligned)
+        if not self._learns_answers and self.training:
+            return SkyEyeGPTOutput(loss=aligned, image_features=image_features)
+        embeddings = self.embed(self._noisy_numbers(input_ids, labels), image_features)
         if image_features is None and self._images_are_trained():
-            embeddings = embeddings + 0.0 * self._blank_image().sum().to(embeddings.dtype)
+            embeddings = embeddings + (0.0 * self._blank_image()).sum().to(embeddings.dtype)
         if branch_ids is not None:
             self._check_branches(branch_ids, position_ids, labels)
             attention_mask = shared_prefix_mask(branch_ids, self._attention_dtype(embeddings))
@@ -273,9 +295,13 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         if targets is not None:
             targets[:, -1] = IGNORE_INDEX
         select = targets != IGNORE_INDEX if logits == "supervised" else None
-        with _before_head(self.get_output_embeddings(), select) as hidden:
+        with before_head(self.get_output_embeddings(), select):
             output = self.language_model(
-                inputs_embeds=embeddings, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+                inputs_embeds=embeddings,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                use_cache=False,
+                output_hidden_states=self.phrase_reader is not None,
             )
         loss = None
         if labels is not None:
@@ -287,13 +313,7 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
                 number_smoothing=self._number_smoothing,
             )
             loss = loss / (predicted.sum().clamp(min=1) if num_target_tokens is None else num_target_tokens)
-            if self._alignment_weight and region_words is not None:
-                words = region_words.flatten(0, -2)
-                named = (words != IGNORE_INDEX).any(dim=-1)
-                seen = hidden[0][input_ids == self.config.image_token_id][named]
-                aligned = alignment_loss(self.get_output_embeddings()(seen), words[named])
-                aligned = aligned / (named.sum().clamp(min=1) if num_region_tokens is None else num_region_tokens)
-                loss = loss + self._alignment_weight * aligned
+            loss = loss + aligned + self._phrase_alignment(output.hidden_states, phrase_boxes, num_aligned)
         return SkyEyeGPTOutput(loss=loss, logits=output.logits, image_features=image_features)
 
     @torch.no_grad()
@@ -327,7 +347,7 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         processors = LogitsProcessorList(logits_processor or [])
         if settings.repetition_penalty not in (None, 1.0):
             # transformers misplaces its own penalty when embeddings are padded on the left.
-            processors.append(_RepetitionPenalty(settings.repetition_penalty, self.generation_config.bos_token_id))
+            processors.append(RepetitionPenalty(settings.repetition_penalty, self.generation_config.bos_token_id))
             settings.repetition_penalty = None
         return self.language_model.generate(
             inputs_embeds=self.embed(input_ids.masked_fill(attention_mask == 0, 0), image_features),
@@ -338,6 +358,40 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         )
 
     # ------------------------------------------------------------------ details
+
+    def _noisy_numbers(self, input_ids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """``input_ids`` with some box numbers of the answers replaced by random ones, in training."""
+        if not self._number_noise or not self.training or labels is None:
+            return input_ids
+        numbers = self._number_token_ids.to(input_ids.device)
+        chosen = torch.isin(labels, numbers) & (torch.rand(labels.shape, device=labels.device) < self._number_noise)
+        return torch.where(chosen, numbers[torch.randint(NUMBERS, labels.shape, device=labels.device)], input_ids)
+
+    def _region_alignment(self, features, words, boxes, num_aligned) -> torch.Tensor | float:
+        """Weighted loss of what the image tokens (N, n, H) show: the words for it and the extent of the object."""
+        weights, loss = self._alignment, 0.0
+        if features is None or not self.training:
+            return loss
+        if weights.words and words is not None:
+            known = (words != IGNORE_INDEX).any(dim=-1)
+            count = known.sum().clamp(min=1) if num_aligned is None else max(num_aligned["region_words"], 1)
+            table = self.get_input_embeddings().weight
+            loss = loss + weights.words * word_loss(features[known], words[known], table, weights.sharpness) / count
+        if weights.boxes and boxes is not None:
+            known = boxes[..., 0] != IGNORE_INDEX
+            count = known.sum().clamp(min=1) if num_aligned is None else max(num_aligned["region_boxes"], 1)
+            loss = loss + weights.boxes * self.region_reader.loss(features[known], boxes[known]) / count
+        return loss
+
+    def _phrase_alignment(self, hidden_states, boxes, num_aligned) -> torch.Tensor | float:
+        """Weighted loss of the boxes of named objects, read where they are named, in the middle of the layers: what
+        is known only at the last layer cannot be looked up by the tokens of the answer."""
+        if self.phrase_reader is None or boxes is None or not self.training:
+            return 0.0
+        known = boxes[..., 0] != IGNORE_INDEX
+        count = known.sum().clamp(min=1) if num_aligned is None else max(num_aligned["phrase_boxes"], 1)
+        hidden = hidden_states[len(hidden_states) // 2][known]
+        return self._alignment.phrases * self.phrase_reader.loss(hidden, boxes[known]) / count
 
     def _images_are_trained(self) -> bool:
         trained = self._trainable["vision"] != "frozen" or self._trainable["projector"] != "frozen"
@@ -367,41 +421,9 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else embeddings.dtype
 
 
-class _RepetitionPenalty(LogitsProcessor):
-    """Repetition penalty over the tokens generated so far, and bos, which the reference counts among them."""
-
-    def __init__(self, penalty: float, bos_token_id: int):
-        self.penalty, self.bos_token_id = penalty, bos_token_id
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        said = nn.functional.pad(input_ids, (1, 0), value=self.bos_token_id)
-        score = scores.gather(1, said)
-        return scores.scatter(1, said, torch.where(score < 0, score * self.penalty, score / self.penalty))
-
-
 def _wake_adapters(model: SkyEyeGPTForConditionalGeneration, incompatible_keys: object) -> None:
     """Adapters that were skipped because they were zero may not be zero after loading."""
     model.train(model.training)
-
-
-@contextmanager
-def _before_head(head: nn.Module, select: torch.Tensor | None) -> Iterator[list[torch.Tensor]]:
-    """Yield a list that receives the hidden states on their way into the output head, all (B, T, H) of them.
-
-    With ``select`` (B, T) only those positions go on, as (N, H). This works for any language model, whatever it does to
-    its logits afterwards.
-    """
-    seen: list[torch.Tensor] = []
-
-    def hook(module: nn.Module, arguments: tuple[torch.Tensor]):
-        seen.append(arguments[0])
-        return None if select is None else (arguments[0][select],)
-
-    handle = head.register_forward_pre_hook(hook)
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 AutoModelForImageTextToText.register(SkyEyeGPTConfig, SkyEyeGPTForConditionalGeneration)

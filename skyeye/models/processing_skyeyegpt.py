@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -32,7 +32,6 @@ class SkyEyeGPTProcessor(ProcessorMixin):
         tokens_per_image: image tokens that the model makes of one image.
         image_size, image_mean, image_std: see :func:`skyeye.data.images.to_pixels`.
         prompt: fields of :class:`skyeye.config.schema.PromptConfig`; what is missing is the reference's.
-        evaluation_layout: see :class:`skyeye.data.sequence.SequenceBuilder`.
     """
 
     def __init__(
@@ -43,13 +42,11 @@ class SkyEyeGPTProcessor(ProcessorMixin):
         image_mean: Sequence[float] = VisionConfig.mean,
         image_std: Sequence[float] = VisionConfig.std,
         prompt: dict[str, Any] | None = None,
-        evaluation_layout: Literal["reference", "training"] = "reference",
         chat_template: str | None = None,
     ):
         self.tokens_per_image = tokens_per_image
         self.image_size, self.image_mean, self.image_std = image_size, tuple(image_mean), tuple(image_std)
         self.prompt = asdict(PromptConfig(**(prompt or {})))
-        self.evaluation_layout = evaluation_layout
         super().__init__(tokenizer, chat_template=chat_template)
 
     @classmethod
@@ -57,7 +54,6 @@ class SkyEyeGPTProcessor(ProcessorMixin):
         cls,
         model: ModelConfig,
         tokenizer: PreTrainedTokenizerBase,
-        evaluation_layout: Literal["reference", "training"] = "reference",
     ) -> SkyEyeGPTProcessor:
         """The processor of a recipe's model."""
         config = SkyEyeGPTConfig(vision=asdict(model.vision), projector=asdict(model.projector))
@@ -69,7 +65,6 @@ class SkyEyeGPTProcessor(ProcessorMixin):
             vision.mean,
             vision.std,
             prompt=asdict(model.prompt),
-            evaluation_layout=evaluation_layout,
         )
 
     def __call__(
@@ -114,7 +109,7 @@ class SkyEyeGPTProcessor(ProcessorMixin):
     def builder(self) -> SequenceBuilder:
         """The sequence builder with this processor's tokenizer and prompt format."""
         prompt = PromptConfig(**self.prompt)
-        return SequenceBuilder(self.tokenizer, prompt, self.tokens_per_image, evaluation_layout=self.evaluation_layout)
+        return SequenceBuilder(self.tokenizer, prompt, self.tokens_per_image)
 
     @property
     def number_token_ids(self) -> list[int] | None:

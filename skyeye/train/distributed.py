@@ -8,7 +8,7 @@ import time
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DeepSpeedPlugin, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
@@ -36,15 +36,13 @@ def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
     check_strategy(run, stage)
     AcceleratorState._reset_state()  # DeepSpeed takes its settings once per Accelerator, and each stage has its own
     backend = "nccl" if torch.cuda.is_available() else "gloo"
+    launched = "RANK" in os.environ  # naming a backend without a launcher would make Accelerate look for a group
     accelerator = Accelerator(
         mixed_precision="no" if run.strategy.startswith("zero") else MIXED_PRECISION[run.precision],
         gradient_accumulation_steps=stage.accumulation,
         deepspeed_plugin=_deepspeed_plugin(run, stage) if run.strategy.startswith("zero") else None,
         step_scheduler_with_optimizer=False,
-        kwargs_handlers=[
-            InitProcessGroupKwargs(backend=backend),
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
-        ],
+        kwargs_handlers=[InitProcessGroupKwargs(backend=backend)] if launched else None,
     )
     if accelerator.num_processes != world_size():
         raise SkyEyeError(

@@ -13,9 +13,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from skyeye.config.schema import VisionConfig
+from skyeye.data.alignment import phrase_boxes, region_targets
 from skyeye.data.images import load_image, to_pixels
 from skyeye.data.mixture import Mixture
-from skyeye.data.sequence import SequenceBuilder, collate, region_words
+from skyeye.data.sequence import SequenceBuilder, collate
 
 #: Pixel tensors kept by each worker; a small data set is then decoded once instead of once per epoch.
 PIXEL_CACHE_BYTES = 1 << 30
@@ -40,7 +41,7 @@ class MicroBatches(Dataset):
         accumulation: int,
         rank: int,
         world: int,
-        regions_grid: int | None = None,
+        regions_grid: tuple[int, int] | None = None,
     ):
         self.mixture, self.builder, self.vision = mixture, builder, vision
         self.steps, self.groups_per_step, self.accumulation = steps, groups_per_step, accumulation
@@ -61,8 +62,12 @@ class MicroBatches(Dataset):
         if images:
             batch["pixel_values"] = torch.stack([self._load(image) for image in images])
         if self.regions_grid is not None:
-            words = [region_words(group, self.builder.tokenizer, self.regions_grid) for group in groups]
-            batch["region_words"] = _pad_words(words)
+            tokenizer = self.builder.tokenizer
+            words, boxes = zip(*(region_targets(group, tokenizer, self.regions_grid) for group in groups), strict=True)
+            tokens = self.builder.tokens_per_image
+            batch["region_words"] = torch.cat(words).unflatten(0, (-1, tokens))
+            batch["region_boxes"] = torch.cat(boxes).unflatten(0, (-1, tokens))
+            batch["phrase_boxes"] = phrase_boxes(sequences, tokenizer, batch["input_ids"].shape[1])
         batch["samples"] = torch.tensor(sum(len(group.records) for group in groups))
         return batch
 
@@ -75,12 +80,6 @@ class MicroBatches(Dataset):
         if len(self._pixels) * pixels.numel() * pixels.element_size() > PIXEL_CACHE_BYTES:
             self._pixels.popitem(last=False)
         return pixels
-
-
-def _pad_words(words: list[torch.Tensor]) -> torch.Tensor:
-    """Stack (tokens, K_i) word ids of several images to (images, tokens, max K), padded with -100."""
-    width = max(w.shape[1] for w in words)
-    return torch.stack([torch.nn.functional.pad(w, (0, width - w.shape[1]), value=-100) for w in words])
 
 
 def micro_batches(dataset: MicroBatches, start_step: int, workers: int) -> Iterator[dict[str, torch.Tensor]]:

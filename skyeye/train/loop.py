@@ -13,6 +13,9 @@ from skyeye.data.sequence import IGNORE_INDEX
 from skyeye.train.optim import learning_rate
 from skyeye.train.progress import Monitor
 
+#: What is counted over the global batch, so that each loss is divided by its own number whatever the processes.
+COUNTED = ("samples", "labels", "region_words", "region_boxes", "phrase_boxes")
+
 
 def train_stage(
     accelerator: Accelerator,
@@ -48,6 +51,7 @@ def train_stage(
             warmup_lr=schedule.warmup_lr,
             warmup_steps=schedule.warmup_steps,
             total_steps=stage.steps,
+            steps_per_epoch=schedule.steps_per_epoch,
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -56,22 +60,18 @@ def train_stage(
 
         micro = [_to_device(next(batches), accelerator.device) for _ in range(accumulation)]
         waited = time.perf_counter() - began
-        counts = torch.tensor(
-            [[int((batch["labels"] != IGNORE_INDEX).sum()), int(batch.pop("samples"))] for batch in micro],
-            dtype=torch.float64,
-            device=accelerator.device,
-        )
-        totals = accelerator.reduce(counts.sum(dim=0), "sum")
-        targets, samples = int(totals[0]), int(totals[1])
+        counts = torch.tensor([_counts(batch) for batch in micro], dtype=torch.float64, device=accelerator.device)
+        totals = dict(zip(COUNTED, accelerator.reduce(counts.sum(dim=0), "sum").int().tolist(), strict=True))
 
         step_loss = torch.zeros((), device=accelerator.device)
         for index, batch in enumerate(micro):
             with accelerator.accumulate(model):
                 if stage.loss_normalisation == "micro_batch":  # the reference: mean per micro-batch, summed over them
-                    share, normaliser = 1.0 / processes, int(counts[index, 0])
+                    share, count = 1.0 / processes, dict(zip(COUNTED, counts[index].int().tolist(), strict=True))
                 else:  # every supervised token of the global batch weighs the same
-                    share, normaliser = 1.0, targets
-                loss = model(**batch, num_target_tokens=normaliser).loss * share
+                    share, count = 1.0, totals
+                output = model(**batch, num_target_tokens=count["labels"], num_aligned=count, logits="supervised")
+                loss = output.loss * share
                 # Gradients are averaged over processes and the loss divided by the accumulation further down; both are
                 # undone here because the loss is divided once, by its tokens.
                 accelerator.backward(loss * (processes * accumulation))
@@ -89,14 +89,21 @@ def train_stage(
             loss=step_loss,
             learning_rate=rate,
             gradient_norm=norm,
-            samples=samples,
-            targets=targets,
+            samples=totals["samples"],
+            targets=totals["labels"],
             seconds=time.perf_counter() - began,
             waited=waited,
         )
         if after_step(step + 1):
             return step + 1
     return stage.steps
+
+
+def _counts(batch: dict[str, torch.Tensor]) -> list[int]:
+    """For each of :data:`COUNTED`, how many things of a micro-batch are learnt from; takes ``samples`` out of it."""
+    samples = int(batch.pop("samples"))
+    marks = {name: batch[name] if name == "labels" else batch[name][..., 0] for name in COUNTED if name in batch}
+    return [samples, *(int((marks[n] != IGNORE_INDEX).sum()) if n in marks else 0 for n in COUNTED[1:])]
 
 
 def _to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

@@ -31,15 +31,24 @@ def parameter_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], weigh
 
 
 def learning_rate(
-    step: int, *, lr: float, min_lr: float, warmup_lr: float, warmup_steps: int, total_steps: int
+    step: int,
+    *,
+    lr: float,
+    min_lr: float,
+    warmup_lr: float,
+    warmup_steps: int,
+    total_steps: int,
+    steps_per_epoch: int | None = None,
 ) -> float:
     """Learning rate of step ``step`` (0-based): linear from ``warmup_lr`` to ``lr``, then a cosine down to ``min_lr``.
 
     As in the reference, the cosine is a function of the step counted from the start of training, not from the end of
-    the warm-up, so the curve drops a little where the warm-up ends.
+    the warm-up, so the curve drops a little where the warm-up ends. With ``steps_per_epoch`` a warm-up longer than an
+    epoch starts again at each epoch, which is what the reference does; without, it is one line.
     """
     if step < warmup_steps:
-        return warmup_lr + (lr - warmup_lr) * step / max(warmup_steps, 1)
+        warmed = step if steps_per_epoch is None else step % steps_per_epoch
+        return warmup_lr + (lr - warmup_lr) * warmed / warmup_steps
     return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
 
 

@@ -64,9 +64,11 @@ def run_stage(
     """
     model.set_trainable(vision=stage.vision, projector=stage.projector, language=stage.language)
     model.set_training_losses(
-        alignment_weight=stage.alignment_weight,
+        answers=stage.answers,
+        alignment=stage.alignment,
         number_smoothing=stage.number_smoothing,
-        number_token_ids=processor.number_token_ids if stage.number_smoothing else None,
+        number_noise=stage.number_noise,
+        number_token_ids=processor.number_token_ids,
     )
     if recipe.run.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -84,7 +86,7 @@ def run_stage(
         accumulation=stage.accumulation,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
-        regions_grid=model.config.token_grid if stage.alignment_weight else None,
+        regions_grid=model.config.token_grid if stage.alignment.any() else None,
     )
     monitor = Monitor(folder, recipe.run, stage, start_step=start_step, writes=accelerator.is_main_process, tracker=tracker)
     manifest = {**manifest, "stage": stage.name, "steps": stage.steps}

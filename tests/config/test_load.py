@@ -227,6 +227,7 @@ FIELDS = [(cls, field.name) for cls in (Recipe, StageConfig, OptimizerConfig, Ru
           for field in dataclasses.fields(cls) if len(field.name) > 3]
 
 
+@settings(deadline=None)
 @given(choice=st.sampled_from(FIELDS), data=st.data())
 def test_any_small_typo_names_the_key_that_was_meant(choice, data):
     cls, name = choice
@@ -260,7 +261,7 @@ PLAIN = st.recursive(
 SMALL = st.floats(1e-12, 1e6)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)  # a busy machine is no failure
 @given(
     name=TEXT | TRICKY,
     options=st.dictionaries(TEXT | TRICKY, PLAIN, max_size=3),

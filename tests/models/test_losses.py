@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from skyeye.models.losses import IGNORE_INDEX, alignment_loss, token_loss
+from skyeye.models.losses import IGNORE_INDEX, BoxReader, soft_numbers, token_loss, word_loss
 
 
 def test_token_loss_is_the_sum_of_cross_entropies():
@@ -50,15 +51,39 @@ def test_near_numbers_cost_less_than_far_ones():
     assert cost(40) < cost(42) < cost(45) < cost(80)
 
 
-def test_alignment_by_hand():
-    logits = torch.randn(2, 9)
+def test_soft_numbers_by_hand():
+    soft = soft_numbers(torch.tensor([[50, 0]]), 2.0)
+    assert soft.shape == (1, 2, 101)
+    assert_close(soft.sum(-1), torch.ones(1, 2))
+    assert (soft[0, 0, 52] / soft[0, 0, 50]).item() == pytest.approx(math.exp(-0.5))
+    assert (soft[0, 1, 6] / soft[0, 1, 0]).item() == pytest.approx(math.exp(-4.5))
+
+
+def test_word_loss_by_hand():
+    features, table = torch.randn(2, 4), torch.randn(9, 4)
     words = torch.tensor([[4, 7, 8], [2, IGNORE_INDEX, IGNORE_INDEX]])
-    log_p = logits.log_softmax(-1)
-    assert_close(alignment_loss(logits, words), -(log_p[0, [4, 7, 8]].mean() + log_p[1, 2]))
+    cosine = torch.tensor([[torch.cosine_similarity(f, w, dim=0) for w in table] for f in features])
+    log_p = (3.0 * cosine).log_softmax(-1)
+    assert_close(word_loss(features, words, table, 3.0), -(log_p[0, [4, 7, 8]].mean() + log_p[1, 2]))
 
 
-def test_alignment_of_nothing_is_zero():
-    logits = torch.randn(0, 9, requires_grad=True)
-    loss = alignment_loss(logits, torch.zeros(0, 1, dtype=torch.long))
+def test_box_reader_by_hand():
+    reader = BoxReader(6)
+    hidden, boxes = torch.randn(2, 6), torch.tensor([[10, 20, 30, 40], [0, 0, 100, 100]])
+    normed = hidden / hidden.square().mean(-1, keepdim=True).sqrt()
+    expected = 0.0
+    for row, box in enumerate(boxes):
+        for corner, number in enumerate(box):
+            logits = reader.weight[corner * 101 : (corner + 1) * 101] @ normed[row]
+            logits = logits + reader.bias[corner * 101 : (corner + 1) * 101]
+            weights = soft_numbers(number, BoxReader.DEVIATION)
+            expected = expected - (weights * logits.log_softmax(-1)).sum() / 4
+    assert_close(reader.loss(hidden, boxes), expected, atol=1e-4, rtol=1e-5)
+
+
+def test_losses_of_nothing_are_zero():
+    hidden = torch.randn(0, 6, requires_grad=True)
+    nothing = torch.zeros(0, 1, dtype=torch.long)
+    loss = word_loss(hidden, nothing, torch.randn(9, 6), 3.0) + BoxReader(6).loss(hidden, nothing.expand(0, 4))
     loss.backward()
     assert loss == 0

@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from skyeye.config.schema import LanguageConfig, LoraConfig, ProjectorConfig
+from skyeye.config.schema import AlignmentConfig, LanguageConfig, LoraConfig, ProjectorConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
-from skyeye.models.losses import IGNORE_INDEX
+from skyeye.models.checkpoint import load_checkpoint
+from skyeye.models.losses import IGNORE_INDEX, word_loss
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
 
 
@@ -80,7 +81,7 @@ class TestSetTrainable:
 
     @pytest.mark.parametrize("part", ["language", "projector"])
     def test_zero_adapters_are_skipped_while_they_rest(self, tiny_config, part):
-        model = build_model(tiny_config(lora=LoraConfig(r=2, alpha=4, projector=True))).eval()
+        model = build_model(tiny_config(lora=LoraConfig(r=2, alpha=4, dropout=0.0, projector=True))).train()
         inputs = batch(model)
         module = {"language": model.language_model, "projector": model.projector}[part]
         uses = []
@@ -93,6 +94,10 @@ class TestSetTrainable:
         uses.clear()
         model.set_trainable(projector="full", language="full")
         assert torch.equal(model(**inputs).logits, expected) and not uses
+        model.eval()
+        assert torch.equal(model(**inputs).logits, expected) and uses
+        model.train()
+        uses.clear()
         weights = {n: torch.randn_like(t) for n, t in model.state_dict().items() if ".lora_B." in n}
         model.load_state_dict(weights, strict=False)
         names = trained(model)
@@ -130,6 +135,16 @@ class TestSaving:
         assert trained(again) == trained(
             build_model(tiny_config(lora=LoraConfig(r=2, projector=True), projector=ProjectorConfig(type=projector)))
         )
+
+    def test_buffers_that_are_not_stored_are_filled(self, tiny_model, tmp_path):
+        tiny_model.save_pretrained(tmp_path)
+        torch.use_deterministic_algorithms(True)  # uninitialised memory becomes NaN
+        try:
+            again = SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path)
+        finally:
+            torch.use_deterministic_algorithms(False)
+        for name, buffer in tiny_model.named_buffers():
+            assert torch.equal(buffer, again.get_buffer(name)), name
 
     def test_through_the_auto_class(self, tiny_model, tmp_path):
         tiny_model.save_pretrained(tmp_path)
@@ -252,27 +267,83 @@ class TestForward:
 
 
 class TestTrainingLosses:
-    def test_alignment_is_the_mean_over_named_tokens(self, tiny_model):
+    def test_alignment_is_the_mean_over_what_is_known(self, tiny_model):
         inputs = batch(tiny_model)
+        tokens, length = tiny_model.config.tokens_per_image, inputs["input_ids"].shape[1]
+        known = {
+            "region_words": torch.full((2, tokens, 2), IGNORE_INDEX),
+            "region_boxes": torch.full((2, tokens, 4), IGNORE_INDEX),
+            "phrase_boxes": torch.full((2, length, 4), IGNORE_INDEX),
+        }
+        known["region_words"][0, 1] = torch.tensor([5, 6])
+        known["region_words"][1, 3, 0] = 7
+        known["region_boxes"][1, 2] = torch.tensor([1, 2, 3, 4])
+        known["phrase_boxes"][0, tokens] = torch.tensor([9, 8, 70, 60])
+        tiny_model.train()
         plain = tiny_model(**inputs).loss
-        words = torch.full((2, tiny_model.config.tokens_per_image, 2), IGNORE_INDEX)
-        words[0, 1] = torch.tensor([5, 6])
-        words[1, 3, 0] = 7
-        assert_close(tiny_model(**inputs, region_words=words).loss, plain)  # no weight, no loss
-        tiny_model.set_training_losses(alignment_weight=0.5)
-        logits = tiny_model(**inputs).logits.log_softmax(-1)
-        expected = -(logits[0, 1, [5, 6]].mean() + logits[1, 3, 7]) / 2
+        assert_close(tiny_model(**inputs, **known).loss, plain)  # no weight, no loss
+
+        tiny_model.set_training_losses(alignment=AlignmentConfig(words=0.5, boxes=0.25, phrases=2.0, sharpness=3.0))
+        features = tiny_model.encode_images(inputs["pixel_values"])
+        embeddings = tiny_model.embed(inputs["input_ids"], features)
+        hidden = tiny_model.language_model(inputs_embeds=embeddings, output_hidden_states=True).hidden_states[1]
+        table = tiny_model.get_input_embeddings().weight
+        named = torch.stack([features[0, 1], features[1, 3]])
+        words = word_loss(named, known["region_words"][[0, 1], [1, 3]], table, 3.0) / 2
+        boxes = tiny_model.region_reader.loss(features[1, 2:3], known["region_boxes"][1, 2:3])
+        phrases = tiny_model.phrase_reader.loss(hidden[:1, tokens], known["phrase_boxes"][:1, tokens])
+        expected = plain + 0.5 * words + 0.25 * boxes + 2.0 * phrases
         for kind in ("all", "supervised"):
-            assert_close(tiny_model(**inputs, region_words=words, logits=kind).loss, plain + 0.5 * expected)
-        fewer = tiny_model(**inputs, region_words=words, num_region_tokens=4).loss
-        assert_close(fewer, plain + 0.25 * expected)
+            assert_close(tiny_model(**inputs, **known, logits=kind).loss, expected)
+        counts = {"region_words": 4, "region_boxes": 2, "phrase_boxes": 8}
+        fewer = tiny_model(**inputs, **known, num_aligned=counts).loss
+        assert_close(fewer, plain + 0.5 * words / 2 + 0.25 * boxes / 2 + 2.0 * phrases / 8)
+        assert_close(tiny_model.eval()(**inputs, **known).loss, plain)  # no part of the model, only of its training
+
+    def test_alignment_alone_does_not_run_the_language_model(self, tiny_model):
+        tiny_model.set_trainable(vision="full", projector="full", language="full")
+        tiny_model.set_training_losses(answers=False, alignment=AlignmentConfig(words=1.0))
+        inputs, runs = batch(tiny_model), []
+        tiny_model.language_model.register_forward_hook(lambda *_: runs.append(1))
+        words = torch.randint(1, 100, (2, tiny_model.config.tokens_per_image, 1))
+        output = tiny_model.train()(**inputs, region_words=words)
+        output.loss.backward()
+        assert not runs and output.logits is None and tiny_model.projector.linear.weight.grad.any()
+        assert tiny_model.eval()(**inputs).logits is not None
+
+    def test_readers_are_not_saved(self, tiny_model, tmp_path):
+        tiny_model.set_training_losses(alignment=AlignmentConfig(boxes=1.0, phrases=1.0))
+        tiny_model.save_pretrained(tmp_path)
+        SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path)  # nothing unexpected
+        load_checkpoint(tiny_model, tmp_path)  # nothing missing
 
     def test_no_region_is_no_alignment_loss(self, tiny_model):
         inputs = batch(tiny_model)
+        tiny_model.train()
         plain = tiny_model(**inputs).loss
-        tiny_model.set_training_losses(alignment_weight=0.5)
-        words = torch.full((2, tiny_model.config.tokens_per_image, 1), IGNORE_INDEX)
-        assert_close(tiny_model(**inputs, region_words=words).loss, plain)
+        tiny_model.set_training_losses(alignment=AlignmentConfig(words=0.5, boxes=0.5, phrases=0.5))
+        tokens, length = tiny_model.config.tokens_per_image, inputs["input_ids"].shape[1]
+        nothing = {
+            "region_words": torch.full((2, tokens, 1), IGNORE_INDEX),
+            "region_boxes": torch.full((2, tokens, 4), IGNORE_INDEX),
+            "phrase_boxes": torch.full((2, length, 4), IGNORE_INDEX),
+        }
+        assert_close(tiny_model(**inputs, **nothing).loss, plain)
+
+    def test_number_noise_reaches_what_is_read_not_what_is_learnt(self, tiny_model):
+        inputs = batch(tiny_model)
+        read = []
+        tiny_model.get_input_embeddings().register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
+        tiny_model.set_training_losses(number_noise=1.0, number_token_ids=list(range(101)))
+        tiny_model.train()(**inputs)
+        answers = inputs["labels"] != IGNORE_INDEX
+        tokens = tiny_model.config.tokens_per_image
+        assert (read[0][answers] != inputs["labels"][answers]).any()
+        assert torch.equal(
+            read[0][~answers][tokens:], inputs["input_ids"].masked_fill(read[0] == 0, 0)[~answers][tokens:]
+        )
+        tiny_model.eval()(**inputs)
+        assert torch.equal(read[1][answers], inputs["labels"][answers])
 
     def test_number_smoothing_needs_number_tokens(self, tiny_model):
         with pytest.raises(SkyEyeError, match="box_tokens"):

@@ -63,7 +63,7 @@ def test_answers_equal_the_reference(golden, processor):
 @pytest.mark.golden
 def test_a_saved_processor_is_the_same(processor, small, tmp_path):
     prompt, mean = {"max_txt_len": 77, "template": "{}"}, (0.5, 0.5, 0.5)
-    other = SkyEyeGPTProcessor(small.tokenizer, 9, 6, mean, mean, prompt=prompt, evaluation_layout="training")
+    other = SkyEyeGPTProcessor(small.tokenizer, 9, 6, mean, mean, prompt={**prompt, "evaluation_layout": "training"})
     for number, original in enumerate([processor, other]):
         original.save_pretrained(tmp_path / str(number))
         again = SkyEyeGPTProcessor.from_pretrained(tmp_path / str(number))
@@ -109,10 +109,10 @@ def test_the_processor_of_a_recipe_has_its_numbers(small):
         projector=ProjectorConfig(join_tokens=2),
         prompt=PromptConfig(template="Q {} A", max_context_len=99),
     )
-    made = SkyEyeGPTProcessor.from_config(model, small.tokenizer, evaluation_layout="training")
+    made = SkyEyeGPTProcessor.from_config(model, small.tokenizer)
     assert (made.tokens_per_image, made.image_size) == (8, 56)
     assert (made.image_mean, made.image_std) == ((0.1, 0.2, 0.3), (1, 2, 3))
-    assert made.builder.prompt_config == model.prompt and made.builder.evaluation_layout == "training"
+    assert made.builder.prompt_config == model.prompt
     assert made.number_token_ids == number_token_ids(small.tokenizer)
 
 

@@ -50,7 +50,7 @@ def recipe(tmp_path, world) -> Callable[..., Path]:
                         "max_position_embeddings": 512,
                     }
                 },
-                "tokenizer": {"train_vocab_size": 300, "box_tokens": True},
+                "tokenizer": {"train_vocab_size": 700, "box_tokens": True},
                 "lora": {"r": 2, "alpha": 4, "dropout": 0.0},
             },
             "sources": {"world": {"format": "made_world", "path": str(world)}},

@@ -16,6 +16,7 @@ def _arguments(config: dict) -> dict:
         "warmup_lr": config["warmup_start_lr"] if config["warmup_start_lr"] >= 0 else config["init_lr"],
         "warmup_steps": config["warmup_steps"],
         "total_steps": config["max_epoch"] * config["iters_per_epoch"],
+        "steps_per_epoch": config["iters_per_epoch"],
     }
 
 
@@ -28,6 +29,12 @@ def test_schedule_equals_the_reference_at_every_recorded_step(golden):
             assert learning_rate(step, **_arguments(case["config"])) == pytest.approx(expected, rel=1e-12)
             checked += 1
     assert checked > 3
+
+
+def test_a_warm_up_longer_than_an_epoch_is_one_line_unless_the_reference_is_asked_for():
+    settings = {"lr": 1.0, "min_lr": 0.0, "warmup_lr": 0.0, "warmup_steps": 10, "total_steps": 100}
+    assert [learning_rate(step, **settings) for step in (0, 4, 6, 9)] == pytest.approx([0.0, 0.4, 0.6, 0.9])
+    assert learning_rate(6, **settings, steps_per_epoch=5) == pytest.approx(0.1)
 
 
 class Part(nn.Module):

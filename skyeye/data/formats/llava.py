@@ -61,7 +61,8 @@ def parse_llava(
     if tag is None and TASK_TAGS[task] and len(turns) == 1:
         turns = (Turn(f"{TASK_TAGS[task]} {turns[0].question}", turns[0].answer),)
     elif tag is not None:  # "[VQA]how many" -> "[vqa] how many"
-        turns = (Turn(f"[{tag}] {_TAG.sub('', turns[0].question, count=1)}", turns[0].answer), *turns[1:])
+        words = _TAG.sub("", turns[0].question, count=1)
+        turns = (Turn(f"[{tag}] {words}".strip(), turns[0].answer), *turns[1:])
 
     names = _image_names(item, where)
     if not names and (marked or TASK_TAGS[task]):

@@ -10,7 +10,8 @@ from typing import Any
 
 from skyeye.data.formats.common import BadRecord, Problem, load_json, nearest, read_text
 from skyeye.data.formats.images import ImageFolder
-from skyeye.data.formats.skyeye968k import parse_llava, split_of
+from skyeye.data.formats.llava import parse_llava
+from skyeye.data.formats.skyeye968k import split_of
 from skyeye.data.record import TASK_TAGS, Record, Region
 from skyeye.errors import SkyEyeError
 

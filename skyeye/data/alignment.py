@@ -1,0 +1,91 @@
+"""Targets of the word-region alignment, by which a model that starts from nothing learns what EVA-CLIP and LLaMA bring.
+
+Known objects of an image (:class:`~skyeye.data.record.Region`) say of every image token what it shows and how far the
+object reaches, and of the word in a question that names an object where this object is. See docs/training.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from skyeye.data.boxes import Box, format_box, parse_boxes
+from skyeye.data.record import Group, Region
+from skyeye.data.sequence import IGNORE_INDEX, GroupSequence
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def region_targets(
+    group: Group, tokenizer: PreTrainedTokenizerBase, grid: tuple[int, int], max_words: int = 4
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each image token of a group shows: the words for it, and the box of the object it lies in.
+
+    A token belongs to the smallest region whose box contains the centre of its cell; of equally small ones the later.
+    A region that covers the whole image is ground: it has words and no box.
+
+    Args:
+        grid: (rows, columns) of the image tokens.
+        max_words: ids per token at most (K); longer phrases are cut.
+
+    Returns:
+        Word ids (image tokens of the group, K) and boxes (image tokens, 4) as integers 0..100, both int64 and filled up
+        with ``IGNORE_INDEX``. Nothing else where there is no region, and for a group that shows several images (its
+        regions do not say which).
+    """
+    rows, columns = grid
+    words = torch.full((len(group.images) * rows * columns, max_words), IGNORE_INDEX)
+    boxes = torch.full((len(group.images) * rows * columns, 4), IGNORE_INDEX)
+    if len(group.images) != 1:
+        return words, boxes
+    y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
+    x, y = x.flatten(), y.flatten()
+    regions = dict.fromkeys(region for record in group.records for region in record.regions)
+    # drawn from the largest to the smallest; the sort is stable, so of equal areas the later is drawn last
+    for region in sorted(regions, key=lambda region: -Box(*region.box).area):
+        x1, y1, x2, y2 = region.box
+        inside = (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
+        ids = tokenizer.encode(region.phrase, add_special_tokens=False)[:max_words]
+        words[inside] = torch.tensor(ids + [IGNORE_INDEX] * (max_words - len(ids)))
+        boxes[inside] = IGNORE_INDEX if region.box == (0.0, 0.0, 1.0, 1.0) else _percent(region.box)
+    return words, boxes
+
+
+def phrase_boxes(sequences: Sequence[GroupSequence], tokenizer: PreTrainedTokenizerBase, length: int) -> torch.Tensor:
+    """Where a referring question names an object: the object's box, at the last word of its name.
+
+    A question is used when its answer is one box and that box is a known region of the image.
+
+    Args:
+        sequences: the groups of a batch, in the order of its rows.
+        length: tokens of a row (T).
+
+    Returns:
+        int64 (groups, T, 4), integers 0..100; ``IGNORE_INDEX`` elsewhere.
+    """
+    targets = torch.full((len(sequences), length, 4), IGNORE_INDEX)
+    for row, sequence in enumerate(sequences):
+        start = len(sequence.prefix_ids)
+        for branch in sequence.branches:
+            region = _named_region(branch.record.task, branch.record.turns[0].answer, branch.record.regions)
+            if region is not None:
+                name = set(tokenizer.encode(region.phrase, add_special_tokens=False))
+                question = [i for i, label in enumerate(branch.labels) if label == IGNORE_INDEX]
+                spoken = [i for i in question if branch.input_ids[i] in name]
+                if spoken:
+                    targets[row, start + spoken[-1]] = _percent(region.box)
+            start += len(branch.input_ids)
+    return targets
+
+
+def _named_region(task: str, answer: str, regions: Sequence[Region]) -> Region | None:
+    if task != "refer" or len(parse_boxes(answer)) != 1:
+        return None
+    return next((region for region in regions if format_box(Box(*region.box)) == answer.strip()), None)
+
+
+def _percent(box: Sequence[float]) -> torch.Tensor:
+    return torch.tensor([min(max(int(value * 100), 0), 100) for value in box])
