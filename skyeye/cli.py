@@ -78,6 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     synth.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     synth.add_argument("--images", type=int, required=True, metavar="N", help="number of training images")
     synth.add_argument("--seed", type=int, default=1, metavar="S", help="same seed, same bytes (default 1)")
+    synth.add_argument("--held-out", type=int, metavar="N", help="number of test images (default: a tenth)")
+    synth.add_argument("--size", type=int, default=224, metavar="PIXELS", help="side of the pictures (default 224)")
 
     train = command(commands, "train", _train, "train a model from a recipe, stage after stage")
     _recipe_arguments(train)
@@ -129,7 +131,8 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
 def _data_synth(options: argparse.Namespace) -> int:
     from skyeye.data.synth import write_world
 
-    world = write_world(options.out, options.images, options.seed, progress=_Counter("drawing"))
+    drawing = _Counter("drawing")
+    world = write_world(options.out, options.images, options.seed, options.held_out, options.size, progress=drawing)
     state = "is already there" if world["existed"] else "written"
     print(f"{options.out} {state}: {world['images']} training and {world['held_out']} held-out images")
     for file, records in world["counts"].items():

@@ -39,7 +39,11 @@ def skyeye_command(*arguments: str, cwd: Path) -> tuple[int, str, str, list[str]
     path = str(Path(skyeye.__file__).parents[1])
     result = subprocess.run(
         [sys.executable, "-c", PROBE, *arguments],
-        capture_output=True, text=True, cwd=cwd, env={**os.environ, "PYTHONPATH": path}, timeout=120,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=120,
     )
     said, _, heavy = result.stderr.removesuffix("\n").rpartition("\n")
     return result.returncode, result.stdout, said, heavy.split()

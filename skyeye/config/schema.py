@@ -1,7 +1,7 @@
 """The typed shape of a recipe. One dataclass per YAML section; defaults are the reference's where it has one.
 
-Nothing heavy is imported here: a recipe with a typing mistake is refused before torch is loaded. Rules that need more than
-one field stand in ``check`` methods, which return sentences instead of raising so that all errors come at once
+Nothing heavy is imported here: a recipe with a typing mistake is refused before torch is loaded. Rules that types do not
+say stand in ``check`` methods, which return sentences instead of raising so that all errors come at once
 (see :mod:`skyeye.config.load`).
 """
 
@@ -26,15 +26,20 @@ class VisionConfig:
     depth: int = 39
     heads: int = 16
     mlp_ratio: float = 4.3637
+    stem: Literal["patch", "conv"] = "patch"  # conv: stacked convolutions instead of one, to learn from scratch (ours)
     arguments: dict[str, Any] = field(default_factory=dict)  # further keyword arguments for timm
     weights: str | None = None  # file in the layout of eva_vit_g.pth (or of the timm model)
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
     def check(self) -> list[str]:
-        errors = []
+        errors = _below(self, 1, "image_size", "patch_size", "width", "depth", "heads")
+        if errors:
+            return errors
         if self.architecture == "timm" and not self.name:
             errors.append("name: architecture 'timm' needs the name of a timm model, e.g. vit_base_patch16_clip_224")
+        if self.stem == "conv" and self.architecture != "timm":
+            errors.append("stem: 'conv' belongs to architecture: timm, with the name of a ViT")
         if self.architecture == "eva" and self.image_size % self.patch_size:
             errors.append(f"image_size: {self.image_size} is not a multiple of patch_size {self.patch_size}")
         if self.architecture == "eva" and self.width % self.heads:
@@ -49,6 +54,9 @@ class ProjectorConfig:
     type: Literal["linear", "mlp"] = "linear"
     join_tokens: int = 4
 
+    def check(self) -> list[str]:
+        return _below(self, 1, "join_tokens")
+
 
 @dataclass
 class LanguageConfig:
@@ -59,7 +67,9 @@ class LanguageConfig:
 
     def check(self) -> list[str]:
         if (self.pretrained is None) == (self.config is None):
-            return ["give either pretrained (a directory or hub name) or config (to start from fresh weights), not both"]
+            return [
+                "give either pretrained (a directory or hub name) or config (to start from fresh weights), not both"
+            ]
         return []
 
 
@@ -99,7 +109,8 @@ class PromptConfig:
     evaluation_layout: Literal["reference", "training"] = "reference"
 
     def check(self) -> list[str]:
-        return [] if self.template.count("{}") == 1 else ["template: must hold {} exactly once"]
+        errors = _below(self, 1, "max_txt_len", "max_context_len")
+        return errors if self.template.count("{}") == 1 else [*errors, "template: must hold {} exactly once"]
 
 
 @dataclass
@@ -153,10 +164,17 @@ class OptimizerConfig:
     weight_decay: float = 0.05
     clip_norm: float | None = 1.0  # reference: null
 
+    def check(self) -> list[str]:
+        errors = _below(self, 0, "lr", "min_lr", "warmup_lr", "warmup_steps", "weight_decay")
+        errors += [f"betas: {b} is not in 0 <= beta < 1" for b in self.betas if not 0 <= b < 1]
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            errors.append(f"clip_norm: {self.clip_norm} is not above 0 (null: no clipping)")
+        return errors
+
 
 @dataclass
 class AlignmentConfig:
-    """Weights of the word-region alignment of a pre-training stage (ours; docs/training.md). 0 leaves a part out.
+    """Weights of the word-region alignment of a pre-training stage (ours, see docs/training.md). 0 leaves a part out.
 
     It needs sources whose records know the objects of their image, and gives a model that starts from nothing what
     EVA-CLIP and LLaMA bring to SkyEyeGPT: image tokens that mean words.
@@ -193,11 +211,16 @@ class StageConfig:
     number_noise: float = 0.0  # share of the box numbers in answers that are read as random ones
 
     def check(self) -> list[str]:
-        errors = []
+        errors = _below(self, 1, "steps", "groups_per_step", "branches", "accumulation")
+        errors += _below(self, 0, "number_smoothing")
+        if errors:
+            return errors
         if self.vision == "lora":
             errors.append("vision: the tower has no adapters here; use frozen or full")
         if self.groups_per_step % self.accumulation:
-            errors.append(f"accumulation: groups_per_step {self.groups_per_step} is not a multiple of {self.accumulation}")
+            errors.append(
+                f"accumulation: groups_per_step {self.groups_per_step} is not a multiple of {self.accumulation}"
+            )
         if not self.answers and not (self.alignment.words or self.alignment.boxes):
             errors.append("answers: without answers and without alignment.words or alignment.boxes nothing is learnt")
         if not 0 <= self.number_noise <= 1:
@@ -219,6 +242,9 @@ class RunConfig:
     checkpoint_every: int = 500  # steps
     wandb: Literal["off", "offline", "online"] = "off"
     wandb_project: str = "skyeye"
+
+    def check(self) -> list[str]:
+        return _below(self, 0, "workers") + _below(self, 1, "log_every", "checkpoint_every")
 
 
 @dataclass
@@ -256,3 +282,9 @@ class Recipe:
                     known = ", ".join(self.sources) or "none"
                     errors.append(f"stages[{i}].mixture[{j}].source: no source {entry.source!r}; known: {known}")
         return errors
+
+
+def _below(section: object, least: float, *names: str) -> list[str]:
+    """A sentence for each named field of a section that is below ``least``."""
+    values = {name: getattr(section, name) for name in names}
+    return [f"{name}: {value} is below {least}" for name, value in values.items() if value < least]

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-#: What is asked of an image -> the task identifier that opens the question (MiniGPT-v2 / SkyEyeGPT). Tasks with an empty
-#: tag are asked in free words.
+#: What is asked of an image -> the task identifier that opens the question (MiniGPT-v2 / SkyEyeGPT). Tasks with an
+#: empty tag are asked in free words.
 TASK_TAGS: dict[str, str] = {
     "caption": "[caption]",
     "video_caption": "[caption]",

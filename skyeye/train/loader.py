@@ -1,7 +1,7 @@
 """From the mixture to tensors: item i of :class:`MicroBatches` is the i-th micro-batch of this process in a stage.
 
-Everything is a function of the item's number, so a run starts in the middle by starting the count there, and any number of
-loader workers gives the same batches.
+Everything is a function of the item's number, so a run starts in the middle by starting the count there, and any number
+of loader workers gives the same batches.
 """
 
 from __future__ import annotations

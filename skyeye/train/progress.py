@@ -1,4 +1,4 @@
-"""What a person sees of a run: a line in the terminal, a JSON-lines log, a picture of the loss, and wandb when asked."""
+"""What a person sees of a run: a line in the terminal, a JSON-lines log, a picture of the loss, wandb when asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from skyeye.config.schema import RunConfig, StageConfig
 class Monitor:
     """Collects the steps of one stage. Only the process that ``writes`` prints and keeps a log."""
 
-    def __init__(self, folder: Path, run: RunConfig, stage: StageConfig, *, start_step: int, writes: bool, tracker: Any = None):
+    def __init__(
+        self, folder: Path, run: RunConfig, stage: StageConfig, *, start_step: int, writes: bool, tracker: Any = None
+    ):
         self.folder, self.run, self.stage, self.writes, self.tracker = folder, run, stage, writes, tracker
         self._since = time.perf_counter()
         self._steps = self._samples = self._targets = 0
@@ -78,7 +80,10 @@ class Monitor:
                 log.write(json.dumps(line) + "\n")
             if self.tracker is not None:
                 self.tracker.log({f"{self.stage.name}/{key}": value for key, value in line.items() if key != "stage"})
-            self._bar.set_postfix_str(f"loss {line['loss']:.3f}, lr {learning_rate:.1e}, {line['samples_per_second']:.0f} samples/s", refresh=False)
+            self._bar.set_postfix_str(
+                f"loss {line['loss']:.3f}, lr {learning_rate:.1e}, {line['samples_per_second']:.0f} samples/s",
+                refresh=False,
+            )
             self._since, self._steps, self._samples, self._targets, self._waited = time.perf_counter(), 0, 0, 0, 0.0
         self._bar.update(1)
 
@@ -106,7 +111,11 @@ def draw_loss_curve(folder: Path) -> None:
         stages.setdefault(entry["stage"], []).append((entry["step"], entry["loss"]))
     offset = 0
     for name, points in stages.items():
-        axes.plot([offset + step for step, _ in points], [loss if math.isfinite(loss) else math.nan for _, loss in points], label=name)
+        axes.plot(
+            [offset + step for step, _ in points],
+            [loss if math.isfinite(loss) else math.nan for _, loss in points],
+            label=name,
+        )
         offset += points[-1][0]
     axes.set_xlabel("step")
     axes.set_ylabel("loss per supervised token")

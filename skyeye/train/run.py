@@ -29,7 +29,9 @@ from skyeye.train.state import latest_state
 LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
 
 
-def train(recipe_path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False, quick: bool = False) -> Path | None:
+def train(
+    recipe_path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False, quick: bool = False
+) -> Path | None:
     """Run all stages of a recipe, or go on where an interrupted run stopped.
 
     Returns:
@@ -123,8 +125,9 @@ def prepare_model(
     processor = SkyEyeGPTProcessor.from_config(recipe.model, tokenizer)
     model = build_model(recipe.model, vocab_size=len(tokenizer))
     if rank() == 0:
-        count = sum(p.numel() for p in model.parameters())
-        _say(f"model: {count / 1e6:.2f} M parameters, {model.config.tokens_per_image} tokens an image, vocabulary {len(tokenizer)}")
+        millions = sum(p.numel() for p in model.parameters()) / 1e6
+        tokens = model.config.tokens_per_image
+        _say(f"model: {millions:.2f} M parameters, {tokens} tokens an image, vocabulary {len(tokenizer)}")
     return model, processor
 
 

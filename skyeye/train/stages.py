@@ -88,7 +88,9 @@ def run_stage(
         world=accelerator.num_processes,
         regions_grid=model.config.token_grid if stage.alignment.any() else None,
     )
-    monitor = Monitor(folder, recipe.run, stage, start_step=start_step, writes=accelerator.is_main_process, tracker=tracker)
+    monitor = Monitor(
+        folder, recipe.run, stage, start_step=start_step, writes=accelerator.is_main_process, tracker=tracker
+    )
     manifest = {**manifest, "stage": stage.name, "steps": stage.steps}
 
     def save(step: int) -> None:
@@ -109,7 +111,14 @@ def run_stage(
     if finished < stage.steps:
         save(finished)
         return accelerator, False
-    export(accelerator, prepared, processor, folder / "checkpoints" / stage.name, {**manifest, "step": finished}, recipe_yaml)
+    export(
+        accelerator,
+        prepared,
+        processor,
+        folder / "checkpoints" / stage.name,
+        {**manifest, "step": finished},
+        recipe_yaml,
+    )
     return accelerator, True
 
 

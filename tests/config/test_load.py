@@ -223,8 +223,12 @@ def test_nothing_heavy_is_imported(tmp_path):
     assert not {"torch", "numpy", "transformers", "PIL", "timm"} & set(loaded)
 
 
-FIELDS = [(cls, field.name) for cls in (Recipe, StageConfig, OptimizerConfig, RunConfig, EvalConfig)
-          for field in dataclasses.fields(cls) if len(field.name) > 3]
+FIELDS = [
+    (cls, field.name)
+    for cls in (Recipe, StageConfig, OptimizerConfig, RunConfig, EvalConfig)
+    for field in dataclasses.fields(cls)
+    if len(field.name) > 3
+]
 
 
 @settings(deadline=None)
@@ -235,10 +239,10 @@ def test_any_small_typo_names_the_key_that_was_meant(choice, data):
     letter = data.draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz"))
     kind = data.draw(st.sampled_from(["drop", "double", "replace", "swap"]))
     typo = {
-        "drop": name[:at] + name[at + 1:],
+        "drop": name[:at] + name[at + 1 :],
         "double": name[: at + 1] + name[at:],
-        "replace": name[:at] + letter + name[at + 1:],
-        "swap": name[:at] + name[at: at + 2][::-1] + name[at + 2:],
+        "replace": name[:at] + letter + name[at + 1 :],
+        "swap": name[:at] + name[at : at + 2][::-1] + name[at + 2 :],
     }[kind]
     known = [field.name for field in dataclasses.fields(cls)]
     if typo in known:

@@ -84,6 +84,9 @@ def test_the_named_object_is_known_at_the_last_word_of_its_name(learnt):
 
 
 def test_two_boxes_or_text_name_no_single_object(learnt):
-    records = [refer("[refer] the plane", "{<10><20><40><70>}<delim>{<50><50><90><90>}"), refer("[refer] a plane", "no")]
+    records = [
+        refer("[refer] the plane", "{<10><20><40><70>}<delim>{<50><50><90><90>}"),
+        refer("[refer] a plane", "no"),
+    ]
     sequence = SequenceBuilder(learnt, PromptConfig(), tokens_per_image=4).group(records)
     assert (phrase_boxes([sequence], learnt, 64) == torch.tensor(IGNORE_INDEX)).all()

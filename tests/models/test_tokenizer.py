@@ -98,6 +98,11 @@ def test_decoding_equals_sentencepiece_also_for_broken_characters(tiny, numbers)
     assert decode(tiny, ids) == model.decode(ids)
 
 
+def test_each_byte_of_a_broken_character_is_one_sign(learnt):
+    ids = learnt.convert_tokens_to_ids(["▁a", "<0xE9>", "<0xA3>", "b", "<0xC3>", "<0xA9>", "<0xA9>"])
+    assert decode(learnt, ids) == "a\ufffd\ufffdbé\ufffd"
+
+
 @pytest.mark.golden
 def test_a_saved_tokenizer_is_the_same(tiny, learnt, tmp_path):
     texts = [*TEXTS, "price $$ 5$$ x</s>", "?  [/INST]", "<s>[INST] a"]

@@ -30,8 +30,13 @@ def parts():
         projector=ProjectorConfig(join_tokens=2),
         language=LanguageConfig(
             config={
-                "model_type": "llama", "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
-                "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 120,
+                "model_type": "llama",
+                "hidden_size": 8,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "max_position_embeddings": 120,
             }
         ),
         lora=LoraConfig(r=2),
@@ -91,7 +96,7 @@ def test_history_is_in_the_prompt_in_the_layout_of_training(session):
     behind_the_image = len(ids_1) - ids_1[::-1].index(-1)
     assert decode(ids_1[behind_the_image:]) == "</Img> [vqa] how many ships are there? [/INST]"
     assert ids_2[: len(ids_1)] == ids_1
-    assert decode(ids_2[len(ids_1):]) == "two white ships</s><s> [INST] where are they? [/INST]"
+    assert decode(ids_2[len(ids_1) :]) == "two white ships</s><s> [INST] where are they? [/INST]"
     session.forget()
     assert session.ask("[vqa] how many ships are there?").text == ""
     assert session.calls[2][0] == ids_1
@@ -127,7 +132,7 @@ def test_a_box_is_drawn_where_it_is(tmp_path):
 def test_phrases_have_colours_and_labels_stay_inside(tmp_path):
     boxes = [("", Box(0.0, 0.0, 1.5, 0.3)), ("a long dock on the right", Box(0.9, -0.2, 1.0, 0.9))]
     drawn = np.asarray(Image.open(draw_boxes(Image.new("RGB", (448, 448)), boxes, tmp_path / "a.png")))
-    first, second = (np.argwhere((drawn == [int(c[i: i + 2], 16) for i in (1, 3, 5)]).all(-1)) for c in COLOURS[:2])
+    first, second = (np.argwhere((drawn == [int(c[i : i + 2], 16) for i in (1, 3, 5)]).all(-1)) for c in COLOURS[:2])
     assert first[:, 0].max() == pytest.approx(0.3 * 447, abs=1) and first[:, 1].max() > 440
     # The second box begins at 402 of 448: its label would leave the picture, above and to the right.
     assert second[:, 0].min() == 0 and second[:, 1].min() < 350 and len(second) > 1500

@@ -71,7 +71,7 @@ def test_detection_lists_all_of_a_kind_from_left_to_right() -> None:
 
 
 def test_grounding_boxes_every_object() -> None:
-    (_, answer), = ask.grounding(SCENE).turns
+    ((_, answer),) = ask.grounding(SCENE).turns
     found = {(phrase, tuple(round(v, 2) for v in boxes[0])) for phrase, boxes in parse_phrases(answer)}
     assert found == {(f"a {thing.phrase}", thing.box) for thing in SCENE.things}
     assert answer.endswith(" in a desert.")

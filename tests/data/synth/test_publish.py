@@ -78,13 +78,13 @@ def test_answers_agree_with_the_scene(world: Path, contents: dict, pattern: str)
     found = items(world, pattern)
     assert len(found) >= HELD_OUT
     for item in found:
-        (question, answer), = turns(item)
+        ((question, answer),) = turns(item)
         assert answer == right_answer(question, contents[item["image"]]), item
 
 
 def test_phrase_grounding_boxes_all_that_the_phrase_denotes(world: Path, contents: dict) -> None:
     for item in items(world, "phrasegrounding/*.json") + items(world, "test/phrase*"):
-        (_, answer), = turns(item)
+        ((_, answer),) = turns(item)
         for phrase, boxes in parse_phrases(answer):
             words = re.sub(r"^(the|a) ((two|three|four) )?", "", phrase)
             assert len(boxes) == count(contents[item["image"]], words) > 0, item
