@@ -10,7 +10,7 @@ from typing import Any
 from skyeye.data.formats.common import Problem
 from skyeye.data.formats.images import list_images
 from skyeye.data.formats.splits import SPLITS, Splits, normal_split
-from skyeye.data.record import Record, Turn
+from skyeye.data.record import Record, Region, Turn
 from skyeye.errors import SkyEyeError
 
 #: The question of the paper's figure; ``{classes}`` is the list of class names.
@@ -65,6 +65,7 @@ def read(
                 where=where,
                 turns=(Turn(asked, answer),),
                 references={"answer": answer, "classes": classes},
+                regions=(Region((0.0, 0.0, 1.0, 1.0), answer),),  # the class is the word for all of the ground
             )
 
 
