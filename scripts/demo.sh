@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
 
-images=2000
+images=3000
+held_out=200
 out=runs/demo
 world=$out/world
 model=$out/checkpoints/conversation
@@ -51,8 +52,8 @@ fi
 trap 'echo; echo "Interrupted. Call bash scripts/demo.sh again to go on."; exit 130' INT
 SECONDS=0
 
-say "1/4 A made world of aerial scenes: $images pictures to learn from, others held out for the test"
-skyeye data synth $world --images $images --seed 1
+say "1/4 A made world of aerial scenes: $images pictures to learn from, $held_out held out for the test"
+skyeye data synth $world --images $images --held-out $held_out --seed 1
 
 if [ -f $model/manifest.json ]; then
     say "2/4 Training: done before"
