@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
+settings.register_profile("skyeye", deadline=None)  # a busy machine is no failure
+settings.load_profile("skyeye")
 torch.set_num_threads(1)  # on models of a few thousand parameters threads cost more than they bring
 
 

@@ -1,7 +1,7 @@
 """The typed shape of a recipe. One dataclass per YAML section; defaults are the reference's where it has one.
 
-Nothing heavy is imported here: a recipe with a typing mistake is refused before torch is loaded. Rules that types do not
-say stand in ``check`` methods, which return sentences instead of raising so that all errors come at once
+Nothing heavy is imported here: a recipe with a typing mistake is refused before torch is loaded. Rules that types do
+not say stand in ``check`` methods, which return sentences instead of raising so that all errors come at once
 (see :mod:`skyeye.config.load`).
 """
 
@@ -102,7 +102,6 @@ class PromptConfig:
     pad_token: str = "$$"
     max_txt_len: int = 1024  # tokens of answer (single turn) or of everything after the first prompt
     max_context_len: int = 3800  # tokens of the first prompt
-    clip_boxes: bool = True  # reference: false
     cut_images: bool = False  # reference: true, max_context_len cuts the prompt wherever it falls, images included
     # reference: prompts of evaluation and chat open with two <s> and have one space before [/INST], where training rows
     # have one <s> and two spaces. training: as in training rows.

@@ -70,7 +70,7 @@ def check_strategy(run: RunConfig, stage: StageConfig) -> None:
     parts = processes * stage.accumulation
     if stage.groups_per_step % parts:
         raise SkyEyeError(
-            f"{stage.groups_per_step} groups cannot be shared by {processes} processes x {stage.accumulation} micro-batches",
+            f"{stage.groups_per_step} groups do not divide among {processes} processes x {stage.accumulation} parts",
             where=f"stages.{stage.name}.groups_per_step",
             remedy=f"use a multiple of {parts}",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.data.boxes import Box, format_box, format_boxes, format_phrase, iou, parse_boxes, parse_phrases
@@ -32,7 +32,6 @@ def test_overlap_equals_the_reference(golden):
         assert iou(case["a"], case["b"], plus_one=True) == case["iou"]
 
 
-@settings(deadline=None)
 @given(st.lists(CORNERS, max_size=4))
 def test_numbers_survive_reading_and_writing(corners):
     text = "<delim>".join("{" + "".join(f"<{n}>" for n in box) + "}" for box in corners)
@@ -67,7 +66,6 @@ def test_what_is_not_a_box_is_not_returned(text):
     assert len(parse_boxes(f"{text} and {{<1><2><3><4>}}")) == 1
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="{}<>0123456789 ,ab", max_size=60))
 def test_any_text_gives_boxes_with_corners_in_order(text):
     for box in parse_boxes(text):
@@ -96,7 +94,6 @@ def test_overlap_of_fractions():
     assert iou(Box(0, 0, 0, 0), Box(0, 0, 0, 0)) == 0.0
 
 
-@settings(deadline=None)
 @given(CORNERS, CORNERS, st.booleans())
 def test_overlap_is_symmetric_and_bounded(a, b, plus_one):
     assert 0.0 <= iou(a, b, plus_one) <= 1.0

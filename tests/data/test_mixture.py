@@ -50,7 +50,7 @@ EXPECTED_RECORDS = ["a4.png:vqa:0:0", "a4.png:vqa:4:0", "a4.png:vqa:5:0", "a4.pn
 
 
 @given(st.lists(st.integers(0, 199), max_size=30), st.integers(0, 2**40), st.text(max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_nth_group_does_not_depend_on_what_was_drawn_before(ns, seed, stage):
     in_order = drawn(mixture(GROUPS, seed=seed, stage=stage))
     assert drawn(mixture(GROUPS, seed=seed, stage=stage), ns) == [in_order[n] for n in ns]
@@ -75,7 +75,7 @@ def test_the_order_is_the_same_on_every_machine():
 
 
 @given(st.integers(1, 40), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_image_is_seen_once_before_any_is_seen_twice(images, seed):
     mix = mixture({"a": source("a", images)}, seed=seed, total=3 * images)
     seen = [g.images for g in map(mix.draw, range(3 * images))]

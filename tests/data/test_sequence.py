@@ -133,7 +133,7 @@ words = st.text(alphabet="ab[]{}<>/ 1?", min_size=1, max_size=12).filter(
 turns_of_any_kind = st.lists(st.builds(Turn, words, words), min_size=1, max_size=3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     records=st.lists(turns_of_any_kind, min_size=1, max_size=4),
     n_images=st.integers(0, 3),
@@ -158,7 +158,7 @@ def test_prefix_and_branch_are_the_row(tokenizer, records, n_images, max_txt_len
         assert branch.labels[0] == IGNORE_INDEX and any(label != IGNORE_INDEX for label in branch.labels)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     groups=st.lists(st.lists(turns_of_any_kind, min_size=1, max_size=3), min_size=1, max_size=3),
     n_images=st.integers(0, 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.data.boxes import Box, format_box
@@ -25,7 +25,6 @@ def test_caption_texts_equal_the_reference(golden):
         assert caption_text(case["in"]) == case["out"]
 
 
-@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_a_cleaned_caption_stays_as_it_is(text):
     once = caption_text(text)

@@ -298,10 +298,21 @@ class TestConvert:
             convert(ours, tmp_path / "c.pth")
         assert (tmp_path / "c.pth").read_text() == "precious"
 
-    def test_nothing_half_written_stays(self, tiny_config, ours, tmp_path):
+    def test_nothing_half_written_stays(self, tiny_config, ours, tmp_path, monkeypatch):
         convert(ours, tmp_path / "c.pth")
         build_model(tiny_config(lora=LoraConfig(r=3))).save_pretrained(tmp_path / "base")
         before = sorted(tmp_path.iterdir())
         with pytest.raises(SkyEyeError, match="mis-shaped"):
             convert(tmp_path / "c.pth", tmp_path / "back", base=tmp_path / "base")
+        assert sorted(tmp_path.iterdir()) == before
+
+        def full(*_):
+            raise OSError("No space left on device")
+
+        monkeypatch.setattr("shutil.copy", full)
+        with pytest.raises(OSError, match="No space"):
+            convert(tmp_path / "c.pth", tmp_path / "back", base=ours)
+        monkeypatch.setattr("os.replace", full)
+        with pytest.raises(OSError, match="No space"):
+            convert(ours, tmp_path / "d.pth")
         assert sorted(tmp_path.iterdir()) == before

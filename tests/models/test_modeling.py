@@ -203,6 +203,16 @@ class TestForward:
         with pytest.raises(SkyEyeError, match="16 vision tokens cannot be joined 3 at a time"):
             build_model(tiny_config(projector=ProjectorConfig(join_tokens=3)))
 
+    def test_the_norm_before_the_projection(self, tiny_model):
+        tokens = 1e-3 * torch.randn(2, 17, 16)  # so small that the norm's eps decides
+        centred = tokens - tokens.mean(-1, keepdim=True)
+        expected = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        assert_close(tiny_model.vision_norm(tokens), expected)
+
+    def test_loss_of_text_is_that_of_the_language_model(self, tiny_model):
+        ids = torch.randint(3, 100, (2, 6))
+        assert_close(tiny_model(ids, labels=ids).loss, tiny_model.language_model(ids, labels=ids).loss)
+
     def test_images_fill_their_places_in_order(self, tiny_model):
         tokens = tiny_model.config.tokens_per_image
         image = [-1] * tokens

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -81,7 +81,6 @@ def test_ids_of_the_llama2_tokenizer():
 
 
 @pytest.mark.golden
-@settings(deadline=None)
 @given(text=st.one_of(likely_text, any_text))
 def test_ids_equal_sentencepiece(tiny, text):
     model = sentencepiece.SentencePieceProcessor(model_file=str(GOLDEN / "tiny_llama/tokenizer.model"))
@@ -90,7 +89,6 @@ def test_ids_equal_sentencepiece(tiny, text):
 
 
 @pytest.mark.golden
-@settings(deadline=None)
 @given(numbers=st.lists(st.integers(3, 10_000), max_size=20))
 def test_decoding_equals_sentencepiece_also_for_broken_characters(tiny, numbers):
     model = sentencepiece.SentencePieceProcessor(model_file=str(GOLDEN / "tiny_llama/tokenizer.model"))
@@ -119,7 +117,6 @@ def test_a_saved_tokenizer_is_the_same(tiny, learnt, tmp_path):
         assert by_transformers.pad_token_id == tokenizer.pad_token_id
 
 
-@settings(deadline=None)
 @given(text=st.one_of(likely_text, any_text))
 def test_a_learnt_tokenizer_keeps_every_text(learnt, text):
     ids = learnt.encode(text, add_special_tokens=False)

@@ -46,11 +46,11 @@ def test_any_timm_model(tiny_config, name):
 
 def test_a_feature_map_is_read_in_raster_order():
     tower = VisionTower(asdict(VisionConfig(architecture="timm", name="resnet10t", image_size=64))).eval()
-    pixels = torch.zeros(1, 3, 64, 64)
+    pixels = torch.randn(1, 3, 64, 64)
     tokens = tower(pixels)
     grid = tower.backbone.forward_features(pixels)
     assert torch.equal(tokens[0, 1], grid[0, :, 0, 1])
-    assert torch.equal(tokens[0, 2], grid[0, :, 1, 0])
+    assert torch.equal(tokens[0, 2], grid[0, :, 1, 0]) and not torch.equal(tokens[0, 2], tokens[0, 1])
 
 
 def test_unknown_timm_model():

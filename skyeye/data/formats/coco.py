@@ -24,6 +24,7 @@ def read(
     split: str | None = None,
     *,
     min_side: float = MIN_SIDE,
+    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -32,7 +33,7 @@ def read(
     Args:
         path: the JSON file. With train, val or test in its name it is that split.
         images: folder of the images; default: the folder of the file.
-        min_side, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
+        min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
     """
     path = Path(path)
     content = load_json(path, dict)
@@ -67,7 +68,9 @@ def read(
                 objects.append(_parse(annotation, place, classes, image["width"], image["height"]))
             except BadRecord as error:
                 yield error.problem()
-        yield from samples(found, objects, key=str(image["id"]), split=of, where=where, min_side=min_side)
+        yield from samples(
+            found, objects, key=str(image["id"]), split=of, where=where, min_side=min_side, clip_boxes=clip_boxes
+        )
     for place, _ in (lost for left in boxes.values() for lost in left):
         yield Problem("not a record", place, "belongs to no image of the file")
 

@@ -52,6 +52,7 @@ def samples(
     split: str,
     where: str,
     min_side: float = MIN_SIDE,
+    clip_boxes: bool = True,
     max_listed: int = 8,
 ) -> Iterator[Record | Problem]:
     """Records of one image, and a problem for each object that gets none.
@@ -61,6 +62,7 @@ def samples(
         objects: everything annotated in it.
         key: name of the image within the source, the stem of the record ids.
         where: the annotation file, for messages.
+        clip_boxes: False writes boxes as the reference does, beyond 0..100 where an object reaches out of the image.
     """
     usable: list[tuple[int, Labelled]] = []
     by_class: dict[str, list[Labelled]] = defaultdict(list)
@@ -88,14 +90,15 @@ def samples(
 
     for index, thing in usable:
         box = thing.box.clipped()
+        text = format_box(thing.box, clip_boxes)
         for number, phrase in enumerate(expressions(thing, by_class[thing.name])):
             question = _prompt(REFER_PROMPTS, f"{key}:{index}:{number}", split).format(phrase)
-            yield record("refer", f"{index}.{number}", question, format_box(box), boxes=[list(box)], phrase=phrase)
+            yield record("refer", f"{index}.{number}", question, text, boxes=[list(box)], phrase=phrase)
         phrase = with_article(thing.name)
-        question = _prompt(IDENTIFY_PROMPTS, f"{key}:{index}", split).format(format_box(box))
+        question = _prompt(IDENTIFY_PROMPTS, f"{key}:{index}", split).format(text)
         yield record("identify", str(index), question, phrase, boxes=[list(box)], phrase=phrase, captions=[phrase])
     for name in by_class:
-        members = [thing.box.clipped() for _, thing in usable if thing.name == name]
+        members = [thing.box for _, thing in usable if thing.name == name]
         if len(members) == len(by_class[name]) <= min(max_listed, len(_NUMBERS) - 1):
             phrase = f"The {name}" if len(members) == 1 else f"The {_NUMBERS[len(members)]} {plural(name)}"
             members.sort(key=lambda box: (box.x1, box.y1))
@@ -103,8 +106,8 @@ def samples(
                 "detection",
                 name,
                 f"[detection] {phrase}",
-                format_phrase(phrase, members),
-                boxes=[list(box) for box in members],
+                format_phrase(phrase, members, clip_boxes),
+                boxes=[list(box.clipped()) for box in members],
                 phrase=phrase,
             )
 

@@ -23,6 +23,7 @@ def read(
     split: str | None = None,
     *,
     min_side: float = MIN_SIDE,
+    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -34,8 +35,8 @@ def read(
     Args:
         path: folder with ``labelTxt/*.txt``, or the folder of the label files.
         images: folder of the images; default: ``path/images``, else ``path``.
-        min_side, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`; the folder ``path`` decides first
-            when it is called train, val or test.
+        min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`; the folder
+            ``path`` decides first when it is called train, val or test.
     """
     path = Path(path)
     labels, files = label_files(path, "labelTxt")
@@ -55,7 +56,7 @@ def read(
             yield error.problem()
             continue
         yield from problems
-        yield from samples(image, objects, key=key, split=of, where=str(file), min_side=min_side)
+        yield from samples(image, objects, key=key, split=of, where=str(file), min_side=min_side, clip_boxes=clip_boxes)
 
 
 def _objects(file: Path, width: int, height: int) -> tuple[list[Labelled], list[Problem]]:

@@ -24,6 +24,7 @@ def read(
     *,
     names: Sequence[str] | Mapping[int, str] | str | None = None,
     min_side: float = MIN_SIDE,
+    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -34,6 +35,7 @@ def read(
         images: folder of the images; default: ``path/images``, else ``path``.
         names: class names in order, or a ``.names`` / ``.yaml`` file; default: the one such file in ``path``.
         min_side: objects whose longer side is below this fraction of the image get no sample.
+        clip_boxes: see :func:`skyeye.data.formats.detection.samples`; the reference does not clip.
         splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; a folder called train, val or test
             decides first.
     """
@@ -56,7 +58,7 @@ def read(
             yield error.problem()
             continue
         yield from problems
-        yield from samples(image, objects, key=key, split=of, where=str(file), min_side=min_side)
+        yield from samples(image, objects, key=key, split=of, where=str(file), min_side=min_side, clip_boxes=clip_boxes)
 
 
 def _objects(file: Path, classes: dict[int, str]) -> tuple[list[Labelled], list[Problem]]:

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.data.boxes import Box, parse_boxes
@@ -99,6 +99,13 @@ def test_a_box_that_leaves_the_image_a_little_is_clipped():
     assert records[0].turns[0].answer == "{<80><80><100><90>}"
 
 
+def test_the_reference_does_not_clip():
+    records, _ = run([thing("plane", 0.8, 0.8, 1.04, 0.9)], clip_boxes=False)
+    refer, identify, detection = records
+    assert refer.turns[0].answer == "{<80><80><104><90>}" and "<104>" in identify.turns[0].question
+    assert detection.turns[0].answer == "<p>The plane</p> {<80><80><104><90>}"
+
+
 def test_long_lists_are_not_asked_for():
     ships = [thing("ship", i / 10, 0.1, i / 10 + 0.05, 0.2) for i in range(9)]
     assert phrases(run(ships)[0], "detection") == []
@@ -131,7 +138,6 @@ scenes = st.lists(
 
 
 @given(scenes)
-@settings(deadline=None)  # a busy machine is no failure
 def test_every_object_is_asked_about_or_reported_and_no_phrase_means_two(objects):
     records, left_out = run(objects)
     assert sum(left_out.values()) + sum(r.task == "identify" for r in records) == len(objects)

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.data.formats.rsvqa import number_range
@@ -109,7 +109,6 @@ def test_not_an_rsvqa_folder(tmp_path, read):
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["", "m2"]))
-@settings(deadline=None)  # a busy machine is no failure
 def test_number_range_holds_the_number(number, unit):
     words = number_range(f"{number}{unit}").split(" ")
     if number == 0:
