@@ -138,8 +138,8 @@ def _build_backbone(vision: Mapping[str, Any]) -> nn.Module:
             **arguments,
         )
     name = vision["name"]
-    if name not in timm.list_models() and not str(name).startswith(("hf_hub:", "hf-hub:", "local-dir:")):
-        close = timm.list_models(f"*{str(name).split('_')[0]}*")[:5]
+    if not timm.is_model(name) and not name.startswith(("hf_hub:", "hf-hub:", "local-dir:")):
+        close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
         raise SkyEyeError(
             f"timm has no model {name!r}",
             where="model.vision.name",

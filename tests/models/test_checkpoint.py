@@ -15,6 +15,7 @@ from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert, is_trained, load_checkpoint, reference_name
 from skyeye.models.inspection import describe_checkpoint, inspect_checkpoint
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
 
 
 def trained_tensors(model) -> dict[str, torch.Tensor]:
@@ -51,6 +52,13 @@ class TestReferenceFile:
         text = describe_checkpoint(golden / "checkpoint_1.pth")
         assert f'"init_lr": {layout["config"]["run"]["init_lr"]}' in text
         assert "q_proj.lora_A.weight" in text and "llama_proj.weight" in text
+
+    def test_becomes_a_directory_on_the_parts_of_a_recipe(self, golden, golden_config, tmp_path):
+        convert(golden / "checkpoint_1.pth", tmp_path / "ours", base=golden_config)
+        model = SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path / "ours")
+        expected = load_file(golden / "train_accum1.safetensors")
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in trained_tensors(model).items())
+        assert SkyEyeGPTProcessor.from_pretrained(tmp_path / "ours").image_size == golden_config.vision.image_size
 
     def test_a_full_file_needs_everything(self, golden, golden_model, tmp_path):
         tensors = load_file(golden / "model.safetensors")

@@ -18,7 +18,7 @@ TIMM = {
     "vit_tiny_patch16_224": {"embed_dim": 24, "depth": 1, "num_heads": 2},
     "vit_base_patch16_siglip_224": {"embed_dim": 24, "depth": 1, "num_heads": 2},
     "vit_base_patch14_reg4_dinov2": {"embed_dim": 24, "depth": 1, "num_heads": 2, "patch_size": 16},
-    "resnet10t": {},
+    "resnet10t.c3_in1k": {},
     "swin_tiny_patch4_window7_224": {"embed_dim": 12, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)},
     "convnext_atto": {"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8)},
 }
@@ -51,6 +51,13 @@ def test_a_feature_map_is_read_in_raster_order():
     grid = tower.backbone.forward_features(pixels)
     assert torch.equal(tokens[0, 1], grid[0, :, 0, 1])
     assert torch.equal(tokens[0, 2], grid[0, :, 1, 0]) and not torch.equal(tokens[0, 2], tokens[0, 1])
+
+
+def test_the_flattened_map_of_an_unknown_kind():
+    tower = VisionTower(asdict(VisionConfig(architecture="timm", name="resnet10t", image_size=64)))
+    tower.backbone.forward_features = lambda pixels: {"features": pixels}
+    with pytest.raises(SkyEyeError, match="neither tokens nor a feature map"):
+        tower(torch.zeros(1, 3, 64, 64))
 
 
 def test_unknown_timm_model():
