@@ -27,7 +27,7 @@ summary() {
 Next:
   source .venv/bin/activate
   skyeye chat $model --image $world/images/test_000003.jpg
-  skyeye train $recipe --quick output_dir=runs/mine seed=7
+  skyeye train $recipe --quick seed=7            (a tenth of the steps, into $out-quick)
   skyeye --help
 END
 }

@@ -146,6 +146,7 @@ def _train(options: argparse.Namespace) -> int:
     load_recipe(options.recipe, options.overrides)  # a mistake in the recipe is answered before torch is imported
     from skyeye.train.run import train
 
+    _hide_loading_bars()
     finished = train(options.recipe, options.overrides, resume=options.resume, quick=options.quick)
     return INTERRUPTED if finished is None else 0
 
@@ -155,6 +156,7 @@ def _eval(options: argparse.Namespace) -> int:
     from skyeye.config.schema import EvalConfig
     from skyeye.eval.run import evaluate
 
+    _hide_loading_bars()
     recipe = options.checkpoint / "recipe.yaml"
     settings = load_recipe(recipe).eval if recipe.is_file() else EvalConfig()
     data_root = options.data_root or settings.data_root
@@ -178,6 +180,7 @@ def _eval(options: argparse.Namespace) -> int:
 def _chat(options: argparse.Namespace) -> int:
     from skyeye.serve.chat import chat
 
+    _hide_loading_bars()
     chat(options.checkpoint, options.image, options.ask, options.out)
     return 0
 
@@ -206,6 +209,15 @@ def _config_show(options: argparse.Namespace) -> int:
 
     print(recipe_to_yaml(load_recipe(options.recipe, options.overrides)), end="")
     return 0
+
+
+def _hide_loading_bars() -> None:
+    """Bars of transformers that fill in a tenth of a second would only break up what is told here."""
+    from transformers.utils import logging
+
+    import skyeye.models  # noqa: F401  comes before transformers: it makes torchvision importable
+
+    logging.disable_progress_bar()
 
 
 class _Counter:

@@ -68,7 +68,10 @@ def recipe_to_yaml(recipe: Recipe) -> str:
 
 
 def quick_recipe(recipe: Recipe) -> Recipe:
-    """The same run with a tenth of the steps in every stage; warm-up, logging and checkpoints shrink with it."""
+    """The same run with a tenth of the steps in every stage, in a folder of its own (``<output_dir>-quick``).
+
+    Warm-up, logging and checkpoints shrink with it.
+    """
     stages = []
     for stage in recipe.stages:
         steps = _tenth(stage.steps)
@@ -79,7 +82,7 @@ def quick_recipe(recipe: Recipe) -> Recipe:
     run = dataclasses.replace(
         recipe.run, log_every=_tenth(recipe.run.log_every), checkpoint_every=_tenth(recipe.run.checkpoint_every)
     )
-    return dataclasses.replace(recipe, stages=stages, run=run)
+    return dataclasses.replace(recipe, stages=stages, run=run, output_dir=f"{recipe.output_dir.rstrip('/')}-quick")
 
 
 def _tenth(number: int) -> int:

@@ -112,15 +112,14 @@ def load_answerer(checkpoint: Path, batch_size: int, device: str | None) -> tupl
     import torch  # here, so that wrong names and missing data are told at once
 
     from skyeye.eval.generate import answer
-    from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
-    from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+    from skyeye.models.pretrained import open_checkpoint
 
-    model = SkyEyeGPTForConditionalGeneration.from_pretrained(checkpoint).eval()
+    model, processor = open_checkpoint(checkpoint)
+    model.eval()
     parameters = sum(p.numel() for p in model.parameters())
     if model.config.lora is not None and model.dtype == torch.float32:  # in half precision merging would round the base
         model.language_model.merge_adapter()
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    processor = SkyEyeGPTProcessor.from_pretrained(checkpoint)
 
     def answerer(records: Sequence[Record], max_new_tokens: int, done: Callable[[int], None]) -> list[str]:
         return answer(model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens, progress=done)

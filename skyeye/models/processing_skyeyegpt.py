@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from skyeye.config.schema import ModelConfig, PromptConfig, VisionConfig
 from skyeye.data.images import load_image, to_pixels, to_rgb
@@ -180,3 +180,6 @@ def _turns(chat: Sequence[dict[str, str]]) -> tuple[list[Turn], str | None]:
     texts = [message["content"] for message in chat]
     turns = [Turn(question, answer) for question, answer in zip(texts[::2], texts[1::2], strict=False)]
     return turns, texts[-1] if len(texts) % 2 else None
+
+
+AutoProcessor.register(SkyEyeGPTConfig, SkyEyeGPTProcessor)

@@ -15,6 +15,7 @@ from skyeye.data.images import load_image
 from skyeye.data.record import TASK_TAGS, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
 from skyeye.serve.draw import draw_boxes
 
@@ -51,12 +52,9 @@ class ChatSession:
             SkyEyeError: the image cannot be read, or the directory is no checkpoint.
         """
         picture = load_image(image)
-        if not (Path(checkpoint) / "config.json").is_file():
-            remedy = "give a folder like runs/NAME/checkpoints/STAGE"
-            raise SkyEyeError("not a checkpoint directory: no config.json", where=str(checkpoint), remedy=remedy)
-        model = SkyEyeGPTForConditionalGeneration.from_pretrained(checkpoint)
+        model, processor = open_checkpoint(checkpoint)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model, SkyEyeGPTProcessor.from_pretrained(checkpoint), picture)
+        return cls(model, processor, picture)
 
     def ask(self, question: str) -> Answer:
         """Answer greedily and remember the turn.

@@ -14,11 +14,13 @@ import torch
 
 from skyeye.config.load import load_recipe, quick_recipe, recipe_to_yaml
 from skyeye.config.schema import Recipe
-from skyeye.data.formats import read_source
+from skyeye.data.formats import read_with_problems, summary
 from skyeye.data.record import Group, Record, group_by_image
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
+from skyeye.models.checkpoint import load_checkpoint
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
 from skyeye.train.distributed import rank, shut_down
@@ -45,9 +47,9 @@ def train(
     position = _position(folder, recipe, recipe_yaml, resume)
     _say(f"run folder {folder}")
 
-    groups, manifest = load_data(recipe)
+    groups, manifest, left_out = load_data(recipe)
     if rank() == 0:
-        write_run_folder(folder, recipe_yaml, manifest)
+        write_run_folder(folder, recipe_yaml, manifest, left_out)
     first, state, start_step = position
     exported = folder / "checkpoints" / recipe.stages[first - 1].name if first else None
     model, processor = prepare_model(recipe, groups, exported)
@@ -83,21 +85,25 @@ def train(
     return last
 
 
-def load_data(recipe: Recipe) -> tuple[dict[str, list[Group]], dict]:
-    """Read every source that a stage uses; returns its groups and the manifest that describes them."""
+def load_data(recipe: Recipe) -> tuple[dict[str, list[Group]], dict, list[str]]:
+    """Read the sources that the stages use: their groups, the manifest about them, a line for each record left out."""
     used = {entry.source for stage in recipe.stages for entry in stage.mixture}
-    groups, sources = {}, {}
+    groups, sources, left_out = {}, {}, []
     for name in recipe.sources:
         if name in used:
-            records = read_source(recipe.sources[name], name)
+            records, problems = read_with_problems(recipe.sources[name], name)
+            left_out += [f"{name}\t{problem}" for problem in problems]
+            if problems:
+                _say(summary(problems, name))
             groups[name] = group_by_image(records)
             sources[name] = {
                 "records": len(records),
                 "groups": len(groups[name]),
+                "left_out": len(problems),
                 "fingerprint": fingerprint(records),
             }
             _say(f"source {name}: {len(records)} samples of {len(groups[name])} images")
-    return groups, {"seed": recipe.seed, "versions": versions(), "sources": sources}
+    return groups, {"seed": recipe.seed, "versions": versions(), "sources": sources}, left_out
 
 
 def fingerprint(records: Sequence[Record]) -> str:
@@ -116,14 +122,16 @@ def prepare_model(
     """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts."""
     torch.manual_seed(recipe.seed)  # fresh parts get the same weights on every process
     if exported is not None:
-        return SkyEyeGPTForConditionalGeneration.from_pretrained(exported), SkyEyeGPTProcessor.from_pretrained(exported)
+        return open_checkpoint(exported)
     settings = recipe.model.tokenizer
     if settings.train_vocab_size:
         tokenizer = train_tokenizer(_texts(groups), settings.train_vocab_size, box_tokens=settings.box_tokens)
     else:
         tokenizer = load_tokenizer(settings.path or recipe.model.language.pretrained)
     processor = SkyEyeGPTProcessor.from_config(recipe.model, tokenizer)
-    model = build_model(recipe.model, vocab_size=len(tokenizer))
+    model = build_model(recipe.model, tokenizer)
+    if recipe.model.checkpoint:
+        load_checkpoint(model, recipe.model.checkpoint)
     if rank() == 0:
         millions = sum(p.numel() for p in model.parameters()) / 1e6
         tokens = model.config.tokens_per_image
@@ -131,12 +139,14 @@ def prepare_model(
     return model, processor
 
 
-def write_run_folder(folder: Path, recipe_yaml: str, manifest: dict) -> None:
-    """What a reader of the run needs to repeat it: the recipe as resolved, seed, versions, data fingerprint."""
+def write_run_folder(folder: Path, recipe_yaml: str, manifest: dict, left_out: Sequence[str]) -> None:
+    """What a reader of the run needs to repeat it: the recipe as resolved, seed, versions, data fingerprint, and every
+    record that was left out."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(recipe_yaml, encoding="utf-8")
     environment = {"python": sys.version.split()[0], "platform": platform.platform(), "command": sys.argv, **manifest}
     (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
+    (folder / "left_out.txt").write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
 
 
 def versions() -> dict[str, str]:

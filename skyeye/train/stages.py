@@ -71,7 +71,7 @@ def run_stage(
         number_token_ids=processor.number_token_ids,
     )
     if recipe.run.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable()
     accelerator = make_accelerator(recipe.run, stage)
     prepared, optimizer = accelerator.prepare(model, make_optimizer(model, stage.optimizer))
     if state is not None:

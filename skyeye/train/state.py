@@ -101,8 +101,6 @@ def latest_state(folder: Path) -> tuple[Path, dict] | None:
 def export(accelerator: Accelerator, model, processor, target: Path, manifest: dict, recipe_yaml: str) -> None:
     """Write the whole model, the processor, the recipe and the manifest as a directory for ``from_pretrained``."""
     weights = accelerator.get_state_dict(model)  # gathers the shards of ZeRO-3: every process takes part
-    # The readers of the alignment losses served training only.
-    weights = {n: w for n, w in weights.items() if not n.startswith(("region_reader.", "phrase_reader."))}
     with new_directory(accelerator, target) as partial:
         if accelerator.is_main_process:
             accelerator.unwrap_model(model).save_pretrained(partial, state_dict=weights)

@@ -91,7 +91,7 @@ def test_resuming_with_another_recipe_is_refused(recipe):
 
 def test_quick_takes_a_tenth_of_the_steps(recipe, tmp_path):
     train(recipe(), ["stages.0.steps=40", "stages.1.steps=20"], quick=True)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run-quick" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["stage"] == "pretrain"][-1] == 4
     assert [line["step"] for line in lines if line["stage"] == "single_task"][-1] == 2
 

@@ -1,0 +1,25 @@
+"""A checkpoint directory becomes the model and the processor that belong together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from skyeye.errors import SkyEyeError
+from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+
+
+def open_checkpoint(path: str | Path) -> tuple[SkyEyeGPTForConditionalGeneration, SkyEyeGPTProcessor]:
+    """Load what training exported, or ``save_pretrained`` of model and processor wrote into one directory.
+
+    Raises:
+        SkyEyeError: there is no such directory, or its weights are not those of its configuration.
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise SkyEyeError(
+            "not a checkpoint directory: no config.json",
+            where=str(path),
+            remedy="give a folder like runs/NAME/checkpoints/STAGE",
+        )
+    return SkyEyeGPTForConditionalGeneration.from_pretrained(path), SkyEyeGPTProcessor.from_pretrained(path)
