@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
 
 images=3000
-held_out=200
+held_out=150
 out=runs/demo
 world=$out/world
 model=$out/checkpoints/conversation

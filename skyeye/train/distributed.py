@@ -31,7 +31,7 @@ def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
 
     Raises:
         SkyEyeError: when the strategy does not fit the number of processes, or when the processes did not find each
-            other (Accelerate with DeepSpeed on a CPU otherwise trains each rank on its own without a word).
+            other (Accelerate on a CPU can train each rank on its own without a word, hence the sum over ones).
     """
     check_strategy(run, stage)
     AcceleratorState._reset_state()  # DeepSpeed takes its settings once per Accelerator, and each stage has its own
@@ -42,11 +42,14 @@ def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
         gradient_accumulation_steps=stage.accumulation,
         deepspeed_plugin=_deepspeed_plugin(run, stage) if run.strategy.startswith("zero") else None,
         step_scheduler_with_optimizer=False,
+        # On a CPU Accelerate synchronises DDP only when told cpu=True, and DeepSpeed only when not told.
+        cpu=run.strategy == "ddp" and not torch.cuda.is_available(),
         kwargs_handlers=[InitProcessGroupKwargs(backend=backend)] if launched else None,
     )
-    if accelerator.num_processes != world_size():
+    present = int(accelerator.reduce(torch.ones((), device=accelerator.device), "sum"))
+    if present != world_size():
         raise SkyEyeError(
-            f"{world_size()} processes were started but {accelerator.num_processes} take part in the training",
+            f"{world_size()} processes were started but {present} take part in the training",
             remedy="the processes could not form a group; look at MASTER_ADDR, MASTER_PORT and the backend " + backend,
         )
     return accelerator
