@@ -17,6 +17,7 @@ from skyeye.data.alignment import phrase_boxes, region_targets
 from skyeye.data.images import load_image, to_pixels
 from skyeye.data.mixture import Mixture
 from skyeye.data.sequence import SequenceBuilder, collate
+from skyeye.errors import SkyEyeError
 
 #: Pixel tensors kept by each worker; a small data set is then decoded once instead of once per epoch.
 PIXEL_CACHE_BYTES = 1 << 30
@@ -82,15 +83,35 @@ class MicroBatches(Dataset):
         return pixels
 
 
+class _ErrorsAsItems(Dataset):
+    """Hands an error of the user's over as an item: raised in a worker process it would arrive inside a traceback."""
+
+    def __init__(self, dataset: MicroBatches):
+        self.dataset = dataset
+
+    def __getitem__(self, item: int) -> dict[str, torch.Tensor] | SkyEyeError:
+        try:
+            return self.dataset[item]
+        except SkyEyeError as error:
+            return error
+
+
 def micro_batches(dataset: MicroBatches, start_step: int, workers: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Iterate over the micro-batches from step ``start_step`` on, decoded ahead by ``workers`` processes."""
+    """Iterate over the micro-batches from step ``start_step`` on, decoded ahead by ``workers`` processes.
+
+    Raises:
+        SkyEyeError: an image cannot be read, or a record gives no sequence; when its turn comes.
+    """
     first = start_step * dataset.accumulation
     loader = DataLoader(
-        dataset,
+        _ErrorsAsItems(dataset),
         batch_size=None,
         sampler=range(first, len(dataset)),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-    return iter(loader)
+    for item in loader:
+        if isinstance(item, SkyEyeError):
+            raise item
+        yield item

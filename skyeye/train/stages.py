@@ -96,18 +96,20 @@ def run_stage(
     def save(step: int) -> None:
         save_state(accelerator, prepared, optimizer, folder, {**manifest, "step": step})
 
-    finished = train_stage(
-        accelerator,
-        prepared,
-        optimizer,
-        micro_batches(dataset, start_step, recipe.run.workers),
-        stage,
-        start_step=start_step,
-        seed=recipe.seed,
-        monitor=monitor,
-        after_step=_after_step(accelerator, recipe.run.checkpoint_every, stage.steps, interrupt, save),
-    )
-    monitor.close()
+    try:
+        finished = train_stage(
+            accelerator,
+            prepared,
+            optimizer,
+            micro_batches(dataset, start_step, recipe.run.workers),
+            stage,
+            start_step=start_step,
+            seed=recipe.seed,
+            monitor=monitor,
+            after_step=_after_step(accelerator, recipe.run.checkpoint_every, stage.steps, interrupt, save),
+        )
+    finally:
+        monitor.close()  # also before an error is told: it needs a line of its own
     if finished < stage.steps:
         save(finished)
         return accelerator, False
