@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hypothesis import settings
+
+from skyeye.data.synth import write_world
 
 settings.register_profile("skyeye", deadline=None)  # a busy machine is no failure
 settings.load_profile("skyeye")
@@ -24,3 +28,57 @@ def golden() -> Path:
 def fixed_seed() -> None:
     """Every test draws the same random numbers, alone or in a suite."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "world"
+    write_world(out, images=12, seed=3, held_out=4, size=56)
+    return out
+
+
+@pytest.fixture
+def recipe(tmp_path, world) -> Callable[..., Path]:
+    """A function that writes the recipe with some sections replaced, and returns its path."""
+
+    def write(**changes) -> Path:
+        stage = {
+            "mixture": [{"source": "world"}],
+            "steps": 4,
+            "groups_per_step": 4,
+            "branches": 3,
+            "optimizer": {"lr": 3e-3, "min_lr": 1e-4, "warmup_lr": 1e-3, "warmup_steps": 1},
+        }
+        content = {
+            "name": "test",
+            "output_dir": str(tmp_path / "run"),
+            "seed": 7,
+            "model": {
+                "vision": {"image_size": 28, "patch_size": 7, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 2.0},
+                "projector": {"join_tokens": 4},
+                "language": {
+                    "config": {
+                        "model_type": "llama",
+                        "hidden_size": 16,
+                        "intermediate_size": 24,
+                        "num_hidden_layers": 2,
+                        "num_attention_heads": 2,
+                        "max_position_embeddings": 512,
+                    }
+                },
+                "tokenizer": {"train_vocab_size": 700, "box_tokens": True},
+                "lora": {"r": 2, "alpha": 4, "dropout": 0.0},
+            },
+            "sources": {"world": {"format": "made_world", "path": str(world)}},
+            "stages": [
+                {"name": "pretrain", "vision": "full", "projector": "full", "language": "full", **stage},
+                {"name": "single_task", **stage},
+            ],
+            "run": {"precision": "fp32", "workers": 0, "log_every": 1, "checkpoint_every": 2},
+        }
+        content.update(changes)
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return write
