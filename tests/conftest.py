@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 import yaml
 from hypothesis import settings
+from safetensors import safe_open
 
 from skyeye.data.synth import write_world
 
@@ -22,6 +24,15 @@ torch.set_num_threads(1)  # on models of a few thousand parameters threads cost 
 def golden() -> Path:
     """Folder of the reference's numbers; another set of the same layout is tested by setting SKYEYE_GOLDEN."""
     return Path(os.environ.get("SKYEYE_GOLDEN") or Path(__file__).parent / "golden").resolve()
+
+
+@pytest.fixture(scope="session")
+def golden_images(golden) -> list[Path]:
+    """The images of the batches in the order of ``pixels``: all but those that are there for pre-processing alone."""
+    with safe_open(golden / "preprocess.safetensors", "pt") as file:
+        others = {key.split(".size")[0] for key in file.keys()}
+    named = json.loads((golden / "generation.json").read_text())["images"]
+    return sorted(path for path in (golden / "images").iterdir() if path.stem in named or path.stem not in others)
 
 
 @pytest.fixture(autouse=True)

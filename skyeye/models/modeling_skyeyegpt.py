@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.utils import ModelOutput
 
-from skyeye.config.schema import AlignmentConfig, Trainable
+from skyeye.config.schema import Trainable
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration_skyeyegpt import SkyEyeGPTConfig
 from skyeye.models.generation import RepetitionPenalty
@@ -29,7 +29,8 @@ from skyeye.models.language import (
     is_adapter,
     rest_zero_adapters,
 )
-from skyeye.models.losses import IGNORE_INDEX, NUMBERS, BoxReader, token_loss, word_loss
+from skyeye.models.losses import IGNORE_INDEX
+from skyeye.models.objective import TrainingObjective
 from skyeye.models.prefix_attention import shared_prefix_mask
 from skyeye.models.projector import Projector
 from skyeye.models.vision import VisionTower
@@ -37,8 +38,8 @@ from skyeye.models.vision import VisionTower
 #: Attention implementations that take the additive mask of the shared-prefix layout.
 _MASKED_ATTENTION = ("sdpa", "eager")
 
-#: Parameters that alignment losses need while training; they belong to no saved model.
-_READERS = {f"{part}_reader.{name}" for part in ("region", "phrase") for name in ("weight", "bias")}
+#: Parameters of the training objective; they belong to no saved model.
+_READERS = {f"objective.{part}_reader.{name}" for part in ("region", "phrase") for name in ("weight", "bias")}
 
 
 @dataclass
@@ -173,40 +174,12 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         self._trainable = chosen
         self.train(self.training)
 
-    def set_training_losses(
-        self,
-        *,
-        answers: bool = True,
-        alignment: AlignmentConfig | None = None,
-        number_smoothing: float = 0.0,
-        number_noise: float = 0.0,
-        number_token_ids: Sequence[int] | None = None,
-    ) -> None:
-        """Choose what the training loss holds; called without arguments: plain cross entropy of the answers.
+    def set_training_losses(self, **losses) -> None:
+        """Choose what the training loss holds: the arguments of :class:`~skyeye.models.objective.TrainingObjective`.
 
-        Args:
-            answers: False leaves the answers out, and with them the language model's forward pass.
-            alignment: weights of the word-region alignment. The two linear layers that read boxes off hidden states
-                are made here and belong to no saved model.
-            number_smoothing: soft targets for box numbers, see :func:`skyeye.models.losses.token_loss`.
-            number_noise: share of the box numbers in the answers that are replaced by random ones where the model
-                reads them (not where it is to predict them). Otherwise only the first number of a box has to be found
-                from the question: the others follow from the ones before.
-            number_token_ids: ids of <0> .. <100>, needed by ``number_smoothing`` and ``number_noise``.
+        Called without arguments: plain cross entropy of the answers, as in the reference.
         """
-        if (number_smoothing > 0 or number_noise > 0) and not number_token_ids:
-            raise SkyEyeError(
-                "soft or noisy box numbers need numbers that are single tokens",
-                where="number_smoothing, number_noise",
-                remedy="set model.tokenizer.box_tokens: true, or both to 0",
-            )
-        alignment = alignment or AlignmentConfig()
-        self._learns_answers, self._alignment = answers, alignment
-        self._number_smoothing, self._number_noise = number_smoothing, number_noise
-        self._number_token_ids = None if not number_token_ids else torch.tensor(number_token_ids)
-        hidden_size = self.config.text_config.hidden_size
-        self.region_reader = BoxReader(hidden_size) if alignment.boxes else None
-        self.phrase_reader = BoxReader(hidden_size) if alignment.phrases else None
+        self.objective = TrainingObjective(self.config.text_config.hidden_size, **losses).train(self.training)
 
     def train(self, mode: bool = True) -> SkyEyeGPTForConditionalGeneration:
         super().train(mode)
@@ -281,10 +254,11 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         """
         if pixel_values is not None:
             image_features = self.encode_images(pixel_values)
-        aligned = self._region_alignment(image_features, region_words, region_boxes, num_aligned)
-        if not self._learns_answers and self.training:
+        objective = self.objective
+        aligned = objective.regions(image_features, region_words, region_boxes, num_aligned, self._word_embeddings)
+        if not objective.answers and self.training:
             return SkyEyeGPTOutput(loss=aligned, image_features=image_features)
-        embeddings = self.embed(self._noisy_numbers(input_ids, labels), image_features)
+        embeddings = self.embed(objective.noisy_numbers(input_ids, labels), image_features)
         if image_features is None and self._images_are_trained():
             embeddings = embeddings + (0.0 * self._blank_image()).sum().to(embeddings.dtype)
         if branch_ids is not None:
@@ -301,19 +275,14 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 use_cache=False,
-                output_hidden_states=self.phrase_reader is not None,
+                output_hidden_states=objective.phrase_reader is not None,
             )
         loss = None
         if labels is not None:
             predicted = targets != IGNORE_INDEX
-            loss = token_loss(
-                output.logits if select is not None else output.logits[predicted],
-                targets[predicted],
-                number_token_ids=self._number_token_ids,
-                number_smoothing=self._number_smoothing,
-            )
-            loss = loss / (predicted.sum().clamp(min=1) if num_target_tokens is None else num_target_tokens)
-            loss = loss + aligned + self._phrase_alignment(output.hidden_states, phrase_boxes, num_aligned)
+            predictions = output.logits if select is not None else output.logits[predicted]
+            loss = objective.tokens(predictions, targets[predicted], num_target_tokens)
+            loss = loss + aligned + objective.phrases(output.hidden_states, phrase_boxes, num_aligned)
         return SkyEyeGPTOutput(loss=loss, logits=output.logits, image_features=image_features)
 
     @torch.no_grad()
@@ -359,39 +328,9 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
 
     # ------------------------------------------------------------------ details
 
-    def _noisy_numbers(self, input_ids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """``input_ids`` with some box numbers of the answers replaced by random ones, in training."""
-        if not self._number_noise or not self.training or labels is None:
-            return input_ids
-        numbers = self._number_token_ids.to(input_ids.device)
-        chosen = torch.isin(labels, numbers) & (torch.rand(labels.shape, device=labels.device) < self._number_noise)
-        return torch.where(chosen, numbers[torch.randint(NUMBERS, labels.shape, device=labels.device)], input_ids)
-
-    def _region_alignment(self, features, words, boxes, num_aligned) -> torch.Tensor | float:
-        """Weighted loss of what the image tokens (N, n, H) show: the words for it and the extent of the object."""
-        weights, loss = self._alignment, 0.0
-        if features is None or not self.training:
-            return loss
-        if weights.words and words is not None:
-            known = (words != IGNORE_INDEX).any(dim=-1)
-            count = known.sum().clamp(min=1) if num_aligned is None else max(num_aligned["region_words"], 1)
-            table = self.get_input_embeddings().weight
-            loss = loss + weights.words * word_loss(features[known], words[known], table, weights.sharpness) / count
-        if weights.boxes and boxes is not None:
-            known = boxes[..., 0] != IGNORE_INDEX
-            count = known.sum().clamp(min=1) if num_aligned is None else max(num_aligned["region_boxes"], 1)
-            loss = loss + weights.boxes * self.region_reader.loss(features[known], boxes[known]) / count
-        return loss
-
-    def _phrase_alignment(self, hidden_states, boxes, num_aligned) -> torch.Tensor | float:
-        """Weighted loss of the boxes of named objects, read where they are named, in the middle of the layers: what
-        is known only at the last layer cannot be looked up by the tokens of the answer."""
-        if self.phrase_reader is None or boxes is None or not self.training:
-            return 0.0
-        known = boxes[..., 0] != IGNORE_INDEX
-        count = known.sum().clamp(min=1) if num_aligned is None else max(num_aligned["phrase_boxes"], 1)
-        hidden = hidden_states[len(hidden_states) // 2][known]
-        return self._alignment.phrases * self.phrase_reader.loss(hidden, boxes[known]) / count
+    def _word_embeddings(self) -> torch.Tensor:
+        """(V, hidden_size), through the layer's forward pass: under ZeRO-3 its weight is elsewhere until then."""
+        return self.get_input_embeddings()(torch.arange(self.config.text_config.vocab_size, device=self.device))
 
     def _images_are_trained(self) -> bool:
         trained = self._trainable["vision"] != "frozen" or self._trainable["projector"] != "frozen"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -20,17 +21,17 @@ MEAN, STD = VisionConfig.mean, VisionConfig.std
 @pytest.mark.golden
 def test_pixels_equal_the_reference(golden):
     for key, expected in load_file(golden / "preprocess.safetensors").items():
-        name, size, *stride = key.split(".")
-        pixels = to_pixels(load_image(golden / "images" / f"{name}.png"), int(size.removeprefix("size")), MEAN, STD)
-        step = int(stride[0].removeprefix("stride")) if stride else 1
+        name, size, stride = re.fullmatch(r"(.+)\.size(\d+)(?:\.stride(\d+))?", key).groups()
+        (file,) = (golden / "images").glob(f"{name}.*")
+        pixels = to_pixels(load_image(file), int(size), MEAN, STD)
+        step = int(stride or 1)
         assert torch.equal(pixels[:, ::step, ::step], expected), key
 
 
 @pytest.mark.golden
-def test_pixels_of_the_batches_equal_the_reference(golden):
+def test_pixels_of_the_batches_equal_the_reference(golden, golden_images):
     expected = load_file(golden / "vision.safetensors")["pixels"]
-    files = sorted(path for path in (golden / "images").glob("*.png") if path.stem.isdigit())
-    pixels = torch.stack([to_pixels(load_image(path), expected.shape[-1], MEAN, STD) for path in files])
+    pixels = torch.stack([to_pixels(load_image(path), expected.shape[-1], MEAN, STD) for path in golden_images])
     assert torch.equal(pixels, expected)
 
 

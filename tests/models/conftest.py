@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import skyeye.models  # noqa: F401  makes torchvision importable before transformers asks for it
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, VisionConfig
+from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, PromptConfig, VisionConfig
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
 
@@ -33,6 +34,13 @@ def golden_config(golden) -> ModelConfig:
         projector=ProjectorConfig(join_tokens=sizes["projector"]["join_tokens"]),
         language=LanguageConfig(pretrained=str(golden / "tiny_llama")),
         lora=LoraConfig(**sizes["lora"]),
+        prompt=PromptConfig(
+            template=sizes["prompt_template"],
+            end_symbol=sizes["end_symbol"],
+            pad_token=sizes["pad_token"],
+            max_txt_len=sizes["max_txt_len"],
+            max_context_len=sizes["max_context_len"],
+        ),
     )
 
 
@@ -55,16 +63,41 @@ def golden_vision(golden) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
-def golden_batch(golden, golden_vision) -> Callable[[str], tuple[dict, dict]]:
+def golden_pixels(golden_images, golden_vision) -> dict[str, torch.Tensor]:
+    """The pre-processed images by name."""
+    return {path.stem: pixels for path, pixels in zip(golden_images, golden_vision["pixels"], strict=True)}
+
+
+def images_of_a_batch(texts: dict, known: list[str]) -> list[list[str]]:
+    """Names of the images in each row; the batches that do not name theirs take them in order."""
+    counts = [text.count("<ImageHere>") for text in texts.get("conv_q") or texts["instruction_input"]]
+    if "image_id" in texts:
+        return [[name] * count for name, count in zip(texts["image_id"], counts, strict=True)]
+    order = re.sub(r"\(.*?\)", "", texts.get("image_order", ""))
+    names = iter([word for word in re.findall(r"\w+", order) if word in known] or known)
+    return [[next(names) for _ in range(count)] for count in counts]
+
+
+@pytest.fixture(scope="session")
+def golden_batch(golden, golden_pixels, golden_vision, loaded_golden_model) -> Callable[[str], tuple[dict, dict]]:
     """A function: name of a batch -> (inputs of the model, the file's tensors)."""
+    batches = json.loads((golden / "batches.json").read_text())
 
     def load(name: str) -> tuple[dict, dict]:
         tensors = load_file(golden / f"batch_{name}.safetensors")
         inputs = {key: tensors[key] for key in ("input_ids", "attention_mask", "labels")}
-        if (tensors["input_ids"] == -1).any():
-            images = int((tensors["input_ids"] == -1).sum()) // golden_vision["projected"].shape[1]
-            inputs["pixel_values"] = golden_vision["pixels"][:images]
-        return inputs, tensors
+        names = images_of_a_batch(batches[name]["texts"], list(golden_pixels))
+        if not any(names):
+            return inputs, tensors
+        pixels = torch.stack([golden_pixels[image] for row in names for image in row])
+        places = (tensors["input_ids"] == -1).sum(dim=1).tolist()
+        if sum(places) == len(pixels) * golden_vision["projected"].shape[1]:
+            return inputs | {"pixel_values": pixels}, tensors
+        # a limit has cut into the images of the prompts: the reference cuts their features too
+        with torch.no_grad():
+            features = loaded_golden_model.encode_images(pixels).split([len(row) for row in names])
+        kept = [row.flatten(0, 1)[:count] for row, count in zip(features, places, strict=True)]
+        return inputs | {"image_features": torch.cat(kept).unsqueeze(0)}, tensors
 
     return load
 

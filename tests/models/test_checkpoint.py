@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,11 +34,25 @@ def scrambled(model):
     return other
 
 
+@dataclass
+class ReferenceFile:
+    """What the reference's runner wrote at the end of its last epoch, and the file's structure."""
+
+    path: Path
+    layout: dict
+
+
+@pytest.fixture
+def published(golden) -> ReferenceFile:
+    (path,) = golden.glob("checkpoint_*.pth")
+    return ReferenceFile(path, json.loads(path.with_suffix(".layout.json").read_text()))
+
+
 @pytest.mark.golden
 class TestReferenceFile:
-    def test_loads_completely(self, golden, golden_model, golden_batch):
+    def test_loads_completely(self, golden, golden_model, published):
         before = {n: t.clone() for n, t in golden_model.state_dict().items()}
-        load_checkpoint(golden_model, golden / "checkpoint_1.pth")
+        load_checkpoint(golden_model, published.path)
         expected = load_file(golden / "train_accum1.safetensors")
         found = trained_tensors(golden_model)
         assert found.keys() == expected.keys()
@@ -43,18 +60,18 @@ class TestReferenceFile:
         for name, tensor in golden_model.state_dict().items():
             assert is_trained(reference_name(name)) or torch.equal(tensor, before[name]), name
 
-    def test_is_described(self, golden):
-        layout = json.loads((golden / "checkpoint_1.layout.json").read_text())
-        found = inspect_checkpoint(golden / "checkpoint_1.pth")
+    def test_is_described(self, golden, published):
+        layout, lora = published.layout, json.loads((golden / "sizes.json").read_text())["lora"]
+        found = inspect_checkpoint(published.path)
         assert found["config"] == layout["config"] and found["epoch"] == layout["epoch"]
         assert sum(group["count"] for group in found["tensors"]) == len(layout["model"])
-        assert found["rank"] == json.loads((golden / "sizes.json").read_text())["lora"]["r"]
-        text = describe_checkpoint(golden / "checkpoint_1.pth")
+        assert found["rank"] == lora["r"]
+        text = describe_checkpoint(published.path)
         assert f'"init_lr": {layout["config"]["run"]["init_lr"]}' in text
-        assert "q_proj.lora_A.weight" in text and "llama_proj.weight" in text
+        assert all(f"{name}.lora_A.weight" in text for name in lora["target_modules"]) and "llama_proj.weight" in text
 
-    def test_becomes_a_directory_on_the_parts_of_a_recipe(self, golden, golden_config, tmp_path):
-        convert(golden / "checkpoint_1.pth", tmp_path / "ours", base=golden_config)
+    def test_becomes_a_directory_on_the_parts_of_a_recipe(self, golden, golden_config, published, tmp_path):
+        convert(published.path, tmp_path / "ours", base=golden_config)
         model = SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path / "ours")
         expected = load_file(golden / "train_accum1.safetensors")
         assert all(torch.equal(tensor, expected[name]) for name, tensor in trained_tensors(model).items())
@@ -67,19 +84,18 @@ class TestReferenceFile:
         with pytest.raises(SkyEyeError, match="1 missing: ln_vision.bias"):
             load_checkpoint(golden_model, tmp_path / "model.safetensors")
 
-    def test_names_of_a_written_file_are_the_reference_s(self, golden, golden_model, tmp_path):
+    def test_names_of_a_written_file_are_the_reference_s(self, golden, golden_model, published, tmp_path):
         golden_model.save_pretrained(tmp_path / "ours")
         convert(tmp_path / "ours", tmp_path / "all.pth", everything=True)
         written = torch.load(tmp_path / "all.pth", weights_only=True)
-        published = load_file(golden / "model.safetensors")
-        kept = {name for name in published if not name.endswith("inv_freq")}
+        whole = load_file(golden / "model.safetensors")
+        kept = {name for name in whole if not name.endswith("inv_freq")}
         assert written["model"].keys() == kept
-        assert all(torch.equal(written["model"][name], published[name]) for name in kept)
+        assert all(torch.equal(written["model"][name], whole[name]) for name in kept)
         convert(tmp_path / "ours", tmp_path / "trained.pth")
         written = torch.load(tmp_path / "trained.pth", weights_only=True)
-        layout = json.loads((golden / "checkpoint_1.layout.json").read_text())
-        assert written.keys() == layout.keys()
-        assert written["model"].keys() == {name for name in layout["model"] if not name.endswith("inv_freq")}
+        assert written.keys() == published.layout.keys()
+        assert written["model"].keys() == {name for name in published.layout["model"] if not name.endswith("inv_freq")}
 
 
 def full_size_layout(hidden: int, inputs: int, layers: int, rank: int) -> dict[str, list[int]]:
@@ -107,19 +123,26 @@ class TestFullSize:
         return write
 
     @pytest.mark.golden
-    def test_the_published_layout_fits_the_full_model(self, golden, write):
-        layout = json.loads((golden / "checkpoint_7b.layout.json").read_text())
+    def test_the_published_layout_fits_the_full_model(self, golden, published, write):
+        (path,) = set(golden.glob("checkpoint_*.layout.json")) - {published.path.with_suffix(".layout.json")}
+        layout = json.loads(path.read_text())
         shapes = {name: entry["shape"] for name, entry in layout["model"].items()}
-        joined = json.loads((golden / "sizes.json").read_text())["projector"]["join_tokens"]
         hidden, inputs = shapes["llama_proj.weight"]
-        layers = sum(name.endswith("q_proj.lora_A.weight") for name in shapes)
-        rank = next(shape[0] for name, shape in shapes.items() if ".lora_A." in name)
-        text = {"model_type": "llama", "hidden_size": hidden, "num_hidden_layers": layers}
+        adapters = [
+            match for match in map(re.compile(r".*\.layers\.(\d+)\..*\.(\w+)\.lora_A\..*").fullmatch, shapes) if match
+        ]
+        (head_half,) = {shape[0] for name, shape in shapes.items() if name.endswith("rotary_emb.inv_freq")}
+        text = {
+            "model_type": "llama",
+            "hidden_size": hidden,
+            "num_hidden_layers": 1 + max(int(match[1]) for match in adapters),
+            "num_attention_heads": hidden // (2 * head_half),
+        }
         config = ModelConfig(
-            vision=VisionConfig(width=inputs // joined),
-            projector=ProjectorConfig(join_tokens=joined),
+            # how many tokens the full-size model joins is no number of this set: the published four
+            vision=VisionConfig(width=inputs // ProjectorConfig.join_tokens),
             language=LanguageConfig(config=text),
-            lora=LoraConfig(r=rank),
+            lora=LoraConfig(r=shapes[adapters[0][0]][0], target_modules=sorted({match[2] for match in adapters})),
         )
         with torch.device("meta"):
             model = build_model(config)

@@ -300,8 +300,8 @@ class TestTrainingLosses:
         table = tiny_model.get_input_embeddings().weight
         named = torch.stack([features[0, 1], features[1, 3]])
         words = word_loss(named, known["region_words"][[0, 1], [1, 3]], table, 3.0) / 2
-        boxes = tiny_model.region_reader.loss(features[1, 2:3], known["region_boxes"][1, 2:3])
-        phrases = tiny_model.phrase_reader.loss(hidden[:1, tokens], known["phrase_boxes"][:1, tokens])
+        boxes = tiny_model.objective.region_reader.loss(features[1, 2:3], known["region_boxes"][1, 2:3])
+        phrases = tiny_model.objective.phrase_reader.loss(hidden[:1, tokens], known["phrase_boxes"][:1, tokens])
         expected = plain + 0.5 * words + 0.25 * boxes + 2.0 * phrases
         for kind in ("all", "supervised"):
             assert_close(tiny_model(**inputs, **known, logits=kind).loss, expected)
