@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from skyeye.data.boxes import Box, format_box, parse_boxes
-from skyeye.data.record import Group, Region
+from skyeye.data.record import TASK_TAGS, Group, Record
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence
 
 if TYPE_CHECKING:
@@ -55,9 +55,10 @@ def region_targets(
 
 
 def phrase_boxes(sequences: Sequence[GroupSequence], tokenizer: PreTrainedTokenizerBase, length: int) -> torch.Tensor:
-    """Where a referring question names an object: the object's box, at the last word of its name.
+    """Where a question names an object: the object's box, at the last word of its name.
 
-    A question is used when its answer is one box and that box is a known region of the image.
+    Used are ``refer`` questions whose answer is one box of a known region, and ``vqa`` questions of type ``presence``:
+    with the answer "no" the box is (0, 0, 0, 0), nowhere; with "yes" it is that of the one region that fits the name.
 
     Args:
         sequences: the groups of a batch, in the order of its rows.
@@ -70,21 +71,32 @@ def phrase_boxes(sequences: Sequence[GroupSequence], tokenizer: PreTrainedTokeni
     for row, sequence in enumerate(sequences):
         start = len(sequence.prefix_ids)
         for branch in sequence.branches:
-            region = _named_region(branch.record.task, branch.record.turns[0].answer, branch.record.regions)
-            if region is not None:
-                name = set(tokenizer.encode(region.phrase, add_special_tokens=False))
+            named = _named(branch.record)
+            if named is not None:
+                name, box = named
+                spelt = set(tokenizer.encode(name, add_special_tokens=False))
                 question = [i for i, label in enumerate(branch.labels) if label == IGNORE_INDEX]
-                spoken = [i for i in question if branch.input_ids[i] in name]
+                spoken = [i for i in question if branch.input_ids[i] in spelt]
                 if spoken:
-                    targets[row, start + spoken[-1]] = _percent(region.box)
+                    targets[row, start + spoken[-1]] = _percent(box)
             start += len(branch.input_ids)
     return targets
 
 
-def _named_region(task: str, answer: str, regions: Sequence[Region]) -> Region | None:
-    if task != "refer" or len(parse_boxes(answer)) != 1:
-        return None
-    return next((region for region in regions if format_box(Box(*region.box)) == answer.strip()), None)
+def _named(record: Record) -> tuple[str, Sequence[float]] | None:
+    """The name of the object that a question is about, as far as the question says it, and the box of the object."""
+    turn = record.turns[0]
+    if record.task == "refer" and len(parse_boxes(turn.answer)) == 1:
+        found = [region for region in record.regions if format_box(Box(*region.box)) == turn.answer.strip()]
+        return (found[0].phrase, found[0].box) if found else None
+    if record.task == "vqa" and record.references.get("type") == "presence":
+        words = turn.question.removeprefix(TASK_TAGS["vqa"]).rstrip(" ?").split()
+        if turn.answer == "no":
+            return words[-1], (0.0, 0.0, 0.0, 0.0)
+        whole = [region for region in record.regions if set(region.phrase.split()) <= set(words)]
+        fitting = whole or [region for region in record.regions if region.phrase.split()[-1] == words[-1]]
+        return (words[-1], fitting[0].box) if len(fitting) == 1 else None
+    return None
 
 
 def _percent(box: Sequence[float]) -> torch.Tensor:

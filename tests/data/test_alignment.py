@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ WATER = Region((0.0, 0.0, 1.0, 1.0), "water")
 
 @pytest.fixture(scope="module")
 def learnt():
-    return train_tokenizer(["a red plane", "two ships", "water", "where is the ?"], vocab_size=700)
+    return train_tokenizer(["a red plane", "two ships", "water", "where is the ?", "is there a"], vocab_size=700)
 
 
 def group(*regions: Region, images: tuple[str, ...] = ("a.png",)) -> Group:
@@ -81,6 +83,25 @@ def test_the_named_object_is_known_at_the_last_word_of_its_name(learnt):
     assert targets[0, found].tolist() == [[10, 20, 40, 70], [50, 50, 90, 90]]
     assert batch["branch_ids"][0, found].tolist() == [1, 2]
     assert (batch["labels"][0, found] == IGNORE_INDEX).all(), "the word stands in the question"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "word", "box"),
+    [
+        ("[vqa] is there a red plane ?", "yes", "plane", [10, 20, 40, 70]),
+        ("[vqa] is there a plane ?", "yes", "plane", [10, 20, 40, 70]),
+        ("[vqa] is there a red water ?", "no", "water", [0, 0, 0, 0]),  # nowhere
+        ("[vqa] is there a two ?", "yes", None, None),  # no region ends like that
+    ],
+)
+def test_presence_questions_name_an_object_or_nothing(learnt, question, answer, word, box):
+    record = replace(refer(question, answer, task="vqa"), references={"type": "presence", "answer": answer})
+    sequence = SequenceBuilder(learnt, PromptConfig(), tokens_per_image=4).group([record])
+    batch = collate([sequence], 0)
+    targets = phrase_boxes([sequence], learnt, batch["input_ids"].shape[1])
+    found = (targets[0, :, 0] != IGNORE_INDEX).nonzero().flatten().tolist()
+    assert [learnt.decode(batch["input_ids"][0, place].item()).strip() for place in found] == ([word] if word else [])
+    assert targets[0, found].tolist() == ([box] if word else [])
 
 
 def test_two_boxes_or_text_name_no_single_object(learnt):

@@ -128,21 +128,20 @@ class TestFullSize:
         layout = json.loads(path.read_text())
         shapes = {name: entry["shape"] for name, entry in layout["model"].items()}
         hidden, inputs = shapes["llama_proj.weight"]
-        adapters = [
-            match for match in map(re.compile(r".*\.layers\.(\d+)\..*\.(\w+)\.lora_A\..*").fullmatch, shapes) if match
-        ]
+        adapters = re.findall(r"layers\.(\d+)\.\S+\.(\w+)\.lora_A\.", " ".join(shapes))
+        rank = next(shape[0] for name, shape in shapes.items() if ".lora_A." in name)
         (head_half,) = {shape[0] for name, shape in shapes.items() if name.endswith("rotary_emb.inv_freq")}
         text = {
             "model_type": "llama",
             "hidden_size": hidden,
-            "num_hidden_layers": 1 + max(int(match[1]) for match in adapters),
+            "num_hidden_layers": 1 + max(int(layer) for layer, _ in adapters),
             "num_attention_heads": hidden // (2 * head_half),
         }
         config = ModelConfig(
             # how many tokens the full-size model joins is no number of this set: the published four
             vision=VisionConfig(width=inputs // ProjectorConfig.join_tokens),
             language=LanguageConfig(config=text),
-            lora=LoraConfig(r=shapes[adapters[0][0]][0], target_modules=sorted({match[2] for match in adapters})),
+            lora=LoraConfig(r=rank, target_modules=sorted({name for _, name in adapters})),
         )
         with torch.device("meta"):
             model = build_model(config)
