@@ -71,10 +71,11 @@ def golden_pixels(golden_images, golden_vision) -> dict[str, torch.Tensor]:
 def images_of_a_batch(texts: dict, known: list[str]) -> list[list[str]]:
     """Names of the images in each row; the batches that do not name theirs take them in order."""
     counts = [text.count("<ImageHere>") for text in texts.get("conv_q") or texts["instruction_input"]]
-    if "image_id" in texts:
+    if set(texts.get("image_id", [None])) <= set(known):
         return [[name] * count for name, count in zip(texts["image_id"], counts, strict=True)]
     order = re.sub(r"\(.*?\)", "", texts.get("image_order", ""))
-    names = iter([word for word in re.findall(r"\w+", order) if word in known] or known)
+    any_name = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+    names = iter(re.findall(any_name, order) or known)
     return [[next(names) for _ in range(count)] for count in counts]
 
 
