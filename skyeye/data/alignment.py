@@ -55,7 +55,10 @@ def region_targets(
 
 
 def phrase_boxes(sequences: Sequence[GroupSequence], tokenizer: PreTrainedTokenizerBase, length: int) -> torch.Tensor:
-    """Where a question names an object: the object's box, at the last word of its name.
+    """Where a question names an object: the object's box, at every word of its name.
+
+    Every word, because each can find what fits it in one step (the red things, the ships), and an answer that looks at
+    all of them finds what fits them all. With the last word alone, objects of one kind are not told apart by colour.
 
     Used are ``refer`` questions whose answer is one box of a known region, and ``vqa`` questions of type ``presence``:
     with the answer "no" the box is (0, 0, 0, 0), nowhere; with "yes" it is that of the one region that fits the name.
@@ -76,9 +79,9 @@ def phrase_boxes(sequences: Sequence[GroupSequence], tokenizer: PreTrainedTokeni
                 name, box = named
                 spelt = set(tokenizer.encode(name, add_special_tokens=False))
                 question = [i for i, label in enumerate(branch.labels) if label == IGNORE_INDEX]
-                spoken = [i for i in question if branch.input_ids[i] in spelt]
-                if spoken:
-                    targets[row, start + spoken[-1]] = _percent(box)
+                for place in question:
+                    if branch.input_ids[place] in spelt:
+                        targets[row, start + place] = _percent(box)
             start += len(branch.input_ids)
     return targets
 

@@ -66,7 +66,7 @@ def refer(question: str, answer: str, task: str = "refer") -> Record:
     return Record(question, "s", task, "train", ("a.png",), (Turn(question, answer),), regions=regions)
 
 
-def test_the_named_object_is_known_at_the_last_word_of_its_name(learnt):
+def test_the_named_object_is_known_at_the_words_of_its_name(learnt):
     records = [
         refer("[refer] where is the red plane ?", "{<10><20><40><70>}"),
         refer("[refer] the ships", "{<50><50><90><90>}"),
@@ -79,9 +79,9 @@ def test_the_named_object_is_known_at_the_last_word_of_its_name(learnt):
     assert targets.shape == (*batch["input_ids"].shape, 4)
     found = (targets[0, :, 0] != IGNORE_INDEX).nonzero().flatten().tolist()
     words = [learnt.decode(batch["input_ids"][0, place].item()).strip() for place in found]
-    assert words == ["plane", "ships"]
-    assert targets[0, found].tolist() == [[10, 20, 40, 70], [50, 50, 90, 90]]
-    assert batch["branch_ids"][0, found].tolist() == [1, 2]
+    assert words == ["red", "plane", "ships"]
+    assert targets[0, found].tolist() == [[10, 20, 40, 70]] * 2 + [[50, 50, 90, 90]]
+    assert batch["branch_ids"][0, found].tolist() == [1, 1, 2]
     assert (batch["labels"][0, found] == IGNORE_INDEX).all(), "the word stands in the question"
 
 
