@@ -92,8 +92,11 @@ def _named(record: Record) -> tuple[str, Sequence[float]] | None:
     if record.task == "refer" and len(parse_boxes(turn.answer)) == 1:
         found = [region for region in record.regions if format_box(Box(*region.box)) == turn.answer.strip()]
         return (found[0].phrase, found[0].box) if found else None
-    if record.task == "vqa" and record.references.get("type") == "presence":
+    # Without regions "no" would say nothing about the picture: most sets know the answer and not the objects.
+    if record.task == "vqa" and record.regions and record.references.get("type") == "presence":
         words = turn.question.removeprefix(TASK_TAGS["vqa"]).rstrip(" ?").split()
+        if not words:
+            return None
         if turn.answer == "no":
             return words[-1], (0.0, 0.0, 0.0, 0.0)
         whole = [region for region in record.regions if set(region.phrase.split()) <= set(words)]

@@ -53,7 +53,7 @@ def train(
     first, state, start_step = position
     exported = folder / "checkpoints" / recipe.stages[first - 1].name if first else None
     model, processor = prepare_model(recipe, groups, exported)
-    tracker = start_tracker(recipe.run, recipe.name, folder, json.loads(json.dumps(manifest))) if rank() == 0 else None
+    tracker = start_tracker(recipe.run, recipe.name, folder, manifest) if rank() == 0 else None
 
     with Interrupt() as interrupt:
         for stage in recipe.stages[first:]:
@@ -72,7 +72,8 @@ def train(
                 start_step=start_step,
             )
             if not finished:
-                _say(f"stopped and saved; go on with: skyeye train {recipe_path} {' '.join(overrides)} --resume")
+                words = [str(recipe_path), *overrides, *(["--quick"] if quick else []), "--resume"]
+                _say(f"stopped and saved; go on with: skyeye train {' '.join(words)}")
                 break
             state, start_step = None, 0
     if tracker is not None:

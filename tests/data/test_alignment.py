@@ -104,6 +104,13 @@ def test_presence_questions_name_an_object_or_nothing(learnt, question, answer, 
     assert targets[0, found].tolist() == ([box] if word else [])
 
 
+def test_presence_questions_of_sets_without_known_objects_are_left_alone(learnt):
+    for question, regions in (("[vqa] is there a plane ?", ()), ("[vqa] ?", (WATER,))):
+        record = replace(refer(question, "no", task="vqa"), references={"type": "presence"}, regions=regions)
+        sequence = SequenceBuilder(learnt, PromptConfig(), tokens_per_image=4).group([record])
+        assert (phrase_boxes([sequence], learnt, 64) == torch.tensor(IGNORE_INDEX)).all()
+
+
 def test_two_boxes_or_text_name_no_single_object(learnt):
     records = [
         refer("[refer] the plane", "{<10><20><40><70>}<delim>{<50><50><90><90>}"),
