@@ -254,7 +254,6 @@ class EvalConfig:
     data_root: str | None = None
     limit: int | None = None  # samples per benchmark
     batch_size: int = 32
-    max_new_tokens: int = 64
 
 
 @dataclass
