@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from skyeye import __version__
+from skyeye.cli.data import data_commands
 from skyeye.errors import SkyEyeError
 
 USER_ERROR = 2  # exit code of a mistake that the user can mend; argparse uses the same
@@ -73,13 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=summary, description=summary, parents=[common])
         return added.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    data = group("data", "make data")
-    synth = command(data, "synth", _data_synth, "draw a made world of aerial scenes, with everything asked about them")
-    synth.add_argument("out", type=Path, metavar="OUT", help="folder to write")
-    synth.add_argument("--images", type=int, required=True, metavar="N", help="number of training images")
-    synth.add_argument("--seed", type=int, default=1, metavar="S", help="same seed, same bytes (default 1)")
-    synth.add_argument("--held-out", type=int, metavar="N", help="number of test images (default: a tenth)")
-    synth.add_argument("--size", type=int, default=224, metavar="PIXELS", help="side of the pictures (default 224)")
+    data_commands(group, command)
 
     train = command(commands, "train", _train, "train a model from a recipe, stage after stage")
     _recipe_arguments(train)
@@ -126,18 +121,6 @@ def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="settings changed, e.g. stages.pretrain.steps=500"
     )
-
-
-def _data_synth(options: argparse.Namespace) -> int:
-    from skyeye.data.synth import write_world
-
-    drawing = _Counter("drawing")
-    world = write_world(options.out, options.images, options.seed, options.held_out, options.size, progress=drawing)
-    state = "is already there" if world["existed"] else "written"
-    print(f"{options.out} {state}: {world['images']} training and {world['held_out']} held-out images")
-    for file, records in world["counts"].items():
-        print(f"  {file}: {records} records")
-    return 0
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -218,22 +201,3 @@ def _hide_loading_bars() -> None:
     import skyeye.models  # noqa: F401  comes before transformers: it makes torchvision importable
 
     logging.disable_progress_bar()
-
-
-class _Counter:
-    """Progress as one line: rewritten in place on a terminal, at every tenth elsewhere."""
-
-    def __init__(self, what: str):
-        self.what, self.shown = what, -1
-
-    def __call__(self, done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if sys.stderr.isatty():
-            print(f"\r{self.what} {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-        elif tenth > self.shown:
-            self.shown = tenth
-            print(f"{self.what} {done}/{total}", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,66 @@
+"""How a record names one picture: a path, and behind ``#`` what of the file is meant.
+
+``a.jpg`` is the whole file; ``train-000001.tar#offset=1536&size=40213`` the bytes of one picture in a shard;
+``scene.tif#bands=4,3,2&stretch=2,98`` three bands of a GeoTIFF; ``flight.mp4#frame=120`` one frame of a video. A
+reference is an ordinary string: it can be compared, stored and used as a key wherever a path can.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from skyeye.errors import SkyEyeError
+
+#: What may stand behind ``#``. A file whose own name ends in ``#...`` without one of these keys is still a plain path.
+KEYS = ("offset", "size", "bands", "stretch", "frame")
+_DETAILS = re.compile(rf"#((?:{'|'.join(KEYS)})=[^&#]*(?:&(?:{'|'.join(KEYS)})=[^&#]*)*)\Z")
+
+
+def format_reference(path: str | Path, **details: object) -> str:
+    """A reference from a path and what of the file is meant; lists are joined by commas, None is left out."""
+    unknown = set(details) - set(KEYS)
+    if unknown:
+        raise ValueError(f"unknown details of an image reference: {', '.join(sorted(unknown))}")
+    words = {key: value for key, value in details.items() if value is not None}
+    text = "&".join(
+        f"{key}={','.join(map(str, value)) if isinstance(value, (list, tuple)) else value}"
+        for key, value in words.items()
+    )
+    return f"{path}#{text}" if text else str(path)
+
+
+def parse_reference(reference: str | Path) -> tuple[str, dict[str, str]]:
+    """A reference -> its path and its details as text."""
+    text = str(reference)
+    match = _DETAILS.search(text)
+    if match is None:
+        return text, {}
+    return text[: match.start()], dict(part.split("=", 1) for part in match[1].split("&"))
+
+
+def read_bytes(reference: str | Path) -> bytes:
+    """The bytes of the file or, in a shard, of the member that is meant.
+
+    Raises:
+        SkyEyeError: missing, unreadable, or the shard ends before the member does.
+    """
+    path, details = parse_reference(reference)
+    try:
+        with open(path, "rb") as file:
+            if "offset" not in details:
+                return file.read()
+            size = int(details["size"])
+            file.seek(int(details["offset"]))
+            content = file.read(size)
+    except OSError as error:
+        raise SkyEyeError(
+            f"cannot be read: {error.strerror or error}", where=path, remedy="check the folder of the images"
+        ) from error
+    if len(content) != size:
+        raise SkyEyeError(
+            f"the shard ends {size - len(content)} bytes before this picture does",
+            where=str(reference),
+            remedy="copy the shard again, or pack it again",
+        )
+    return content
