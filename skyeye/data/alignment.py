@@ -64,15 +64,16 @@ def phrase_boxes(sequences: Sequence[GroupSequence], tokenizer: PreTrainedTokeni
     with the answer "no" the box is (0, 0, 0, 0), nowhere; with "yes" it is that of the one region that fits the name.
 
     Args:
-        sequences: the groups of a batch, in the order of its rows.
-        length: tokens of a row (T).
+        sequences: the groups of a pack, in order.
+        length: tokens of the pack (T).
 
     Returns:
-        int64 (groups, T, 4), integers 0..100; ``IGNORE_INDEX`` elsewhere.
+        int64 (1, T, 4), integers 0..100; ``IGNORE_INDEX`` elsewhere.
     """
-    targets = torch.full((len(sequences), length, 4), IGNORE_INDEX)
-    for row, sequence in enumerate(sequences):
-        start = len(sequence.prefix_ids)
+    targets = torch.full((1, length, 4), IGNORE_INDEX)
+    start = 0
+    for sequence in sequences:
+        start += len(sequence.prefix_ids)
         for branch in sequence.branches:
             named = _named(branch.record)
             if named is not None:
@@ -81,7 +82,7 @@ def phrase_boxes(sequences: Sequence[GroupSequence], tokenizer: PreTrainedTokeni
                 question = [i for i, label in enumerate(branch.labels) if label == IGNORE_INDEX]
                 for place in question:
                     if branch.input_ids[place] in spelt:
-                        targets[row, start + place] = _percent(box)
+                        targets[0, start + place] = _percent(box)
             start += len(branch.input_ids)
     return targets
 

@@ -55,6 +55,10 @@ class GroupSequence:
     prefix_ids: list[int]
     branches: list[Branch]
 
+    def __len__(self) -> int:
+        """Tokens of the group: its prefix once, and all branches."""
+        return len(self.prefix_ids) + sum(len(branch.input_ids) for branch in self.branches)
+
 
 def image_instruction(question: str, n_images: int, end: str = " ") -> str:
     """The instruction of a sample before the chat template: images, question, and the space that training puts behind.
@@ -206,28 +210,46 @@ class SequenceBuilder:
         return ids[:limit], labels[:limit]
 
 
-def collate(groups: Sequence[GroupSequence], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """Groups as rows of one batch: prefix, then the branches one after the other, padded on the right.
+def pack(groups: Sequence[GroupSequence], pad_token_id: int, multiple: int = 1) -> dict[str, torch.Tensor]:
+    """Groups one behind the other in a single row: prefix, branches, next prefix, ...
+
+    Args:
+        multiple: the row is padded on the right to a multiple of this.
 
     Returns:
-        ``input_ids``, ``labels``, ``position_ids`` and ``branch_ids``, each int64 (B, T) with B groups. Positions of a
-        branch continue from the prefix. ``branch_ids`` is 0 in the prefix, k >= 1 in the k-th branch, -1 in padding.
+        ``input_ids``, ``labels``, ``position_ids``, ``group_ids`` and ``branch_ids``, each int64 (1, T). Positions of a
+        branch continue from its prefix. ``group_ids`` count from 0, -1 in padding; ``branch_ids`` are 0 in a prefix,
+        k >= 1 in the k-th branch of a group, -1 in padding.
     """
-    columns: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": [], "branch_ids": []}
-    for group in groups:
+    input_ids, labels, position_ids, group_ids, branch_ids = ([] for _ in range(5))
+    for number, group in enumerate(groups):
         start = len(group.prefix_ids)
-        input_ids, labels = list(group.prefix_ids), [IGNORE_INDEX] * start
-        position_ids, branch_ids = list(range(start)), [0] * start
-        for number, branch in enumerate(group.branches, start=1):
-            length = len(branch.input_ids)
-            input_ids += branch.input_ids
-            labels += branch.labels
-            position_ids += range(start, start + length)
-            branch_ids += [number] * length
-        for name, values in zip(columns, (input_ids, labels, position_ids, branch_ids), strict=True):
-            columns[name].append(values)
-    padding = {"input_ids": pad_token_id, "labels": IGNORE_INDEX, "position_ids": 0, "branch_ids": -1}
-    return {name: _pad_right(rows, padding[name]) for name, rows in columns.items()}
+        parts = [(group.prefix_ids, [IGNORE_INDEX] * start, 0)]
+        parts += [(branch.input_ids, branch.labels, start) for branch in group.branches]
+        for branch, (ids, targets, first) in enumerate(parts):
+            input_ids += ids
+            labels += targets
+            position_ids += range(first, first + len(ids))
+            group_ids += [number] * len(ids)
+            branch_ids += [branch] * len(ids)
+    columns = {
+        "input_ids": (input_ids, pad_token_id),
+        "labels": (labels, IGNORE_INDEX),
+        "position_ids": (position_ids, 0),
+        "group_ids": (group_ids, -1),
+        "branch_ids": (branch_ids, -1),
+    }
+    padding = -len(input_ids) % multiple
+    return {name: torch.tensor([values + [filler] * padding]) for name, (values, filler) in columns.items()}
+
+
+def separate_rows(groups: Sequence[GroupSequence]) -> list[Row]:
+    """Each branch behind a copy of its prefix: the rows that :func:`pack` is equal to."""
+    return [
+        Row(group.prefix_ids + branch.input_ids, [IGNORE_INDEX] * len(group.prefix_ids) + branch.labels)
+        for group in groups
+        for branch in group.branches
+    ]
 
 
 def collate_rows(rows: Sequence[Row], pad_token_id: int) -> dict[str, torch.Tensor]:

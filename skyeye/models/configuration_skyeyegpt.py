@@ -39,7 +39,9 @@ class SkyEyeGPTConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.vision = asdict(VisionConfig(**(self.vision or {})))
         self.projector = asdict(ProjectorConfig(**(self.projector or {})))
+        attention = getattr(self.text_config, "_attn_implementation", None)
         super().__post_init__(**kwargs)
+        self.text_config._attn_implementation = attention  # the line above clears what was chosen for this part
 
     @property
     def vision_shape(self) -> VisionShape:

@@ -14,12 +14,13 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.prefix_attention import use_prefix_attention
 from skyeye.models.projector import Projector
 
 
 def fresh_language_model(text_config: PreTrainedConfig) -> PreTrainedModel:
     """A causal language model with fresh weights."""
-    return _with_plain_generation(AutoModelForCausalLM.from_config(text_config))
+    return _prepared(AutoModelForCausalLM.from_config(text_config))
 
 
 def pretrained_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
@@ -33,17 +34,19 @@ def pretrained_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrain
             where="model.language.pretrained",
             remedy="give a directory with config.json and safetensors, or a hub name this machine can reach",
         ) from error
-    return _with_plain_generation(model)
+    return _prepared(model)
 
 
-def _with_plain_generation(model: PreTrainedModel) -> PreTrainedModel:
-    """Forget published sampling defaults (LLaMA-2-chat has some): answers are greedy unless asked otherwise."""
+def _prepared(model: PreTrainedModel) -> PreTrainedModel:
+    """With attention for shared prefixes, and without published sampling defaults (LLaMA-2-chat has some): answers are
+    greedy unless asked otherwise."""
     config = model.config
     model.generation_config = GenerationConfig(
         bos_token_id=config.bos_token_id,
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id if config.pad_token_id is not None else config.eos_token_id,
     )
+    use_prefix_attention(model)
     return model
 
 
@@ -84,17 +87,29 @@ def _peft_config(lora: Mapping[str, Any], target_modules: list[str], task_type: 
 
 
 @contextmanager
-def before_head(head: nn.Module, select: torch.Tensor | None) -> Iterator[None]:
+def before_head(head: nn.Module, select: torch.Tensor | None, hold: bool = False) -> Iterator[list[torch.Tensor]]:
     """Let only the hidden states at ``select`` (B, T) reach the output head, as (N, H); None: all of them.
 
     This works for any language model, whatever it does to its logits afterwards.
+
+    Args:
+        hold: the head gets none of them; they are put into the list that this yields, for a loss in pieces.
     """
+    held: list[torch.Tensor] = []
     if select is None:
-        yield
+        yield held
         return
-    handle = head.register_forward_pre_hook(lambda module, arguments: (arguments[0][select],))
+
+    def pass_on(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+        chosen = arguments[0][select]
+        if not hold:
+            return (chosen,)
+        held.append(chosen)
+        return (chosen[:0],)  # the head is still called: ZeRO-3 counts on it
+
+    handle = head.register_forward_pre_hook(pass_on)
     try:
-        yield
+        yield held
     finally:
         handle.remove()
 

@@ -31,12 +31,12 @@ from skyeye.models.language import (
 )
 from skyeye.models.losses import IGNORE_INDEX
 from skyeye.models.objective import TrainingObjective
-from skyeye.models.prefix_attention import shared_prefix_mask
+from skyeye.models.prefix_attention import prefix_mask
 from skyeye.models.projector import Projector
 from skyeye.models.vision import VisionTower
 
-#: Attention implementations that take the additive mask of the shared-prefix layout.
-_MASKED_ATTENTION = ("sdpa", "eager")
+#: Settings of language models that change logits behind the head, where a loss in pieces would miss it.
+_AFTER_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 #: Parameters of the training objective; they belong to no saved model.
 _READERS = {f"objective.{part}_reader.{name}" for part in ("region", "phrase") for name in ("weight", "bias")}
@@ -48,7 +48,8 @@ class SkyEyeGPTOutput(ModelOutput):
 
     Attributes:
         loss: training loss, when labels were given.
-        logits: (B, T, V); with ``logits="supervised"`` (N, V), one row per target in row-major order.
+        logits: (B, T, V); with ``logits="supervised"`` (N, V), one row per target in row-major order; with ``"none"``
+            nothing.
         image_features: (N, tokens_per_image, hidden) projected image tokens, when there were images.
     """
 
@@ -77,7 +78,9 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
     _keep_in_fp32_modules_strict = ["lora_A", "lora_B", "projector", "vision_norm"]
 
     def __init__(self, config: SkyEyeGPTConfig, language_model: PreTrainedModel | None = None):
+        attention = config.text_config._attn_implementation  # the next line would set it to that of the whole model
         super().__init__(config)
+        config.text_config._attn_implementation = attention
         width, hidden = config.vision_shape.width, config.text_config.hidden_size
         self.tokens_per_image = config.tokens_per_image
         self.vision_tower = VisionTower(config.vision)
@@ -196,9 +199,18 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
 
     def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) normalised pixels -> (N, tokens_per_image, hidden_size) embeddings for the language model."""
-        tokens = self.vision_tower(pixel_values.to(self.vision_tower.dtype))
-        tokens = self.vision_norm(tokens.to(self.vision_norm.weight.dtype))
-        tokens = tokens[:, self.vision_tower.num_prefix_tokens :]
+        return self.project(self.see(pixel_values))
+
+    def see(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) normalised pixels -> (N, patches, width), the tower's patch tokens, without its class token.
+
+        With a frozen tower they are a function of the picture alone: this is what a feature cache holds.
+        """
+        return self.vision_tower(pixel_values.to(self.vision_tower.dtype))[:, self.vision_tower.num_prefix_tokens :]
+
+    def project(self, patches: torch.Tensor) -> torch.Tensor:
+        """(N, patches, width) tokens of :meth:`see` -> (N, tokens_per_image, hidden_size) embeddings."""
+        tokens = self.vision_norm(patches.to(self.vision_norm.weight.dtype))
         return self.projector(tokens.to(self.projector.linear.weight.dtype))
 
     def embed(self, input_ids: torch.Tensor, image_features: torch.Tensor | None) -> torch.Tensor:
@@ -224,13 +236,15 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         self,
         input_ids: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
+        patches: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
+        group_ids: torch.Tensor | None = None,
         branch_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_target_tokens: int | torch.Tensor | None = None,
-        logits: Literal["all", "supervised"] = "all",
+        logits: Literal["all", "supervised", "none"] = "all",
         region_words: torch.Tensor | None = None,
         region_boxes: torch.Tensor | None = None,
         phrase_boxes: torch.Tensor | None = None,
@@ -240,20 +254,24 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
 
         Args:
             input_ids: (B, T), ``image_token_id`` at image positions.
-            pixel_values: (N, 3, S, S), the images in order of appearance; or ``image_features``, already encoded.
+            pixel_values: (N, 3, S, S), the images in order of appearance; or ``patches``, what the tower makes of them
+                (:meth:`see`); or ``image_features``, already projected.
             attention_mask: (B, T), 1 for tokens and 0 for padding: plain rows.
-            branch_ids: (B, T), the layout of :mod:`skyeye.models.prefix_attention`; needs ``position_ids``.
+            group_ids, branch_ids: (B, T), the layout of :mod:`skyeye.models.prefix_attention`; need ``position_ids``.
             position_ids: (B, T); None counts from 0.
             labels: (B, T), not shifted, -100 where nothing is to be learnt.
             num_target_tokens: the loss is the sum over targets divided by this; None: by their number (the reference).
-            logits: ``"supervised"`` computes logits only where a target is predicted; the loss is the same.
+            logits: ``"supervised"`` computes logits only where a target is predicted, ``"none"`` does the same piece by
+                piece and keeps nothing but the loss; the loss is the same.
             region_words, region_boxes: (N, tokens_per_image, K) and (N, tokens_per_image, 4), what each image token
                 shows, padded with -100; read when :meth:`set_training_losses` gave the alignment a weight.
             phrase_boxes: (B, T, 4), the box of the object that is named at a token of a question; -100 elsewhere.
             num_aligned: for each of these three, the number its loss is divided by; None: what the batch holds.
         """
         if pixel_values is not None:
-            image_features = self.encode_images(pixel_values)
+            patches = self.see(pixel_values)
+        if patches is not None:
+            image_features = self.project(patches)
         objective = self.objective
         aligned = objective.regions(image_features, region_words, region_boxes, num_aligned, self._word_embeddings)
         if not objective.answers and self.training:
@@ -262,14 +280,17 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         if image_features is None and self._images_are_trained():
             embeddings = embeddings + (0.0 * self._blank_image()).sum().to(embeddings.dtype)
         if branch_ids is not None:
-            self._check_branches(branch_ids, position_ids, labels)
-            attention_mask = shared_prefix_mask(branch_ids, self._attention_dtype(embeddings))
+            self._check_branches(group_ids, branch_ids, position_ids, labels)
+            implementation = self.language_model.config._attn_implementation
+            attention_mask = prefix_mask(group_ids, branch_ids, implementation, self._attention_dtype(embeddings))
 
         targets = None if labels is None else labels.roll(-1, dims=1)
         if targets is not None:
             targets[:, -1] = IGNORE_INDEX
-        select = targets != IGNORE_INDEX if logits == "supervised" else None
-        with before_head(self.get_output_embeddings(), select):
+        select = None if logits == "all" else targets != IGNORE_INDEX
+        head = self.get_output_embeddings()
+        hold = logits == "none" and not any(getattr(self.config.text_config, name, None) for name in _AFTER_HEAD)
+        with before_head(head, select, hold) as held:
             output = self.language_model(
                 inputs_embeds=embeddings,
                 attention_mask=attention_mask,
@@ -280,10 +301,14 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         loss = None
         if labels is not None:
             predicted = targets != IGNORE_INDEX
-            predictions = output.logits if select is not None else output.logits[predicted]
-            loss = objective.tokens(predictions, targets[predicted], num_target_tokens)
+            wanted = targets[predicted]
+            if held:
+                loss = objective.tokens_in_pieces(head, held[0], wanted, num_target_tokens)
+            else:
+                predictions = output.logits if select is not None else output.logits[predicted]
+                loss = objective.tokens(predictions, wanted, num_target_tokens)
             loss = loss + aligned + objective.phrases(output.hidden_states, phrase_boxes, num_aligned)
-        return SkyEyeGPTOutput(loss=loss, logits=output.logits, image_features=image_features)
+        return SkyEyeGPTOutput(loss, None if logits == "none" else output.logits, image_features)
 
     @torch.no_grad()
     def generate(
@@ -341,17 +366,13 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         size = self.config.vision["image_size"]
         return self.encode_images(torch.zeros(1, 3, size, size, device=self.device))
 
-    def _check_branches(self, branch_ids, position_ids, labels) -> None:
-        implementation = self.language_model.config._attn_implementation
-        if implementation not in _MASKED_ATTENTION:
+    def _check_branches(self, group_ids, branch_ids, position_ids, labels) -> None:
+        if group_ids is None or position_ids is None:
             raise SkyEyeError(
-                f"attention implementation {implementation!r} ignores the mask that keeps branches apart",
-                remedy=f"use one of {', '.join(_MASKED_ATTENTION)}",
+                "branch_ids without group_ids and position_ids: a branch's positions continue from its prefix"
             )
-        if position_ids is None:
-            raise SkyEyeError("branch_ids without position_ids: a branch's positions continue from the prefix")
         if labels is not None:
-            starts = branch_ids[:, 1:] != branch_ids[:, :-1]
+            starts = (branch_ids[:, 1:] != branch_ids[:, :-1]) | (group_ids[:, 1:] != group_ids[:, :-1])
             if bool((starts & (labels[:, 1:] != IGNORE_INDEX)).any()):
                 raise SkyEyeError("the first token of a branch has a label, but nothing in its row predicts it")
 

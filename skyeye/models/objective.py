@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from skyeye.config.schema import AlignmentConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.losses import IGNORE_INDEX, NUMBERS, BoxReader, token_loss, word_loss
+
+#: Targets whose logits are in memory together.
+PIECE = 1024
 
 
 class TrainingObjective(nn.Module):
@@ -63,6 +67,24 @@ class TrainingObjective(nn.Module):
             logits, targets, number_token_ids=self.number_token_ids, number_smoothing=self.number_smoothing
         )
         return loss / (max(len(targets), 1) if count is None else count)
+
+    def tokens_in_pieces(
+        self, head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, count: int | torch.Tensor | None
+    ) -> torch.Tensor:
+        """The loss of :meth:`tokens` from (N, H) hidden states, with the logits of :data:`PIECE` targets in memory.
+
+        The logits of a piece are computed again in the backward pass: a head and a vocabulary of 32,000 take 128 MB for
+        a thousand targets, and as much again for their gradient.
+        """
+        count = max(len(targets), 1) if count is None else count
+
+        def piece(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return self.tokens(head(hidden), targets, count)
+
+        pieces = list(zip(hidden.split(PIECE), targets.split(PIECE), strict=True))
+        if len(pieces) == 1:
+            return piece(*pieces[0])
+        return torch.stack([checkpoint(piece, *part, use_reentrant=False) for part in pieces]).sum()
 
     def regions(
         self,

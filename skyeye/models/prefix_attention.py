@@ -1,30 +1,256 @@
-"""Attention mask of the shared-prefix layout: one image, then every question about it, in a single row.
+"""Attention of the shared-prefix layout: one image, then every question about it, several images in one row.
 
-A row is a prefix (branch id 0) followed by branches (ids 1, 2, ...), then padding (-1). A token sees what came before
-it in the prefix and in its own branch, so each branch computes what it would in a row of its own behind the prefix.
+A row (a *pack*) is a line of groups; a group is a prefix (branch 0) followed by its branches (1, 2, ...); what is left
+is padding (group -1). A token sees what came before it in the prefix of its group and in its own branch, so each branch
+computes what it would in a row of its own behind the prefix.
+
+The layout reaches the language model as its attention mask, in one of three forms, and :func:`attention` carries each
+of them out: a block mask for FlexAttention (CUDA), the ids themselves for :func:`split_attention`, which multiplies no
+query with a key it may not see (CPU), or an additive mask for any implementation of transformers (the plain form that
+tests compare the others with). All layers of transformers hand a four-dimensional mask through as it is.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from torch.nn import functional as F
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.flex_attention import flex_attention_forward
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from skyeye.errors import SkyEyeError
+
+#: Name under which :func:`attention` is known to transformers.
+NAME = "skyeye_shared_prefix"
+#: Implementations of transformers that take an additive mask.
+_ADDITIVE = ("sdpa", "eager")
+#: FlexAttention skips or computes whole blocks of this many positions; packs for it are padded to a multiple.
+FLEX_BLOCK = 128
+
+Form = Literal["additive", "split", "flex"]
 
 
-def shared_prefix_mask(branch_ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Additive attention mask of the layout.
+def use_prefix_attention(model: PreTrainedModel) -> None:
+    """Let a language model attend by :func:`attention`, where it lets its attention be chosen; else it keeps its own.
+
+    A choice of the configuration (``attn_implementation: eager``) is kept as well.
+    """
+    if getattr(model, "_supports_attention_backend", False) and model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(NAME)
+
+
+def prefix_mask(
+    group_ids: torch.Tensor, branch_ids: torch.Tensor, implementation: str, dtype: torch.dtype
+) -> torch.Tensor | BlockMask:
+    """The layout in the form that fits the language model's attention and the device.
 
     Args:
-        branch_ids: (B, T) integers: 0 prefix, k >= 1 branch k, -1 padding.
-        dtype: floating type of the queries; the mask must have the same.
+        group_ids, branch_ids: (B, T) integers, see the top of this file.
+        implementation: the language model's attention implementation.
+        dtype: floating type of the queries, for the additive form.
+
+    Raises:
+        SkyEyeError: the implementation ignores masks: branches would see each other.
+    """
+    if implementation == NAME:
+        return flex_mask(group_ids, branch_ids) if group_ids.is_cuda else split_mask(group_ids, branch_ids)
+    if implementation in _ADDITIVE:
+        return additive_mask(group_ids, branch_ids, dtype)
+    raise SkyEyeError(
+        f"attention implementation {implementation!r} ignores the mask that keeps branches apart",
+        where="model.language.config.attn_implementation",
+        remedy=f"leave it out, or use one of {', '.join(_ADDITIVE)}",
+    )
+
+
+def additive_mask(group_ids: torch.Tensor, branch_ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """(B, 1, T, T): 0 where query i may see key j, the lowest finite number of ``dtype`` elsewhere.
+
+    Additive because a boolean mask is silently misread by the eager attention of transformers. Padding sees itself and
+    is seen by nobody else: no row is fully masked, so no attention implementation gives NaN there.
+    """
+    length = group_ids.shape[1]
+    query, key = branch_ids.unsqueeze(2), branch_ids.unsqueeze(1)
+    causal = torch.ones(length, length, dtype=torch.bool, device=group_ids.device).tril()
+    same_group = (group_ids.unsqueeze(2) == group_ids.unsqueeze(1)) & (group_ids >= 0).unsqueeze(1)
+    visible = causal & same_group & ((key == 0) | (key == query))
+    visible = visible | torch.eye(length, dtype=torch.bool, device=group_ids.device)
+    mask = torch.zeros(visible.shape, dtype=dtype, device=group_ids.device)
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)
+
+
+def flex_mask(group_ids: torch.Tensor, branch_ids: torch.Tensor) -> BlockMask:
+    """The same rule as a block mask of FlexAttention; blocks without a visible pair are never computed."""
+
+    def visible(batch, head, query, key):
+        same_group = group_ids[batch, query] == group_ids[batch, key]
+        of_prefix = branch_ids[batch, key] == 0
+        same_branch = branch_ids[batch, query] == branch_ids[batch, key]
+        seen = same_group & (group_ids[batch, key] >= 0) & (query >= key) & (of_prefix | same_branch)
+        return seen | (query == key)
+
+    batch, length = group_ids.shape
+    return create_block_mask(visible, batch, None, length, length, device=group_ids.device, _compile=group_ids.is_cuda)
+
+
+def split_mask(group_ids: torch.Tensor, branch_ids: torch.Tensor) -> torch.Tensor:
+    """(B, 1, 2, T) integers, group and branch ids: all that :func:`split_attention` needs."""
+    return torch.stack([group_ids, branch_ids], dim=1).unsqueeze(1)
+
+
+def attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | BlockMask | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Attention as transformers calls it, carried out by the kind of mask; plain masks and none go to ``sdpa``.
 
     Returns:
-        (B, 1, T, T): 0 where query i may see key j, the lowest finite number of ``dtype`` elsewhere. Additive because a
-        boolean mask is silently misread by the eager attention of transformers. Padding sees itself and is seen by
-        nobody else: no row is fully masked, so no attention implementation gives NaN there.
+        (B, T, heads, head_dim), and None in the place of attention weights.
     """
-    query, key = branch_ids.unsqueeze(2), branch_ids.unsqueeze(1)
-    length = branch_ids.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=branch_ids.device).tril()
-    visible = causal & ((key == 0) | (key == query)) & (key >= 0) & (query >= 0)
-    visible = visible | torch.eye(length, dtype=torch.bool, device=branch_ids.device)
-    mask = torch.zeros(visible.shape, dtype=dtype, device=branch_ids.device)
-    return mask.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)
+    if isinstance(attention_mask, BlockMask):
+        return flex_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    if attention_mask is None or attention_mask.is_floating_point() or attention_mask.dtype == torch.bool:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    window = kwargs.get("sliding_window")
+    if kwargs.get("softcap") is not None or (window is not None and window < query.shape[2]):
+        raise SkyEyeError(
+            "this language model limits its attention in a way the shared prefix does not know (softcap, window)",
+            where="model.language",
+            remedy="set run.share_prefix: false",
+        )
+    mixed = split_attention(query, key, value, attention_mask, scaling=scaling, dropout=dropout)
+    return mixed.transpose(1, 2), None
+
+
+def split_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+) -> torch.Tensor:
+    """Attention that multiplies only what may see each other: a prefix with itself, a branch with prefix and itself.
+
+    With a hundred questions behind one image an explicit mask would compute a row of thousands of keys for each query
+    and throw nine tenths of it away. Here all branches of a group meet the keys of the prefix in one multiplication.
+
+    Args:
+        query: (B, heads, T, head_dim).
+        key, value: (B, key heads, T, head_dim); fewer heads than the query's are shared by neighbours.
+        mask: from :func:`split_mask`.
+        scaling: factor on the products; None: 1 / sqrt(head_dim).
+        dropout: share of the attention weights set to zero.
+
+    Returns:
+        (B, heads, T, head_dim); 0 at padding.
+    """
+    heads = query.shape[1]
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    rows = []
+    for row in range(query.shape[0]):
+        q = query[row]
+        k, v = (
+            x[row].repeat_interleave(heads // x.shape[1], dim=0) if x.shape[1] != heads else x[row]
+            for x in (key, value)
+        )
+        pieces = []
+        for start, prefix, branches in groups_of_row(mask[row, 0, 0], mask[row, 0, 1]):
+            if prefix < 0:  # padding
+                pieces.append(q.new_zeros(heads, branches[0], q.shape[-1]))
+                continue
+            end = start + prefix
+            if prefix:
+                mine = slice(start, end)
+                pieces.append(
+                    F.scaled_dot_product_attention(
+                        q[None, :, mine],
+                        k[None, :, mine],
+                        v[None, :, mine],
+                        dropout_p=dropout,
+                        is_causal=True,
+                        scale=scaling,
+                    )[0]
+                )
+            if branches:
+                tail = slice(end, end + sum(branches))
+                pieces.append(
+                    _branches(
+                        q[:, tail], k[:, tail], v[:, tail], k[:, start:end], v[:, start:end], branches, scaling, dropout
+                    )
+                )
+        rows.append(torch.cat(pieces, dim=1))
+    return torch.stack(rows)
+
+
+def _branches(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    prefix_k: torch.Tensor,
+    prefix_v: torch.Tensor,
+    lengths: list[int],
+    scaling: float,
+    dropout: float,
+) -> torch.Tensor:
+    """All branches of one group, (heads, tokens of the branches, head_dim), as a padded block for the products."""
+    heads, tokens, width = q.shape
+    number, longest, prefix = len(lengths), max(lengths), prefix_k.shape[1]
+    sizes = torch.tensor(lengths, device=q.device)
+    places = torch.arange(longest, device=q.device)
+    real = places < sizes[:, None]  # (number, longest)
+    starts = sizes.cumsum(0) - sizes
+    block = torch.where(real, starts[:, None] + places, 0).flatten()  # where each place of the block comes from
+    q, k, v = (x[:, block].view(heads, number, longest, width) for x in (q, k, v))
+    q = q * scaling
+    seen = q.view(heads, number * longest, width) @ prefix_k.transpose(1, 2)
+    own = q @ k.transpose(2, 3)
+    future = torch.ones(longest, longest, dtype=torch.bool, device=q.device).triu(1)
+    own = own.masked_fill(future, float("-inf"))
+    weights = torch.cat([seen.view(heads, number, longest, prefix), own], dim=-1).softmax(dim=-1, dtype=torch.float32)
+    weights = F.dropout(weights, dropout).to(v.dtype) if dropout else weights.to(v.dtype)
+    mixed = weights[..., prefix:] @ v
+    if prefix:
+        from_prefix = weights[..., :prefix].reshape(heads, number * longest, prefix) @ prefix_v
+        mixed = mixed + from_prefix.view(heads, number, longest, width)
+    back = real.flatten().nonzero().squeeze(1)
+    return mixed.view(heads, number * longest, width)[:, back]
+
+
+def groups_of_row(group_ids: torch.Tensor, branch_ids: torch.Tensor) -> list[tuple[int, int, list[int]]]:
+    """The groups of one row of (T,) ids: (start, length of the prefix, lengths of the branches).
+
+    A run of padding is (start, -1, [its length]).
+    """
+    both = torch.stack([group_ids, branch_ids])
+    (groups, branches), lengths = torch.unique_consecutive(both, dim=1, return_counts=True)
+    found: list[tuple[int, int, list[int]]] = []
+    start, last = 0, None
+    for group, branch, length in zip(groups.tolist(), branches.tolist(), lengths.tolist(), strict=True):
+        if group < 0:
+            found.append((start, -1, [length]))
+        elif group != last:
+            found.append((start, length, []) if branch == 0 else (start, 0, [length]))
+        else:
+            found[-1][2].append(length)
+        last, start = group, start + length
+    return found
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -86,9 +86,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, box_tokens: bool = Tr
     """
     skeleton = _backend({}, [], _splitter(box_tokens))
     words: Counter[str] = Counter()
-    for text, count in Counter(texts).items():
+    for text in texts:  # one at a time: those of a large set need not fit into memory
         for piece, _ in skeleton.pre_tokenizer.pre_tokenize_str(skeleton.normalizer.normalize_str(text)):
-            words[piece] += count
+            words[piece] += 1
     ascii_characters = [chr(code) for code in range(33, 127)]
     characters = sorted({character for word in words for character in word} | set(ascii_characters) | {_SPACE})
     markup = [variant for piece in _TAGS + _MARKUP for variant in (_SPACE + piece, piece)]

@@ -39,7 +39,6 @@ def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
     launched = "RANK" in os.environ  # naming a backend without a launcher would make Accelerate look for a group
     accelerator = Accelerator(
         mixed_precision="no" if run.strategy.startswith("zero") else MIXED_PRECISION[run.precision],
-        gradient_accumulation_steps=stage.accumulation,
         deepspeed_plugin=_deepspeed_plugin(run, stage) if run.strategy.startswith("zero") else None,
         step_scheduler_with_optimizer=False,
         # On a CPU Accelerate synchronises DDP only when told cpu=True, and DeepSpeed only when not told.
@@ -71,11 +70,12 @@ def check_strategy(run: RunConfig, stage: StageConfig) -> None:
             remedy="torchrun --nproc_per_node=N -m skyeye.train RECIPE",
         )
     parts = processes * stage.accumulation
-    if stage.groups_per_step % parts:
+    if stage.groups_per_step * stage.branches < parts:
         raise SkyEyeError(
-            f"{stage.groups_per_step} groups do not divide among {processes} processes x {stage.accumulation} parts",
+            f"{stage.groups_per_step} groups of at most {stage.branches} samples do not fill {processes} processes x "
+            f"{stage.accumulation} packs",
             where=f"stages.{stage.name}.groups_per_step",
-            remedy=f"use a multiple of {parts}",
+            remedy=f"use at least {parts}, so that each pack has a group",
         )
 
 
@@ -83,8 +83,9 @@ def _deepspeed_plugin(run: RunConfig, stage: StageConfig) -> DeepSpeedPlugin:
     """ZeRO stage 1-3. Mixed precision goes through torch's autocast so that trained weights stay float32."""
     level = int(run.strategy[-1])
     config: dict = {
-        "train_micro_batch_size_per_gpu": stage.groups_per_step // (world_size() * stage.accumulation),
-        "gradient_accumulation_steps": stage.accumulation,
+        # Both are names only: the loop says which micro-batch is the last of a step, and divides the loss itself.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
         "gradient_clipping": stage.optimizer.clip_norm or 0.0,
         "zero_optimization": {"stage": level, "overlap_comm": torch.cuda.is_available()},
         "zero_allow_untested_optimizer": True,

@@ -1,13 +1,14 @@
-"""From the mixture to tensors: item i of :class:`MicroBatches` is the i-th micro-batch of this process in a stage.
+"""From the mixture to tensors: item i of :class:`StepPacks` is what this process computes in step i of a stage.
 
-Everything is a function of the item's number, so a run starts in the middle by starting the count there, and any number
-of loader workers gives the same batches.
+Everything is a function of the step's number, so a run starts in the middle by starting the count there, and any number
+of loader workers gives the same packs.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -16,19 +17,42 @@ from skyeye.config.schema import VisionConfig
 from skyeye.data.alignment import phrase_boxes, region_targets
 from skyeye.data.images import load_image, to_pixels
 from skyeye.data.mixture import Mixture
-from skyeye.data.sequence import SequenceBuilder, collate
+from skyeye.data.packing import fill, merge_same_images, pack_step
+from skyeye.data.record import Group
+from skyeye.data.sequence import GroupSequence, SequenceBuilder, collate_rows, pack, separate_rows
 from skyeye.errors import SkyEyeError
+from skyeye.models.prefix_attention import FLEX_BLOCK
 
 #: Pixel tensors kept by each worker; a small data set is then decoded once instead of once per epoch.
 PIXEL_CACHE_BYTES = 1 << 30
 
 
-class MicroBatches(Dataset):
-    """The micro-batches of one process.
+@dataclass(frozen=True)
+class Step:
+    """What one process computes in one step.
 
-    A step's ``groups_per_step`` groups are numbered ``step * groups_per_step + j``; micro-batch a of rank r takes the
-    j's from ``(a * world + r) * size`` on, ``size`` of them, so that the union over ranks and micro-batches is the same
-    set for every number of processes and every accumulation.
+    Attributes:
+        packs: micro-batches, each the tensors of a forward pass and ``samples``, the number of its samples.
+        tokens: tokens of the whole step, over all processes.
+        places: tokens that all processes could compute while the longest pack of each round is; the rest is idle or
+            padding.
+    """
+
+    packs: list[dict[str, torch.Tensor]]
+    tokens: int
+    places: int
+
+
+class StepPacks(Dataset):
+    """The steps of one process.
+
+    Step s takes the groups ``s * groups_per_step`` and following, the same for every number of processes and every
+    accumulation; all processes divide them in the same way and each computes its own packs.
+
+    Args:
+        share_prefix: False gives every sample a row of its own, image included: the reference's way, to compare with.
+        budget: longest pack in tokens; None: no limit.
+        regions_grid: (rows, columns) of image tokens, where the word-region alignment is learnt.
     """
 
     def __init__(
@@ -42,34 +66,63 @@ class MicroBatches(Dataset):
         accumulation: int,
         rank: int,
         world: int,
+        share_prefix: bool = True,
+        budget: int | None = None,
         regions_grid: tuple[int, int] | None = None,
     ):
         self.mixture, self.builder, self.vision = mixture, builder, vision
         self.steps, self.groups_per_step, self.accumulation = steps, groups_per_step, accumulation
         self.rank, self.world, self.regions_grid = rank, world, regions_grid
-        self.size = groups_per_step // (world * accumulation)
+        self.share_prefix, self.budget = share_prefix, budget
+        self.multiple = FLEX_BLOCK if torch.cuda.is_available() else 1
         self._pixels: OrderedDict[str, torch.Tensor] = OrderedDict()
 
     def __len__(self) -> int:
-        return self.steps * self.accumulation
+        return self.steps
 
-    def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
-        step, micro = divmod(item, self.accumulation)
-        first = step * self.groups_per_step + (micro * self.world + self.rank) * self.size
-        groups = [self.mixture.draw(n) for n in range(first, first + self.size)]
-        sequences = [self.builder.group(group.records) for group in groups]
-        batch = collate(sequences, self.builder.pad_token_id)
-        images = [image for group in groups for image in group.images]
+    def __getitem__(self, step: int) -> Step:
+        processes = pack_step(self._sequences(step), self.world, self.accumulation, self.budget)
+        lengths = [
+            [-(-sum(map(len, groups)) // self.multiple) * self.multiple for groups in packs] for packs in processes
+        ]
+        rounds = zip(*lengths, strict=True)
+        return Step(
+            packs=[self._tensors(groups) for groups in processes[self.rank]],
+            tokens=sum(len(sequence) for packs in processes for groups in packs for sequence in groups),
+            places=sum(max(round) * self.world for round in rounds),
+        )
+
+    def longest(self, step: int) -> dict[str, torch.Tensor] | None:
+        """A pack as long as the budget allows, of the groups of a step; None without a budget."""
+        if self.budget is None:
+            return None
+        tensors = self._tensors(fill(self._sequences(step), self.budget))
+        del tensors["samples"]
+        return tensors
+
+    def _sequences(self, step: int) -> list[GroupSequence]:
+        first = step * self.groups_per_step
+        groups = [self.mixture.draw(n) for n in range(first, first + self.groups_per_step)]
+        return [self.builder.group(group.records) for group in merge_same_images(groups)]
+
+    def _tensors(self, groups: Sequence[GroupSequence]) -> dict[str, torch.Tensor]:
+        """The tensors of one micro-batch."""
+        if self.share_prefix:
+            batch = pack(groups, self.builder.pad_token_id, self.multiple)
+            images = [image for group in groups for image in group.images]
+        else:
+            batch = collate_rows(separate_rows(groups), self.builder.pad_token_id)
+            images = [image for group in groups for _ in group.branches for image in group.images]
         if images:
             batch["pixel_values"] = torch.stack([self._load(image) for image in images])
         if self.regions_grid is not None:
-            tokenizer = self.builder.tokenizer
-            words, boxes = zip(*(region_targets(group, tokenizer, self.regions_grid) for group in groups), strict=True)
-            tokens = self.builder.tokens_per_image
+            tokenizer, tokens = self.builder.tokenizer, self.builder.tokens_per_image
+            shown = [Group(group.images, tuple(branch.record for branch in group.branches)) for group in groups]
+            words, boxes = zip(*(region_targets(group, tokenizer, self.regions_grid) for group in shown), strict=True)
             batch["region_words"] = torch.cat(words).unflatten(0, (-1, tokens))
             batch["region_boxes"] = torch.cat(boxes).unflatten(0, (-1, tokens))
-            batch["phrase_boxes"] = phrase_boxes(sequences, tokenizer, batch["input_ids"].shape[1])
-        batch["samples"] = torch.tensor(sum(len(group.records) for group in groups))
+            batch["phrase_boxes"] = phrase_boxes(groups, tokenizer, batch["input_ids"].shape[1])
+        batch["samples"] = torch.tensor(sum(len(group.branches) for group in groups))
         return batch
 
     def _load(self, path: str) -> torch.Tensor:
@@ -86,30 +139,29 @@ class MicroBatches(Dataset):
 class _ErrorsAsItems(Dataset):
     """Hands an error of the user's over as an item: raised in a worker process it would arrive inside a traceback."""
 
-    def __init__(self, dataset: MicroBatches):
+    def __init__(self, dataset: StepPacks):
         self.dataset = dataset
 
-    def __getitem__(self, item: int) -> dict[str, torch.Tensor] | SkyEyeError:
+    def __getitem__(self, step: int) -> Step | SkyEyeError:
         try:
-            return self.dataset[item]
+            return self.dataset[step]
         except SkyEyeError as error:
             return error
 
 
-def micro_batches(dataset: MicroBatches, start_step: int, workers: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Iterate over the micro-batches from step ``start_step`` on, decoded ahead by ``workers`` processes.
+def steps(dataset: StepPacks, start_step: int, workers: int) -> Iterator[Step]:
+    """Iterate over the steps from ``start_step`` on, decoded ahead by ``workers`` processes.
 
     Raises:
         SkyEyeError: an image cannot be read, or a record gives no sequence; when its turn comes.
     """
-    first = start_step * dataset.accumulation
     loader = DataLoader(
         _ErrorsAsItems(dataset),
         batch_size=None,
-        sampler=range(first, len(dataset)),
+        sampler=range(start_step, len(dataset)),
         num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=2 if workers else None,
+        pin_memory=False,  # torch pins the tensors of dicts and lists only; the loop copies each pack as it needs it
     )
     for item in loader:
         if isinstance(item, SkyEyeError):

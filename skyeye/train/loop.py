@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
 
 from skyeye.config.schema import StageConfig
 from skyeye.data.sequence import IGNORE_INDEX
+from skyeye.train.loader import Step
 from skyeye.train.optim import learning_rate
 from skyeye.train.progress import Monitor
 
@@ -21,18 +23,20 @@ def train_stage(
     accelerator: Accelerator,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterator[dict[str, torch.Tensor]],
+    steps: Iterator[Step],
     stage: StageConfig,
     *,
     start_step: int,
     seed: int,
+    longest: dict[str, torch.Tensor] | None,
     monitor: Monitor,
     after_step: Callable[[int], bool],
 ) -> int:
     """Train ``model`` from ``start_step`` to the end of the stage.
 
     Args:
-        batches: micro-batches of this process, beginning with those of ``start_step``.
+        steps: what this process computes, from ``start_step`` on.
+        longest: a pack as long as any can be. It is computed first, with weight 0: memory peaks at once or not at all.
         monitor: is told loss, learning rate and counts of every step.
         after_step: called with the number of finished steps, on all processes alike; True ends the stage early.
 
@@ -40,7 +44,7 @@ def train_stage(
         The number of finished steps.
     """
     model.train()
-    processes, accumulation = accelerator.num_processes, stage.accumulation
+    processes = accelerator.num_processes
     schedule = stage.optimizer
     for step in range(start_step, stage.steps):
         began = time.perf_counter()
@@ -55,26 +59,31 @@ def train_stage(
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        # Dropout draws from a generator that is a function of the step, so that a resumed run draws the same.
-        torch.manual_seed(hash((seed, step, accelerator.process_index)) & 0xFFFFFFFF)
 
-        micro = [_to_device(next(batches), accelerator.device) for _ in range(accumulation)]
+        this = next(steps)
         waited = time.perf_counter() - began
-        counts = torch.tensor([_counts(batch) for batch in micro], dtype=torch.float64, device=accelerator.device)
+        packs = [_to_device(pack, accelerator.device) for pack in this.packs]
+        counts = torch.tensor([_counts(pack) for pack in packs], dtype=torch.float64, device=accelerator.device)
         totals = dict(zip(COUNTED, accelerator.reduce(counts.sum(dim=0), "sum").int().tolist(), strict=True))
 
+        if longest is not None:
+            with accumulating(accelerator, model, last=False):
+                accelerator.backward(0.0 * model(**_to_device(longest, accelerator.device), logits="none").loss)
+            longest = None
+        # Dropout draws from a generator that is a function of the step, so that a resumed run draws the same.
+        torch.manual_seed(hash((seed, step, accelerator.process_index)) & 0xFFFFFFFF)
         step_loss = torch.zeros((), device=accelerator.device)
-        for index, batch in enumerate(micro):
-            with accelerator.accumulate(model):
+        for index, pack in enumerate(packs):
+            with accumulating(accelerator, model, last=index + 1 == len(packs)):
                 if stage.loss_normalisation == "micro_batch":  # the reference: mean per micro-batch, summed over them
                     share, count = 1.0 / processes, dict(zip(COUNTED, counts[index].int().tolist(), strict=True))
                 else:  # every supervised token of the global batch weighs the same
                     share, count = 1.0, totals
-                output = model(**batch, num_target_tokens=count["labels"], num_aligned=count, logits="supervised")
+                output = model(**pack, num_target_tokens=count["labels"], num_aligned=count, logits="none")
                 loss = output.loss * share
-                # Gradients are averaged over processes and the loss divided by the accumulation further down; both are
-                # undone here because the loss is divided once, by its tokens.
-                accelerator.backward(loss * (processes * accumulation))
+                # Gradients are averaged over processes further down; this is undone here because the loss is divided
+                # once, by its tokens.
+                accelerator.backward(loss * processes)
                 norm = None
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(model.parameters(), schedule.clip_norm or float("inf"))
@@ -91,12 +100,23 @@ def train_stage(
             gradient_norm=norm,
             samples=totals["samples"],
             targets=totals["labels"],
+            tokens=this.tokens,
+            places=this.places,
             seconds=time.perf_counter() - began,
             waited=waited,
         )
         if after_step(step + 1):
             return step + 1
     return stage.steps
+
+
+@contextmanager
+def accumulating(accelerator: Accelerator, model: torch.nn.Module, last: bool) -> Iterator[None]:
+    """One micro-batch of a step. Gradients are exchanged and weights moved with the last: steps differ in their number
+    of packs, which the counting of ``Accelerator.accumulate`` does not know."""
+    accelerator.sync_gradients = last
+    with nullcontext() if last else accelerator.no_sync(model):
+        yield
 
 
 def _counts(batch: dict[str, torch.Tensor]) -> list[int]:

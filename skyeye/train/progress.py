@@ -22,9 +22,7 @@ class Monitor:
         self, folder: Path, run: RunConfig, stage: StageConfig, *, start_step: int, writes: bool, tracker: Any = None
     ):
         self.folder, self.run, self.stage, self.writes, self.tracker = folder, run, stage, writes, tracker
-        self._since = time.perf_counter()
-        self._steps = self._samples = self._targets = 0
-        self._waited = 0.0
+        self._clear()
         self._bar = tqdm(
             total=stage.steps,
             initial=start_step,
@@ -48,6 +46,8 @@ class Monitor:
         gradient_norm: Any,
         samples: int,
         targets: int,
+        tokens: int,
+        places: int,
         seconds: float,
         waited: float,
     ) -> None:
@@ -57,11 +57,13 @@ class Monitor:
             step: 0-based number of the step within its stage.
             loss: loss of the global batch, on this process's device.
             samples, targets: questions and supervised tokens of the global batch.
+            tokens, places: tokens of the global batch, and what the processes compute or wait for in that time.
             seconds, waited: time of the step, and the part of it spent waiting for data.
         """
-        self._steps += 1
         self._samples += samples
         self._targets += targets
+        self._tokens += tokens
+        self._places += places
         self._waited += waited
         if self.wants(step) and self.writes:
             elapsed = time.perf_counter() - self._since
@@ -73,6 +75,8 @@ class Monitor:
                 "gradient_norm": None if gradient_norm is None else float(gradient_norm),
                 "samples_per_second": round(self._samples / elapsed, 2),
                 "supervised_tokens_per_second": round(self._targets / elapsed, 1),
+                "tokens_per_second": round(self._tokens / elapsed, 1),
+                "padding_share": round(1 - self._tokens / self._places, 4),
                 "data_wait_share": round(self._waited / elapsed, 4),
                 "step_seconds": round(seconds, 4),
             }
@@ -84,8 +88,12 @@ class Monitor:
                 f"loss {line['loss']:.3f}, lr {learning_rate:.1e}, {line['samples_per_second']:.0f} samples/s",
                 refresh=False,
             )
-            self._since, self._steps, self._samples, self._targets, self._waited = time.perf_counter(), 0, 0, 0, 0.0
+            self._clear()
         self._bar.update(1)
+
+    def _clear(self) -> None:
+        self._since, self._waited = time.perf_counter(), 0.0
+        self._samples = self._targets = self._tokens = self._places = 0
 
     def close(self) -> None:
         """End the terminal line and draw the loss so far."""

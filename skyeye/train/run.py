@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import math
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +16,9 @@ import torch
 
 from skyeye.config.load import load_recipe, quick_recipe, recipe_to_yaml
 from skyeye.config.schema import Recipe
-from skyeye.data.formats import read_with_problems, summary
+from skyeye.data.formats import check_source, read_with_problems, summary
+from skyeye.data.formats.shards import open_groups
+from skyeye.data.mixture import epoch_size
 from skyeye.data.record import Group, Record, group_by_image
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
@@ -48,6 +52,7 @@ def train(
     _say(f"run folder {folder}")
 
     groups, manifest, left_out = load_data(recipe)
+    recipe = resolve_epochs(recipe, groups)
     if rank() == 0:
         write_run_folder(folder, recipe_yaml, manifest, left_out)
     first, state, start_step = position
@@ -86,13 +91,23 @@ def train(
     return last
 
 
-def load_data(recipe: Recipe) -> tuple[dict[str, list[Group]], dict, list[str]]:
-    """Read the sources that the stages use: their groups, the manifest about them, a line for each record left out."""
+def load_data(recipe: Recipe) -> tuple[dict[str, Sequence[Group]], dict, list[str]]:
+    """The sources that the stages use: their groups, the manifest about them, a line for each record left out.
+
+    Of shards only the index is read; what was left out of them is listed in their folder.
+    """
     used = {entry.source for stage in recipe.stages for entry in stage.mixture}
-    groups, sources, left_out = {}, {}, []
-    for name in recipe.sources:
-        if name in used:
-            records, problems = read_with_problems(recipe.sources[name], name)
+    groups: dict[str, Sequence[Group]] = {}
+    sources, left_out = {}, []
+    for name, source in recipe.sources.items():
+        if name in used and source.format == "shards":
+            check_source(source, name)
+            packed = open_groups(source.path, source.images, source.split, **source.options)
+            groups[name] = packed
+            sources[name] = {"records": packed.samples, "groups": len(packed), "fingerprint": packed.fingerprint}
+            _say(f"source {name}: {packed.samples} samples of {len(packed)} images, from shards")
+        elif name in used:
+            records, problems = read_with_problems(source, name)
             left_out += [f"{name}\t{problem}" for problem in problems]
             if problems:
                 _say(summary(problems, name))
@@ -107,6 +122,29 @@ def load_data(recipe: Recipe) -> tuple[dict[str, list[Group]], dict, list[str]]:
     return groups, {"seed": recipe.seed, "versions": versions(), "sources": sources}, left_out
 
 
+def resolve_epochs(recipe: Recipe, groups: Mapping[str, Sequence[Group]]) -> Recipe:
+    """The recipe with the steps of every stage that says ``epochs``; from here on only steps count.
+
+    Raises:
+        SkyEyeError: the warm-up takes all of them.
+    """
+    stages = []
+    for stage in recipe.stages:
+        if stage.steps is None:
+            size = epoch_size(groups, stage.mixture, stage.name)
+            steps = math.ceil(stage.epochs * size / stage.groups_per_step)
+            if stage.optimizer.warmup_steps >= steps:
+                raise SkyEyeError(
+                    f"{stage.optimizer.warmup_steps} leaves nothing of {steps} steps ({stage.epochs:g} epochs)",
+                    where=f"stages.{stage.name}.optimizer.warmup_steps",
+                    remedy="lower it or train for more epochs",
+                )
+            _say(f"stage {stage.name}: {stage.epochs:g} epochs of {size} images are {steps} steps")
+            stage = dataclasses.replace(stage, steps=steps, epochs=None)
+        stages.append(stage)
+    return dataclasses.replace(recipe, stages=stages)
+
+
 def fingerprint(records: Sequence[Record]) -> str:
     """A short hash of the questions and answers of a source: two runs with the same one saw the same data."""
     digest = hashlib.sha256()
@@ -118,7 +156,7 @@ def fingerprint(records: Sequence[Record]) -> str:
 
 
 def prepare_model(
-    recipe: Recipe, groups: dict[str, list[Group]], exported: Path | None
+    recipe: Recipe, groups: Mapping[str, Sequence[Group]], exported: Path | None
 ) -> tuple[SkyEyeGPTForConditionalGeneration, SkyEyeGPTProcessor]:
     """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts."""
     torch.manual_seed(recipe.seed)  # fresh parts get the same weights on every process
@@ -185,17 +223,21 @@ def _position(folder: Path, recipe: Recipe, recipe_yaml: str, resume: bool) -> t
     return first, None, 0
 
 
-def _texts(groups: dict[str, list[Group]]) -> list[str]:
-    """Every text the tokenizer has to spell: questions, answers and the words of known regions, each once."""
-    texts: dict[str, None] = {}
+def _texts(groups: Mapping[str, Sequence[Group]]) -> Iterator[str]:
+    """Every text the tokenizer has to spell: questions, answers and the words of known regions, each once.
+
+    Of texts that were given out only a hash of 8 bytes is kept: a large set is read group by group.
+    """
+    seen: set[bytes] = set()
     for members in groups.values():
         for group in members:
             for record in group.records:
-                for turn in record.turns:
-                    texts[turn.question] = texts[turn.answer] = None
-                for region in record.regions:
-                    texts[region.phrase] = None
-    return list(texts)
+                said = [text for turn in record.turns for text in (turn.question, turn.answer)]
+                for text in (*said, *(region.phrase for region in record.regions)):
+                    short = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+                    if short not in seen:
+                        seen.add(short)
+                        yield text
 
 
 def _say(message: str) -> None:

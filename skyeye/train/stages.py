@@ -15,7 +15,7 @@ from skyeye.data.mixture import Mixture
 from skyeye.data.record import Group
 from skyeye.data.sequence import SequenceBuilder
 from skyeye.train.distributed import make_accelerator
-from skyeye.train.loader import MicroBatches, micro_batches
+from skyeye.train.loader import StepPacks, steps
 from skyeye.train.loop import train_stage
 from skyeye.train.optim import make_optimizer
 from skyeye.train.progress import Monitor
@@ -77,7 +77,7 @@ def run_stage(
     if state is not None:
         load_state(accelerator, prepared, optimizer, state)
 
-    dataset = MicroBatches(
+    dataset = StepPacks(
         stage_mixture(recipe, stage, groups),
         SequenceBuilder(processor.tokenizer, recipe.model.prompt, model.config.tokens_per_image),
         recipe.model.vision,
@@ -86,6 +86,8 @@ def run_stage(
         accumulation=stage.accumulation,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
+        share_prefix=recipe.run.share_prefix,
+        budget=recipe.run.tokens_per_pack,
         regions_grid=model.config.token_grid if stage.alignment.any() else None,
     )
     monitor = Monitor(
@@ -101,10 +103,11 @@ def run_stage(
             accelerator,
             prepared,
             optimizer,
-            micro_batches(dataset, start_step, recipe.run.workers),
+            steps(dataset, start_step, recipe.run.workers),
             stage,
             start_step=start_step,
             seed=recipe.seed,
+            longest=dataset.longest(start_step),
             monitor=monitor,
             after_step=_after_step(accelerator, recipe.run.checkpoint_every, stage.steps, interrupt, save),
         )
@@ -134,6 +137,8 @@ def stage_mixture(recipe: Recipe, stage: StageConfig, groups: dict[str, list[Gro
         stage=stage.name,
         total_groups=stage.steps * stage.groups_per_step,
         branches=stage.branches,
+        sampling=stage.sampling,
+        temperature=stage.temperature,
     )
 
 

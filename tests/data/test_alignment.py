@@ -10,7 +10,7 @@ import torch
 from skyeye.config.schema import PromptConfig
 from skyeye.data.alignment import phrase_boxes, region_targets
 from skyeye.data.record import Group, Record, Region, Turn
-from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder, collate
+from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder, pack
 from skyeye.models.tokenizer import train_tokenizer
 
 NONE = [IGNORE_INDEX] * 4
@@ -74,7 +74,7 @@ def test_the_named_object_is_known_at_the_words_of_its_name(learnt):
         refer("[vqa] is there a plane ?", "{<10><20><40><70>}", task="vqa"),
     ]
     sequence = SequenceBuilder(learnt, PromptConfig(), tokens_per_image=4).group(records)
-    batch = collate([sequence], 0)
+    batch = pack([sequence], 0)
     targets = phrase_boxes([sequence], learnt, batch["input_ids"].shape[1])
     assert targets.shape == (*batch["input_ids"].shape, 4)
     found = (targets[0, :, 0] != IGNORE_INDEX).nonzero().flatten().tolist()
@@ -97,7 +97,7 @@ def test_the_named_object_is_known_at_the_words_of_its_name(learnt):
 def test_presence_questions_name_an_object_or_nothing(learnt, question, answer, word, box):
     record = replace(refer(question, answer, task="vqa"), references={"type": "presence", "answer": answer})
     sequence = SequenceBuilder(learnt, PromptConfig(), tokens_per_image=4).group([record])
-    batch = collate([sequence], 0)
+    batch = pack([sequence], 0)
     targets = phrase_boxes([sequence], learnt, batch["input_ids"].shape[1])
     found = (targets[0, :, 0] != IGNORE_INDEX).nonzero().flatten().tolist()
     assert [learnt.decode(batch["input_ids"][0, place].item()).strip() for place in found] == ([word] if word else [])

@@ -21,9 +21,10 @@ from skyeye.data.sequence import (
     IMAGE_TOKEN_ID,
     Row,
     SequenceBuilder,
-    collate,
     collate_rows,
+    pack,
     pad_token_id,
+    separate_rows,
 )
 from skyeye.errors import SkyEyeError
 from skyeye.models.tokenizer import load_tokenizer
@@ -169,26 +170,31 @@ def test_prefix_and_branch_are_the_row(tokenizer, records, n_images, max_txt_len
 @given(
     groups=st.lists(st.lists(turns_of_any_kind, min_size=1, max_size=3), min_size=1, max_size=3),
     n_images=st.integers(0, 2),
+    multiple=st.sampled_from([1, 8]),
 )
-def test_a_batch_of_groups_holds_every_row(tokenizer, groups, n_images):
+def test_a_pack_holds_every_row(tokenizer, groups, n_images, multiple):
     builder = SequenceBuilder(tokenizer, PromptConfig(), tokens_per_image=3)
-    batch = collate(
-        [builder.group([record(n_images, turns) for turns in records]) for records in groups], pad_token_id=7
+    sequences = [builder.group([record(n_images, turns) for turns in records]) for records in groups]
+    packed = pack(sequences, 7, multiple)
+    assert {name: values.dtype for name, values in packed.items()} == dict.fromkeys(packed, torch.int64)
+    ids, labels, positions, group_ids, branch_ids = (
+        packed[name][0] for name in ("input_ids", "labels", "position_ids", "group_ids", "branch_ids")
     )
-    assert {name: values.dtype for name, values in batch.items()} == dict.fromkeys(batch, torch.int64)
-    for line, records in enumerate(groups):
-        ids, labels, positions, branches = (
-            batch[name][line] for name in ("input_ids", "labels", "position_ids", "branch_ids")
-        )
-        assert branches.max() == len(records)
-        for number, turns in enumerate(records, start=1):
-            seen = (branches == 0) | (branches == number)
-            row = builder.row(n_images, turns)
+    assert len(ids) % multiple == 0 and group_ids.max() == len(groups) - 1
+    rows = [builder.row(n_images, turns) for records in groups for turns in records]
+    assert [Row(row.input_ids, row.labels) for row in separate_rows(sequences)] == rows
+    taken = iter(rows)
+    for number, records in enumerate(groups):
+        for branch in range(1, len(records) + 1):
+            seen = (group_ids == number) & ((branch_ids == 0) | (branch_ids == branch))
+            row = next(taken)
             assert ids[seen].tolist() == row.input_ids
             assert labels[seen].tolist() == row.labels
             assert positions[seen].tolist() == list(range(len(row.input_ids)))
-        padding = branches == -1
-        assert (ids[padding] == 7).all() and (labels[padding] == IGNORE_INDEX).all() and (positions[padding] == 0).all()
+    padding = group_ids == -1
+    assert padding.sum() == len(ids) - sum(map(len, sequences)) < multiple
+    assert (branch_ids[padding] == -1).all() and (ids[padding] == 7).all() and (positions[padding] == 0).all()
+    assert (labels[padding] == IGNORE_INDEX).all()
 
 
 def test_an_empty_answer_names_the_record(tokenizer):

@@ -4,48 +4,133 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from skyeye.config.schema import LanguageConfig
 from skyeye.errors import SkyEyeError
+from skyeye.models import objective
+from skyeye.models.build import build_model
 from skyeye.models.losses import IGNORE_INDEX
-from skyeye.models.prefix_attention import shared_prefix_mask
+from skyeye.models.prefix_attention import (
+    NAME,
+    additive_mask,
+    attention,
+    flex_mask,
+    groups_of_row,
+    prefix_mask,
+    split_attention,
+    split_mask,
+)
 
 EXACT = {"atol": 1e-5, "rtol": 1e-5}
 
 
 @st.composite
-def branch_rows(draw) -> list[list[int]]:
-    rows = [
-        [0] * draw(st.integers(0, 4))
-        + [k + 1 for k in range(draw(st.integers(0, 3))) for _ in range(draw(st.integers(1, 3)))]
-        for _ in range(draw(st.integers(1, 3)))
-    ]
-    length = max(1, max(map(len, rows)))
-    return [row + [-1] * (length - len(row)) for row in rows]
+def rows(draw) -> tuple[torch.Tensor, torch.Tensor]:
+    """Group and branch ids of one to two packs: prefixes and branches of any length, also none, then padding."""
+    packs = []
+    for _ in range(draw(st.integers(1, 2))):
+        pack = []
+        for group in range(draw(st.integers(0, 3))):
+            branches = draw(st.lists(st.integers(1, 4), max_size=3))
+            prefix = draw(st.integers(0 if branches else 1, 4))
+            pack += [(group, 0)] * prefix
+            pack += [(group, number) for number, length in enumerate(branches, 1) for _ in range(length)]
+        packs.append(pack)
+    length = max(1, max(map(len, packs)))
+    filled = torch.tensor([pack + [(-1, -1)] * (length - len(pack)) for pack in packs])
+    return filled[..., 0], filled[..., 1]
 
 
-@given(branch_rows(), st.sampled_from([torch.float32, torch.bfloat16]))
-def test_mask_against_a_triple_loop(rows, dtype):
-    mask = shared_prefix_mask(torch.tensor(rows), dtype)
-    assert mask.dtype == dtype and mask.shape == (len(rows), 1, len(rows[0]), len(rows[0]))
-    for b, row in enumerate(rows):
-        for i, query in enumerate(row):
-            for j, key in enumerate(row):
-                if query == -1:
-                    visible = i == j
-                else:
-                    visible = j <= i and (key == 0 or (key == query and key != -1))
-                assert mask[b, 0, i, j] == (0 if visible else torch.finfo(dtype).min), (row, i, j)
+def visible(groups: list[int], branches: list[int], i: int, j: int) -> bool:
+    """The rule in words: itself; else, of the same group, not later, and of the prefix or of the same branch."""
+    if i == j:
+        return True
+    return groups[i] == groups[j] != -1 and j < i and branches[j] in (0, branches[i])
 
 
-def layout(model, generator: torch.Generator) -> tuple[dict, list[dict], torch.Tensor]:
-    """The same two images and five questions as shared-prefix rows and as separate rows.
+@given(rows(), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_additive_mask_against_the_rule(ids, dtype):
+    group_ids, branch_ids = ids
+    mask = additive_mask(group_ids, branch_ids, dtype)
+    assert mask.dtype == dtype and mask.shape == (len(group_ids), 1, group_ids.shape[1], group_ids.shape[1])
+    for b, (groups, branches) in enumerate(zip(group_ids.tolist(), branch_ids.tolist(), strict=True)):
+        for i in range(len(groups)):
+            for j in range(len(groups)):
+                assert mask[b, 0, i, j] == (0 if visible(groups, branches, i, j) else torch.finfo(dtype).min), (i, j)
 
-    Returns:
-        The batch of the shared layout; one batch of a single row for every branch; pixels.
-    """
+
+@settings(max_examples=25)
+@given(rows())
+def test_block_mask_against_the_rule(ids):
+    group_ids, branch_ids = ids
+    rule = flex_mask(group_ids, branch_ids).mask_mod
+    for b, (groups, branches) in enumerate(zip(group_ids.tolist(), branch_ids.tolist(), strict=True)):
+        for i in range(len(groups)):
+            for j in range(len(groups)):
+                seen = rule(torch.tensor(b), torch.tensor(0), torch.tensor(i), torch.tensor(j))
+                assert bool(seen) == visible(groups, branches, i, j), (i, j)
+
+
+@given(rows())
+def test_groups_of_a_row_are_found_again(ids):
+    for group_ids, branch_ids in zip(*ids, strict=True):
+        rebuilt = []
+        for start, prefix, branches in groups_of_row(group_ids, branch_ids):
+            assert start == len(rebuilt)
+            if prefix < 0:
+                rebuilt += [(-1, -1)] * branches[0]
+                continue
+            group = int(group_ids[start])
+            rebuilt += [(group, 0)] * prefix
+            rebuilt += [(group, number) for number, length in enumerate(branches, 1) for _ in range(length)]
+        assert rebuilt == list(zip(group_ids.tolist(), branch_ids.tolist(), strict=True))
+
+
+@settings(max_examples=40)
+@given(rows(), st.sampled_from([4, 2, 1]))
+def test_split_attention_equals_plain_attention_with_the_mask(ids, key_heads):
+    """Forward and gradients, with as many or fewer heads of keys than of queries."""
+    group_ids, branch_ids = ids
+    assume((group_ids >= 0).any())
+    batch, length = group_ids.shape
+    query = torch.randn(batch, 4, length, 6, requires_grad=True)
+    key, value = (torch.randn(batch, key_heads, length, 6, requires_grad=True) for _ in range(2))
+    real = (group_ids >= 0)[:, None, :, None]
+    scores = query @ key.repeat_interleave(4 // key_heads, dim=1).transpose(2, 3) * 0.3
+    weights = (scores + additive_mask(group_ids, branch_ids, torch.float32)).softmax(dim=-1)
+    plain = weights @ value.repeat_interleave(4 // key_heads, dim=1)
+    split = split_attention(query, key, value, split_mask(group_ids, branch_ids), scaling=0.3)
+    assert_close(split * real, plain * real, **EXACT)
+    direction = torch.randn_like(plain) * real
+    for a, b in zip(
+        torch.autograd.grad((split * direction).sum(), (query, key, value), allow_unused=True),
+        torch.autograd.grad((plain * direction).sum(), (query, key, value)),
+        strict=True,
+    ):
+        assert_close(torch.zeros_like(b) if a is None else a, b, **EXACT)
+
+
+def test_the_form_of_the_mask_follows_the_implementation():
+    ids = torch.tensor([[0, 0, 0, -1]]), torch.tensor([[0, 1, 2, -1]])
+    assert prefix_mask(*ids, NAME, torch.float32).shape == (1, 1, 2, 4)
+    assert prefix_mask(*ids, "eager", torch.float32).shape == (1, 1, 4, 4)
+    with pytest.raises(SkyEyeError, match="flash_attention_2"):
+        prefix_mask(*ids, "flash_attention_2", torch.float32)
+
+
+@pytest.mark.parametrize("limit", [{"softcap": 50.0}, {"sliding_window": 3}])
+def test_refuses_language_models_with_another_attention(limit):
+    ids = torch.tensor([[0, 0, 0, 0]]), torch.tensor([[0, 1, 2, 3]])
+    heads = torch.randn(1, 2, 4, 6)
+    with pytest.raises(SkyEyeError, match="share_prefix"):
+        attention(torch.nn.Module(), heads, heads, heads, split_mask(*ids), **limit)
+
+
+def layout(model, generator: torch.Generator) -> tuple[dict, list[dict]]:
+    """Two images and five questions, two images in one group, and a text: as one pack and as separate rows."""
     tokens = model.config.tokens_per_image
 
     def words(count: int) -> list[int]:
@@ -54,50 +139,53 @@ def layout(model, generator: torch.Generator) -> tuple[dict, list[dict], torch.T
     size = model.config.vision["image_size"]
     pixels = torch.randn(3, 3, size, size, generator=generator)
     groups = [
-        (words(2) + [-1] * tokens + words(1), pixels[:1], [(3, 2), (1, 4), (5, 1)]),
-        (words(1) + [-1] * 2 * tokens, pixels[1:], [(2, 3), (4, 2)]),  # two images: the longer row
+        (words(2) + [-1] * tokens + words(1), pixels[:1], [[3, 2], [1, 4, 2, 3], [5, 1]]),  # the second of two turns
+        (words(1) + [-1] * 2 * tokens, pixels[1:], [[2, 3], [4, 2]]),
+        (words(3), None, [[2, 4]]),
+        ([], None, [[3, 2]]),
     ]
-    shared: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": [], "branch_ids": []}
+    names = ("input_ids", "labels", "position_ids", "group_ids", "branch_ids")
+    packed: dict[str, list[int]] = {name: [] for name in names}
     separate = []
-    for prefix, images, branches in groups:
-        ids, labels, positions, branch_ids = list(prefix), [IGNORE_INDEX] * len(prefix), list(range(len(prefix))), []
-        branch_ids = [0] * len(prefix)
-        for number, (question, answer) in enumerate(branches, start=1):
-            branch, start = words(question + answer), len(prefix)
-            branch_labels = [IGNORE_INDEX] * question + branch[question:]
-            ids += branch
-            labels += branch_labels
-            positions += range(start, start + len(branch))
-            branch_ids += [number] * len(branch)
-            separate.append(
-                {
-                    "input_ids": torch.tensor([prefix + branch]),
-                    "labels": torch.tensor([[IGNORE_INDEX] * start + branch_labels]),
-                    "pixel_values": images,
-                }
-            )
-        for name, row in zip(shared, (ids, labels, positions, branch_ids), strict=True):
-            shared[name].append(row)
-    length = max(map(len, shared["input_ids"]))
-    padding = {"input_ids": 5, "labels": IGNORE_INDEX, "position_ids": 0, "branch_ids": -1}
-    batch = {
-        name: torch.tensor([row + [padding[name]] * (length - len(row)) for row in rows])
-        for name, rows in shared.items()
-    }
-    return batch | {"pixel_values": pixels}, separate, pixels
+    for number, (prefix, images, branches) in enumerate(groups):
+        start = len(prefix)
+        parts = [(prefix, [IGNORE_INDEX] * start, 0)]
+        for turns in branches:
+            ids = words(sum(turns))
+            labels = [
+                token if place % 2 else IGNORE_INDEX
+                for token, place in zip(ids, [t for t, length in enumerate(turns) for _ in range(length)], strict=True)
+            ]
+            parts.append((ids, labels, start))
+            row = {"input_ids": torch.tensor([prefix + ids]), "labels": torch.tensor([[IGNORE_INDEX] * start + labels])}
+            separate.append(row if images is None else row | {"pixel_values": images})
+        for branch, (ids, labels, first) in enumerate(parts):
+            columns = (ids, labels, range(first, first + len(ids)), [number] * len(ids), [branch] * len(ids))
+            for name, values in zip(names, columns, strict=True):
+                packed[name] += values
+    return {name: torch.tensor([values]) for name, values in packed.items()} | {"pixel_values": pixels}, separate
 
 
-@pytest.mark.parametrize("logits", ["all", "supervised"])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_equals_separate_rows(tiny_model, logits, attention):
+def everything_trained(model) -> None:
+    model.set_trainable(vision="full", projector="full", language="full")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith("vision_norm"))  # adapters as well
+
+
+@pytest.mark.parametrize("logits", ["all", "supervised", "none"])
+@pytest.mark.parametrize("attention", [NAME, "sdpa", "eager"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_equals_separate_rows(tiny_model, logits, attention, checkpointing, monkeypatch):
+    monkeypatch.setattr(objective, "PIECE", 5)  # so that "none" needs several pieces
     tiny_model.language_model.set_attn_implementation(attention)
-    tiny_model.set_trainable(vision="full", projector="full", language="full")
-    for name, parameter in tiny_model.named_parameters():
-        parameter.requires_grad_(True if not name.startswith("vision_norm") else False)  # adapters as well
-    batch, separate, _ = layout(tiny_model, torch.Generator().manual_seed(1))
-    targets = int((batch["labels"] != IGNORE_INDEX).sum())
+    everything_trained(tiny_model)
+    if checkpointing:
+        tiny_model.train()
+        tiny_model.gradient_checkpointing_enable()
+    packed, separate = layout(tiny_model, torch.Generator().manual_seed(1))
+    targets = int((packed["labels"] != IGNORE_INDEX).sum())
 
-    together = tiny_model(**batch, logits=logits)
+    together = tiny_model(**packed, logits=logits)
     together.loss.backward()
     gradients = {name: p.grad.clone() for name, p in tiny_model.named_parameters() if p.grad is not None}
 
@@ -108,52 +196,81 @@ def test_equals_separate_rows(tiny_model, logits, attention):
 
     assert_close(together.loss, loss, **EXACT)
     predicted = torch.cat([output.logits for output in alone])
-    if logits == "supervised":
-        assert_close(together.logits, predicted, **EXACT)
+    if logits == "none":
+        assert together.logits is None
     else:
-        where = batch["labels"].roll(-1, dims=1)
+        where = packed["labels"].roll(-1, dims=1)
         where[:, -1] = IGNORE_INDEX
-        assert_close(together.logits[where != IGNORE_INDEX], predicted, **EXACT)
+        given = together.logits if logits == "supervised" else together.logits[where != IGNORE_INDEX]
+        assert_close(given, predicted, **EXACT)
     assert sum(gradient.abs().sum() > 0 for gradient in gradients.values()) > 20
     for name, parameter in tiny_model.named_parameters():
         if parameter.requires_grad:
             assert_close(gradients[name], parameter.grad, **EXACT, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_grouped_queries_equal_separate_rows(tiny_config):
+    text = tiny_config().language.config | {"num_attention_heads": 4, "num_key_value_heads": 2}
+    model = build_model(tiny_config(language=LanguageConfig(config=text))).eval()
+    packed, separate = layout(model, torch.Generator().manual_seed(2))
+    rows = torch.cat([model(**row, logits="supervised").logits for row in separate])
+    assert_close(model(**packed, logits="supervised").logits, rows, **EXACT)
+
+
+def test_flex_attention_equals_separate_rows(tiny_model):
+    """The forward pass only: FlexAttention has no backward pass on a CPU."""
+    packed, separate = layout(tiny_model, torch.Generator().manual_seed(1))
+    mask = flex_mask(packed["group_ids"], packed["branch_ids"])
+    heads = [torch.randn(1, 2, packed["input_ids"].shape[1], 16) for _ in range(3)]
+    with torch.no_grad():
+        flex, _ = attention(torch.nn.Module().eval(), *heads, mask)
+    split = split_attention(*heads, split_mask(packed["group_ids"], packed["branch_ids"]))
+    assert_close(flex, split.transpose(1, 2), **EXACT)
+
+
 def test_more_padding_changes_nothing(tiny_model):
-    batch, _, _ = layout(tiny_model, torch.Generator().manual_seed(2))
-    wider = dict(batch)
-    for name, filler in {"input_ids": 9, "labels": IGNORE_INDEX, "position_ids": 0, "branch_ids": -1}.items():
-        wider[name] = torch.nn.functional.pad(batch[name], (0, 7), value=filler)
-    assert_close(tiny_model(**wider).loss, tiny_model(**batch).loss, **EXACT)
+    packed, _ = layout(tiny_model, torch.Generator().manual_seed(2))
+    wider = dict(packed)
+    fillers = {"input_ids": 9, "labels": IGNORE_INDEX, "position_ids": 0, "group_ids": -1, "branch_ids": -1}
+    for name, filler in fillers.items():
+        wider[name] = torch.nn.functional.pad(packed[name], (0, 7), value=filler)
+    assert_close(tiny_model(**wider).loss, tiny_model(**packed).loss, **EXACT)
 
 
 def test_bfloat16_autocast_is_close_and_finite(tiny_model):
-    batch, _, _ = layout(tiny_model, torch.Generator().manual_seed(3))
-    exact = tiny_model(**batch)
+    packed, _ = layout(tiny_model, torch.Generator().manual_seed(3))
+    exact = tiny_model(**packed)
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = tiny_model(**batch)
+        rounded = tiny_model(**packed)
     assert torch.isfinite(rounded.logits).all()
     assert_close(rounded.loss, exact.loss, atol=2e-2, rtol=0)
 
 
 def test_refuses_a_label_that_nothing_predicts(tiny_model):
-    batch, _, _ = layout(tiny_model, torch.Generator().manual_seed(4))
-    first = int((batch["branch_ids"][0] == 1).nonzero()[0])
-    batch["labels"][0, first] = 7
+    packed, _ = layout(tiny_model, torch.Generator().manual_seed(4))
+    first = int((packed["branch_ids"][0] == 1).nonzero()[0])
+    packed["labels"][0, first] = 7
     with pytest.raises(SkyEyeError, match="first token of a branch"):
-        tiny_model(**batch)
+        tiny_model(**packed)
 
 
-def test_refuses_branches_without_positions(tiny_model):
-    batch, _, _ = layout(tiny_model, torch.Generator().manual_seed(5))
-    del batch["position_ids"]
-    with pytest.raises(SkyEyeError, match="position_ids"):
-        tiny_model(**batch)
+@pytest.mark.parametrize("missing", ["position_ids", "group_ids"])
+def test_refuses_branches_without_their_places(tiny_model, missing):
+    packed, _ = layout(tiny_model, torch.Generator().manual_seed(5))
+    del packed[missing]
+    with pytest.raises(SkyEyeError, match="without group_ids and position_ids"):
+        tiny_model(**packed)
 
 
 def test_refuses_attention_that_ignores_the_mask(tiny_model):
-    batch, _, _ = layout(tiny_model, torch.Generator().manual_seed(6))
+    packed, _ = layout(tiny_model, torch.Generator().manual_seed(6))
     tiny_model.language_model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(SkyEyeError, match="flash_attention_2"):
-        tiny_model(**batch)
+        tiny_model(**packed)
+
+
+def test_a_chosen_implementation_is_kept(tiny_config):
+    text = tiny_config().language.config
+    assert build_model(tiny_config()).language_model.config._attn_implementation == NAME
+    eager = LanguageConfig(config=text | {"attn_implementation": "eager"})
+    assert build_model(tiny_config(language=eager)).language_model.config._attn_implementation == "eager"

@@ -41,9 +41,20 @@ def test_two_processes_give_the_losses_and_weights_of_one(recipe, launch, tmp_pa
         assert min(close) > 0.98
 
 
-def test_accumulation_changes_nothing(recipe, launch, tmp_path):
-    launch(recipe(), f"output_dir={tmp_path / 'whole'}")
-    launch(recipe(), f"output_dir={tmp_path / 'parts'}", "stages.0.accumulation=4", "stages.1.accumulation=2")
+@pytest.mark.parametrize(
+    ("processes", "settings"),
+    [
+        (1, ["stages.0.accumulation=4", "stages.1.accumulation=2"]),
+        (1, ["run.share_prefix=false"]),
+        (1, ["run.tokens_per_pack=130"]),  # steps of unequal numbers of packs, groups that are split
+        (2, ["run.tokens_per_pack=130", "run.strategy=zero2"]),
+        (2, ["run.tokens_per_pack=130", "run.strategy=ddp", "stages.0.groups_per_step=5"]),
+    ],
+)
+def test_how_a_step_is_divided_changes_nothing(recipe, launch, tmp_path, processes, settings):
+    groups = [setting for setting in settings if "groups_per_step" in setting]
+    launch(recipe(), f"output_dir={tmp_path / 'whole'}", *groups)
+    launch(recipe(), f"output_dir={tmp_path / 'parts'}", *settings, processes=processes)
     assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), abs=2e-5)
 
 
@@ -53,8 +64,9 @@ def _stage(**settings) -> StageConfig:
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(SkyEyeError, match="use a multiple of 6"):
-        check_strategy(RunConfig(strategy="ddp"), _stage(groups_per_step=8, accumulation=2))
+    check_strategy(RunConfig(strategy="ddp"), _stage(groups_per_step=2, branches=3, accumulation=2))
+    with pytest.raises(SkyEyeError, match="use at least 6"):
+        check_strategy(RunConfig(strategy="ddp"), _stage(groups_per_step=2, branches=2, accumulation=2))
 
 
 def test_single_with_several_processes_and_zero_without_launcher_are_refused(monkeypatch):

@@ -1,0 +1,137 @@
+"""The groups of a step become packs of like length, for any number of processes and any limit of memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from itertools import cycle
+
+from skyeye.data.record import Group
+from skyeye.data.sequence import GroupSequence
+from skyeye.errors import SkyEyeError
+
+
+def merge_same_images(groups: Sequence[Group]) -> list[Group]:
+    """Groups that show the same images become one, at the place of the first: their image is encoded once.
+
+    Records that were drawn twice stay twice: they weigh double, as without merging.
+    """
+    merged: dict[object, Group] = {}
+    for number, group in enumerate(groups):
+        key = group.images or number  # text-only samples have no prefix to share
+        known = merged.get(key)
+        merged[key] = group if known is None else Group(group.images, known.records + group.records)
+    return list(merged.values())
+
+
+def pack_step(
+    sequences: Sequence[GroupSequence], processes: int, least: int = 1, budget: int | None = None
+) -> list[list[list[GroupSequence]]]:
+    """Divide the groups of a global step among processes and packs of about equal length.
+
+    The division is a function of the groups alone, so every process works it out for itself.
+
+    Args:
+        sequences: all groups of the step, over all processes.
+        processes: their number; each gets the same number of packs and no pack is empty, as ZeRO-3 needs it.
+        least: packs per process, at least (gradient accumulation).
+        budget: longest pack in tokens. A longer group is split, its prefix repeated; the number of packs grows as
+            needed. None: no limit.
+
+    Returns:
+        For each process its packs, each a list of groups.
+
+    Raises:
+        SkyEyeError: a single sample is longer than the budget, or there are fewer samples than packs.
+    """
+    pieces = [piece for sequence in sequences for piece in split_to(sequence, budget)]
+    pieces = _at_least(pieces, processes * least)
+    lengths = [len(piece) for piece in pieces]
+    number = least
+    while True:
+        packs = divide(lengths, processes * number)
+        if budget is None or max(sum(lengths[i] for i in pack) for pack in packs) <= budget:
+            break
+        number += 1
+        if processes * number > len(pieces):
+            pieces = _at_least(pieces, processes * number)
+            lengths = [len(piece) for piece in pieces]
+    return [
+        [[pieces[i] for i in packs[step * processes + rank]] for step in range(number)] for rank in range(processes)
+    ]
+
+
+def divide(lengths: Sequence[int], bins: int) -> list[list[int]]:
+    """Indices of the lengths in ``bins`` bins of about equal sum: the longest first, each into the emptiest bin.
+
+    No bin is more than 4/3 as full as the fullest of the best division would be (Graham 1969). Bins come fullest first;
+    indices within a bin keep their order.
+    """
+    heap = [(0, number) for number in range(bins)]
+    chosen: list[list[int]] = [[] for _ in range(bins)]
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        filled, number = heapq.heappop(heap)
+        chosen[number].append(index)
+        heapq.heappush(heap, (filled + lengths[index], number))
+    return sorted((sorted(indices) for indices in chosen), key=lambda indices: -sum(lengths[i] for i in indices))
+
+
+def split_to(sequence: GroupSequence, budget: int | None) -> list[GroupSequence]:
+    """A group as pieces of at most ``budget`` tokens: each has the prefix and some of the branches, in their order.
+
+    Raises:
+        SkyEyeError: prefix and a branch are longer than the budget; the record is named.
+    """
+    if budget is None or len(sequence) <= budget:
+        return [sequence]
+    pieces: list[GroupSequence] = []
+    for branch in sequence.branches:
+        needed = len(sequence.prefix_ids) + len(branch.input_ids)
+        if needed > budget:
+            record = branch.record
+            raise SkyEyeError(
+                f"a sample of {needed} tokens is longer than a pack of {budget}",
+                where=f"{record.where}, {record.id}" if record.where else record.id,
+                remedy="raise run.tokens_per_pack, or lower model.prompt.max_txt_len",
+            )
+        if pieces and len(pieces[-1]) + len(branch.input_ids) <= budget:
+            pieces[-1].branches.append(branch)
+        else:
+            pieces.append(GroupSequence(sequence.images, sequence.prefix_ids, [branch]))
+    return pieces
+
+
+def fill(sequences: Sequence[GroupSequence], budget: int) -> list[GroupSequence]:
+    """Groups, repeated as needed, up to ``budget`` tokens: as long a pack as a stage can meet, to try the memory."""
+    pack: list[GroupSequence] = []
+    left = budget
+    for sequence in cycle(sequences):
+        chosen = GroupSequence(sequence.images, sequence.prefix_ids, [])
+        for branch in sequence.branches:
+            if len(chosen) + len(branch.input_ids) <= left:
+                chosen.branches.append(branch)
+        if not chosen.branches:
+            return pack
+        pack.append(chosen)
+        left -= len(chosen)
+    return pack
+
+
+def _at_least(pieces: list[GroupSequence], number: int) -> list[GroupSequence]:
+    """The pieces, the longest of them halved until there are ``number``."""
+    pieces = list(pieces)
+    while len(pieces) < number:
+        index = max(range(len(pieces)), key=lambda i: (len(pieces[i].branches) > 1, len(pieces[i])))
+        whole = pieces[index]
+        if len(whole.branches) < 2:
+            raise SkyEyeError(
+                f"{len(pieces)} samples do not fill {number} packs",
+                where="groups_per_step",
+                remedy="raise groups_per_step or branches, or use fewer processes or less accumulation",
+            )
+        half = len(whole.branches) // 2
+        pieces[index : index + 1] = [
+            GroupSequence(whole.images, whole.prefix_ids, whole.branches[:half]),
+            GroupSequence(whole.images, whole.prefix_ids, whole.branches[half:]),
+        ]
+    return pieces
