@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from skyeye import __version__
+from skyeye.cli.bench import bench_commands
+from skyeye.cli.cache import cache_commands
 from skyeye.cli.data import data_commands
 from skyeye.errors import SkyEyeError
 
@@ -75,6 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
         return added.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     data_commands(group, command)
+    cache_commands(group, command, _recipe_arguments)
+    bench_commands(group, command, _recipe_arguments)
 
     train = command(commands, "train", _train, "train a model from a recipe, stage after stage")
     _recipe_arguments(train)
@@ -116,8 +120,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="YAML file, e.g. configs/tiny.yaml")
+def _recipe_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    count = {"nargs": "?"} if optional else {}
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="YAML file, e.g. configs/tiny.yaml", **count)
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="settings changed, e.g. stages.pretrain.steps=500"
     )

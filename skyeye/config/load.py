@@ -74,11 +74,14 @@ def quick_recipe(recipe: Recipe) -> Recipe:
     """
     stages = []
     for stage in recipe.stages:
-        steps = _tenth(stage.steps)
-        # Half of the steps is the most that may be warm-up: a very short stage has to learn, too.
-        warmup = min(stage.optimizer.warmup_steps // 10, steps // 2)
+        warmup = stage.optimizer.warmup_steps // 10
+        if stage.steps is None:
+            length = {"epochs": stage.epochs / 10}
+        else:
+            length = {"steps": _tenth(stage.steps)}
+            warmup = min(warmup, length["steps"] // 2)  # a very short stage has to learn, too
         optimizer = dataclasses.replace(stage.optimizer, warmup_steps=warmup)
-        stages.append(dataclasses.replace(stage, steps=steps, optimizer=optimizer))
+        stages.append(dataclasses.replace(stage, optimizer=optimizer, **length))
     run = dataclasses.replace(
         recipe.run, log_every=_tenth(recipe.run.log_every), checkpoint_every=_tenth(recipe.run.checkpoint_every)
     )
@@ -144,8 +147,13 @@ def _parse_override(override: str) -> dict:
 
 
 def _merge(base: Any, over: Any, path: str, errors: list[str]) -> Any:
-    """``over`` laid on ``base``: mappings merge, a mapping amends entries of a list, anything else replaces."""
+    """``over`` laid on ``base``: mappings merge, a mapping amends entries of a list, anything else replaces.
+
+    A source whose format changes is replaced as well: split and options of one format mean nothing to another.
+    """
     if isinstance(over, dict) and isinstance(base, dict):
+        if re.fullmatch(r"sources\.[^.]+", path) and over.get("format", base.get("format")) != base.get("format"):
+            return over
         merged = dict(base)
         for key, value in over.items():
             merged[key] = _merge(base[key], value, join(path, str(key)), errors) if key in base else value

@@ -13,6 +13,9 @@ from typing import Any, Literal
 #: How a part takes part in a stage: not trained, trained through low-rank adapters, or trained itself.
 Trainable = Literal["frozen", "lora", "full"]
 
+#: What the weights of a mixture are multiplied with: nothing, or the number of images (see skyeye/data/mixture.py).
+Sampling = Literal["ratio", "proportional", "temperature"]
+
 
 @dataclass
 class VisionConfig:
@@ -195,36 +198,54 @@ class StageConfig:
 
     name: str
     mixture: list[MixtureEntry]
-    steps: int
+    steps: int | None = None
+    epochs: float | None = None  # instead of steps: how often all images of the mixture are drawn
+    sampling: Sampling = "ratio"  # reference: ratio
+    temperature: float = 1.0  # of sampling: temperature
     vision: Trainable = "frozen"
     projector: Trainable = "full"
     language: Trainable = "lora"
-    groups_per_step: int = 8  # images in the global batch, over all processes and accumulation
+    groups_per_step: int = 8  # images in the global batch, over all processes and packs
     branches: int = 16  # questions asked of an image in one visit, at most
-    accumulation: int = 1
+    accumulation: int = 1  # packs of a process in a step; run.tokens_per_pack may ask for more
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss_normalisation: Literal["global_tokens", "micro_batch"] = "global_tokens"  # reference: micro_batch
     answers: bool = True  # False: only the alignment is learnt, without the language model's forward pass
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     number_smoothing: float = 0.0  # standard deviation, in 1/100 of the image, of soft targets for box numbers
     number_noise: float = 0.0  # share of the box numbers in answers that are read as random ones
+    feature_cache: str | None = None  # folder of what the frozen tower sees, computed once (docs/feature_cache.md)
+    feature_dtype: Literal["bf16", "fp16", "fp32"] = "bf16"  # of the rows of a cache
 
     def check(self) -> list[str]:
-        errors = _below(self, 1, "steps", "groups_per_step", "branches", "accumulation")
+        errors = _below(self, 1, "groups_per_step", "branches", "accumulation")
         errors += _below(self, 0, "number_smoothing")
+        if (self.steps is None) == (self.epochs is None):
+            errors.append(
+                "give either steps or epochs (the other as null), not " + ("none" if self.steps is None else "both")
+            )
+        elif self.steps is not None:
+            errors += _below(self, 1, "steps")
+        elif self.epochs <= 0:
+            errors.append(f"epochs: {self.epochs} is not above 0")
+        if self.temperature <= 0:
+            errors.append(f"temperature: {self.temperature} is not above 0")
+        if self.temperature != 1 and self.sampling != "temperature":
+            errors.append(f"temperature: {self.temperature} is only used with sampling: temperature")
         if errors:
             return errors
         if self.vision == "lora":
             errors.append("vision: the tower has no adapters here; use frozen or full")
-        if self.groups_per_step % self.accumulation:
+        if self.vision == "full" and self.feature_cache is not None:
             errors.append(
-                f"accumulation: groups_per_step {self.groups_per_step} is not a multiple of {self.accumulation}"
+                "feature_cache: holds what a frozen tower sees, and this stage trains the tower (vision: full), so that"
+                " what it sees changes with every step; leave feature_cache out, or set vision: frozen"
             )
         if not self.answers and not (self.alignment.words or self.alignment.boxes):
             errors.append("answers: without answers and without alignment.words or alignment.boxes nothing is learnt")
         if not 0 <= self.number_noise <= 1:
             errors.append(f"number_noise: {self.number_noise} is not a share between 0 and 1")
-        if self.optimizer.warmup_steps >= self.steps:
+        if self.steps is not None and self.optimizer.warmup_steps >= self.steps:
             errors.append(f"optimizer.warmup_steps: {self.optimizer.warmup_steps} leaves nothing of {self.steps} steps")
         return errors
 
@@ -235,7 +256,10 @@ class RunConfig:
 
     strategy: Literal["single", "ddp", "zero1", "zero2", "zero3"] = "single"
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    frozen: Literal["fp32", "bf16", "fp16"] = "fp32"  # of tower and language model where no stage trains them in full
     gradient_checkpointing: bool = False
+    share_prefix: bool = True  # questions about an image share its tokens; reference: false, a row for every question
+    tokens_per_pack: int | None = None  # longest micro-batch in tokens; a step is divided into as many as it needs
     workers: int = 2  # processes that read and decode images, per training process
     log_every: int = 10
     checkpoint_every: int = 500  # steps
@@ -243,7 +267,10 @@ class RunConfig:
     wandb_project: str = "skyeye"
 
     def check(self) -> list[str]:
-        return _below(self, 0, "workers") + _below(self, 1, "log_every", "checkpoint_every")
+        errors = _below(self, 0, "workers") + _below(self, 1, "log_every", "checkpoint_every")
+        if self.frozen not in ("fp32", self.precision):
+            errors.append(f"frozen: weights held in {self.frozen} are computed with in {self.frozen}; set precision to it, too")
+        return errors if self.tokens_per_pack is None else errors + _below(self, 1, "tokens_per_pack")
 
 
 @dataclass
@@ -279,6 +306,8 @@ class Recipe:
                 if entry.source not in self.sources:
                     known = ", ".join(self.sources) or "none"
                     errors.append(f"stages[{i}].mixture[{j}].source: no source {entry.source!r}; known: {known}")
+            if stage.alignment.any() and not self.run.share_prefix:
+                errors.append(f"stages[{i}].alignment: is learnt on shared prefixes only; set run.share_prefix: true")
         return errors
 
 

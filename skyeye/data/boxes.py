@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
+from skyeye.data.polygons import Point, polygon_area, rectangle_corners, smallest_rectangle
 from skyeye.errors import SkyEyeError
 
 DELIMITER = "<delim>"
@@ -62,6 +63,80 @@ class Box:
         return max(0.0, self.x2 - self.x1) * max(0.0, self.y2 - self.y1)
 
 
+@dataclass(frozen=True)
+class OrientedBox:
+    """Four corners in fractions of the image's sides, in the order they were annotated; may leave 0..1.
+
+    Corners, not centre and angle: they need no picture size, and annotated ones (DOTA) are not quite rectangles.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    x3: float
+    y3: float
+    x4: float
+    y4: float
+
+    @classmethod
+    def from_pixels(cls, numbers: Iterable[float], width: float, height: float) -> OrientedBox:
+        """Eight numbers x1 y1 ... x4 y4 in pixels of an image of ``width`` x ``height``."""
+        return cls(*(value / (height if index % 2 else width) for index, value in enumerate(numbers)))
+
+    @classmethod
+    def from_box(cls, box: Box) -> OrientedBox:
+        """The corners of an upright box, clockwise from the upper left."""
+        return cls(box.x1, box.y1, box.x2, box.y1, box.x2, box.y2, box.x1, box.y2)
+
+    @classmethod
+    def from_centre(
+        cls, cx: float, cy: float, width: float, height: float, angle: float, aspect: float = 1.0
+    ) -> OrientedBox:
+        """A rectangle turned about its centre.
+
+        Args:
+            cx, cy: centre in fractions of the image's sides.
+            width, height: sides before turning, in fractions of the image's width and height.
+            angle: degrees, clockwise as seen (y is downwards).
+            aspect: width of the image / its height; the turning happens in pixels, not in fractions.
+        """
+        corners = rectangle_corners(cx * aspect, cy, width * aspect, height, angle)
+        return cls(*(value for x, y in corners for value in (x / aspect, y)))
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(astuple(self))
+
+    @property
+    def corners(self) -> list[Point]:
+        """The four (x, y)."""
+        numbers = tuple(self)
+        return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+    @property
+    def area(self) -> float:
+        """Area in fractions of the image."""
+        return polygon_area(self.corners)
+
+    def upright(self) -> Box:
+        """The upright box around it."""
+        numbers = tuple(self)
+        return Box(min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2]))
+
+    def to_pixels(self, width: float, height: float) -> tuple[float, ...]:
+        """Eight numbers in pixels of an image of ``width`` x ``height``."""
+        return tuple(value * (height if index % 2 else width) for index, value in enumerate(self))
+
+    def centre_form(self, aspect: float = 1.0) -> tuple[float, float, float, float, float]:
+        """(cx, cy, width, height, angle) of the smallest rectangle around the corners; see :meth:`from_centre`.
+
+        The angle is at least 0 and below 90 degrees.
+        """
+        points = [(x * aspect, y) for x, y in self.corners]
+        cx, cy, width, height, angle = smallest_rectangle(points)
+        return cx / aspect, cy, width / aspect, height, angle
+
+
 def format_box(box: Box | Sequence[float], clip: bool = True) -> str:
     """``{<x1><y1><x2><y2>}`` of four fractions. ``clip=False`` is the reference, which writes ``<116>`` for a box that
     leaves the image."""
@@ -89,7 +164,7 @@ def parse_boxes(text: str) -> list[Box]:
     """
     found = []
     for match in _BOX.finditer(re.sub(r"<unk>|\s", "", text)):
-        box = Box(*(_fraction(int(number)) for number in match.groups()))
+        box = Box(*(fraction(int(number)) for number in match.groups()))
         if box.x1 <= box.x2 and box.y1 <= box.y2:
             found.append(box)
     return found
@@ -119,7 +194,8 @@ def iou(a: Box | Sequence[float], b: Box | Sequence[float], plus_one: bool = Fal
     return intersection / union if union > 0 else 0.0
 
 
-def _fraction(hundredths: int) -> float:
+def fraction(hundredths: int) -> float:
+    """Hundredths of an image side as the fraction that :func:`format_box` writes as the same number."""
     # 29 / 100 * 100 is 28.999999999999996 and would be truncated to 28 when the box is written again
     value = hundredths / 100
     return value if int(value * 100) == hundredths else math.nextafter(value, math.inf)

@@ -10,20 +10,29 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from skyeye.config.schema import MixtureEntry
+from skyeye.config.schema import MixtureEntry, Sampling
 from skyeye.data.formats.common import nearest
 from skyeye.data.record import TASK_TAGS, Group, Record, Turn
+from skyeye.data.shards.groups import ShardGroups
 from skyeye.errors import SkyEyeError
+
+
+class Pool(NamedTuple):
+    """The groups of a source that have something to ask under an entry: their numbers, in order."""
+
+    groups: Sequence[Group]
+    members: np.ndarray
 
 
 class Mixture:
     """The order of a stage's training data.
 
-    Group n comes from an entry chosen by weight among those whose ``start``..``end`` covers n / total_groups. The k-th
-    visit to a source walks a seeded permutation per epoch: every image is seen once before any is seen twice. Entries
+    Group n comes from an entry chosen by its weight (see :func:`weights`) among those whose ``start``..``end`` covers
+    n / total_groups. The k-th visit to a source walks a seeded permutation per epoch: every image is seen once before any is seen twice. Entries
     that name the same source and the same tasks share their epochs. Of an image, at most ``branches`` records are drawn
     without replacement: first a task by weight, then one of its records; identical questions with identical answers
     count once.
@@ -35,6 +44,7 @@ class Mixture:
         stage: name of the stage; two stages with the same mixture see different orders.
         total_groups: groups the stage draws, steps x groups per step.
         branches: records drawn of a group, at most.
+        sampling, temperature: what a weight of 1 means; see :func:`weights`.
 
     Raises:
         SkyEyeError: unknown or empty source, weights that are negative or all zero, an unknown task, no record of the
@@ -49,22 +59,18 @@ class Mixture:
         stage: str,
         total_groups: int,
         branches: int,
+        sampling: Sampling = "ratio",
+        temperature: float = 1.0,
     ):
         if branches < 1:
             raise SkyEyeError(f"branches {branches} is below 1", where=f"stage {stage}", remedy="use 1 or more")
         self.seed, self.stage, self.total_groups, self.branches = seed, stage, total_groups, branches
         self.entries = list(entries)
-        pools: dict[tuple[str, frozenset[str] | None], int] = {}
-        self._pools: list[list[Group]] = []
-        pool_of_entry = []
-        for number, entry in enumerate(self.entries):
-            where = f"stage {stage}, mixture[{number}] ({entry.source})"
-            tasks = _wanted_tasks(entry, where)
-            if (entry.source, tasks) not in pools:
-                pools[entry.source, tasks] = len(self._pools)
-                self._pools.append(_eligible(groups, entry, tasks, where))
-            pool_of_entry.append(pools[entry.source, tasks])
+        pools, pool_of_entry = _pools(groups, self.entries, stage)
+        self._pools = list(pools.values())
         self._pool_names = [f"{source}/{','.join(sorted(tasks or ()))}" for source, tasks in pools]
+        sizes = [len(self._pools[pool].members) for pool in pool_of_entry]
+        self._weights = weights(self.entries, sizes, sampling, temperature)
         self._entry_of, self._visit_of = self._schedule(np.asarray(pool_of_entry, dtype=np.int64))
         self._pool_of_entry = pool_of_entry
         self._orders: dict[int, tuple[int, np.ndarray]] = {}
@@ -82,23 +88,31 @@ class Mixture:
             raise IndexError(f"group {n} of a stage of {self.total_groups}")
         entry = int(self._entry_of[n])
         pool = self._pool_of_entry[entry]
-        members = self._pools[pool]
+        groups, members = self._pools[pool]
         epoch, place = divmod(int(self._visit_of[n]), len(members))
-        group = members[self._order(pool, epoch)[place]]
+        group = groups[int(members[self._order(pool, epoch)[place]])]
         return Group(images=group.images, records=self._choose(group, self.entries[entry].tasks, n))
+
+    def drawn(self) -> Iterator[Group]:
+        """Every group that the stage draws at least once, with all its records: what a feature cache has to hold."""
+        pools = np.asarray(self._pool_of_entry)[self._entry_of]
+        for pool, (groups, members) in enumerate(self._pools):
+            visits = int(np.count_nonzero(pools == pool))
+            chosen = members if visits >= len(members) else members[np.sort(self._order(pool, 0)[:visits])]
+            for number in chosen:
+                yield groups[int(number)]
 
     def _schedule(self, pool_of_entry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For every n: the entry drawn from, and how often its pool was drawn from before."""
         total = self.total_groups
         uniform = _uniform(self._words(total, "source"))
         position = np.arange(total) / max(total, 1)
-        weight = np.array([entry.weight for entry in self.entries], dtype=np.float64)
         starts, ends = (np.array([getattr(e, name) for e in self.entries]) for name in ("start", "end"))
         chosen = np.zeros(total, dtype=np.int32)
         # between two neighbouring edges the set of active entries does not change
         edges = np.unique(np.clip(np.concatenate([starts, ends, [0.0, 1.0]]), 0.0, 1.0))
         for low, high in zip(edges[:-1], edges[1:], strict=True):
-            active = weight * ((starts <= low) & (low < ends))
+            active = self._weights * ((starts <= low) & (low < ends))
             inside = slice(*np.searchsorted(position, [low, high]))
             if not active.sum() > 0:
                 raise SkyEyeError(
@@ -119,7 +133,7 @@ class Mixture:
     def _order(self, pool: int, epoch: int) -> np.ndarray:
         """The permutation of one epoch. A training loop walks on, so only the latest of each pool is kept."""
         if self._orders.get(pool, (None,))[0] != epoch:
-            words = self._words(len(self._pools[pool]), "epoch", self._pool_names[pool], epoch)
+            words = self._words(len(self._pools[pool].members), "epoch", self._pool_names[pool], epoch)
             self._orders[pool] = (epoch, np.argsort(words, kind="stable").astype(np.int32))
         return self._orders[pool][1]
 
@@ -152,6 +166,32 @@ class Mixture:
         return np.random.Philox(key=key).random_raw(count)
 
 
+def weights(
+    entries: Sequence[MixtureEntry], sizes: Sequence[int], sampling: Sampling = "ratio", temperature: float = 1.0
+) -> np.ndarray:
+    """How often each entry is drawn from, up to a common factor.
+
+    ``ratio`` (the reference): as often as its weight says. ``proportional``: weight x number of its images, so that
+    with equal weights every image is seen equally often. ``temperature``: weight x images ** (1 / temperature), which
+    lies between the two: 1 is proportional, a high one draws every source equally often.
+
+    Args:
+        sizes: for each entry, the images that have something to ask under it.
+    """
+    exponent = {"ratio": 0.0, "proportional": 1.0, "temperature": 1.0 / temperature}[sampling]
+    return np.array([entry.weight for entry in entries], dtype=np.float64) * np.array(sizes, np.float64) ** exponent
+
+
+def epoch_size(groups: Mapping[str, Sequence[Group]], entries: Sequence[MixtureEntry], stage: str) -> int:
+    """Groups of one epoch of a mixture: all images of its entries, each source (with the same tasks) counted once.
+
+    Entries with weight 0 do not count. With ``sampling: proportional`` and equal weights an epoch shows every image
+    about once; with ``ratio`` some more often and others not at all.
+    """
+    pools, _ = _pools(groups, [entry for entry in entries if entry.weight > 0], stage)
+    return sum(len(pool.members) for pool in pools.values())
+
+
 def reference_sampling(ratios: Sequence[float], seed: int) -> Iterator[int]:
     """Indices of data sets as the reference draws them, one per step for ever.
 
@@ -167,6 +207,21 @@ def reference_sampling(ratios: Sequence[float], seed: int) -> Iterator[int]:
 def _uniform(words: np.ndarray) -> np.ndarray:
     """64-bit words -> numbers in [0, 1) with 53 random bits."""
     return (words >> np.uint64(11)) * 2.0**-53
+
+
+def _pools(
+    groups: Mapping[str, Sequence[Group]], entries: Sequence[MixtureEntry], stage: str
+) -> tuple[dict[tuple[str, frozenset[str] | None], Pool], list[int]]:
+    """The pools of a mixture by source and tasks, and for each entry the number of its pool."""
+    pools: dict[tuple[str, frozenset[str] | None], Pool] = {}
+    pool_of_entry = []
+    for number, entry in enumerate(entries):
+        where = f"stage {stage}, mixture[{number}] ({entry.source})"
+        key = entry.source, _wanted_tasks(entry, where)
+        if key not in pools:
+            pools[key] = _eligible(groups, entry, key[1], where)
+        pool_of_entry.append(list(pools).index(key))
+    return pools, pool_of_entry
 
 
 def _wanted_tasks(entry: MixtureEntry, where: str) -> frozenset[str] | None:
@@ -188,14 +243,21 @@ def _wanted_tasks(entry: MixtureEntry, where: str) -> frozenset[str] | None:
 
 def _eligible(
     groups: Mapping[str, Sequence[Group]], entry: MixtureEntry, tasks: frozenset[str] | None, where: str
-) -> list[Group]:
+) -> Pool:
     """The source's groups that have something to ask under this entry."""
     if entry.source not in groups:
         raise SkyEyeError(f"unknown source {entry.source!r}", where=where, remedy=nearest(entry.source, list(groups)))
-    pool = [g for g in groups[entry.source] if any(tasks is None or r.task in tasks for r in g.records)]
-    if not pool:
-        have = sorted({record.task for group in groups[entry.source] for record in group.records})
+    source = groups[entry.source]
+    if isinstance(source, ShardGroups):  # its index knows; reading every group would take minutes
+        members = source.with_tasks(tasks)
+    else:
+        has = [any(tasks is None or record.task in tasks for record in group.records) for group in source]
+        members = np.flatnonzero(has)
+    if not len(members):
+        have = (
+            source.tasks() if isinstance(source, ShardGroups) else sorted({r.task for g in source for r in g.records})
+        )
         what = f"has no record of {', '.join(sorted(tasks)) or 'any wanted task'}" if tasks is not None else "is empty"
         remedy = f"it has: {', '.join(have) or 'nothing'}"
         raise SkyEyeError(f"source {entry.source!r} {what}", where=where, remedy=remedy)
-    return pool
+    return Pool(source, members)

@@ -33,10 +33,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class Region:
-    """A place in the image and the words for it. ``box`` is (x1, y1, x2, y2) in fractions of width and height, 0..1."""
+    """A place in the image and the words for it.
+
+    Attributes:
+        box: (x1, y1, x2, y2) in fractions of width and height, 0..1.
+        polygon: where the annotation is an oriented box, its four corners (x1, y1, ..., x4, y4) in fractions, as
+            annotated: they may leave 0..1. ``box`` is then the upright box around them, clipped to the image.
+    """
 
     box: tuple[float, float, float, float]
     phrase: str
+    polygon: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class Record:
         images: image files in the order they are shown; empty for a text-only sample.
         turns: the dialogue; a single-task sample has one turn.
         references: truths for scoring, by task: ``captions`` (list of str); ``answer`` (str) and ``type`` (str);
-            ``boxes`` (list of 4 fractions) and ``phrase``; ``classes`` (list of str).
+            ``boxes`` (list of 4 fractions) and ``phrase``; ``polygons`` (list of 8 fractions, one for each of
+            ``boxes``) where some were annotated as oriented boxes; ``classes`` (list of str).
         regions: known objects of the image, for the optional word-region alignment of a pre-training stage.
         where: file and index the record was read from, for messages.
     """

@@ -39,6 +39,12 @@ def parse_reference(reference: str | Path) -> tuple[str, dict[str, str]]:
     return text[: match.start()], dict(part.split("=", 1) for part in match[1].split("&"))
 
 
+def add_details(reference: str, **details: object) -> str:
+    """The reference with further details; those that it already has stay as they are."""
+    path, own = parse_reference(reference)
+    return format_reference(path, **{**details, **own})
+
+
 def read_bytes(reference: str | Path) -> bytes:
     """The bytes of the file or, in a shard, of the member that is meant.
 

@@ -1,19 +1,20 @@
-"""Batched greedy answers to the questions of records."""
+"""Greedy answers to the questions of records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
 
 import torch
 
 from skyeye.data.record import Record
-from skyeye.data.sequence import SequenceBuilder, collate_prompts
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
 from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.shared_generation import PromptGroup, answer_groups
 
-#: Batches that are laid out together: their images are encoded once, their prompts sorted by length.
-WINDOW = 8
+#: Encoded images that are kept for further records that show them.
+KEPT_IMAGES = 256
 _READERS = 4  # threads that read and decode image files
 
 
@@ -29,80 +30,86 @@ def answer(
 ) -> list[str]:
     """Answer the first question of every record, greedily and once.
 
-    Questions about the same images are brought together, so that an image is encoded once however many questions it
-    has; among them, prompts of like length share a batch, so that little is padded. The answers do not depend on
-    ``batch_size`` (beyond the rounding of half precision).
+    Questions about the same images are brought together: an image is encoded once however many questions it has, and
+    they share its keys and values (:mod:`skyeye.models.shared_generation`). The answers do not depend on ``batch_size``
+    (beyond the rounding of half precision).
 
     Args:
         model: in evaluation mode, on the device to use.
-        batch_size: prompts decoded together.
+        batch_size: questions decoded together.
         max_new_tokens: longest answer, in tokens.
         progress: called with the number of answers that have become ready.
 
     Returns:
         One answer for each record, in their order.
     """
-    builder = processor.builder
+    places: dict[tuple[str, ...], list[int]] = {}
+    for i, record in enumerate(records):
+        places.setdefault(record.images, []).append(i)
+    groups = list(places.values())
     answers: dict[int, str] = {}
     with ThreadPoolExecutor(_READERS) as readers:
-        for window in _windows(records, WINDOW * batch_size):
-            prompts = {i: builder.prompt(len(records[i].images), records[i].turns[0].question) for i in window}
-            features = _encode(
-                model, processor, [path for i in window for path in records[i].images], batch_size, readers
-            )
-            window.sort(key=lambda i: len(prompts[i]))
-            for start in range(0, len(window), batch_size):
-                batch = window[start : start + batch_size]
-                shown = [features[path] for i in batch for path in records[i].images]
-                texts = _decode(model, processor, builder, [prompts[i] for i in batch], shown, max_new_tokens)
-                answers.update(zip(batch, texts, strict=True))
-                if progress:
-                    progress(len(batch))
+        asked = _ask(model, processor, [[records[i] for i in group] for group in groups], batch_size, readers)
+        prompts = (PromptGroup(prompts, features, [max_new_tokens] * len(prompts)) for prompts, features in asked)
+        eos = processor.tokenizer.eos_token_id
+        for said in answer_groups(model, prompts, rows=batch_size, eos_token_id=eos):
+            answers[groups[said.group][said.prompt]] = processor.decode(said.ids)
+            if progress:
+                progress(1)
     return [answers[i] for i in range(len(records))]
 
 
-def _windows(records: Sequence[Record], size: int) -> Iterator[list[int]]:
-    """Indices of the records in pieces of ``size``, those that show the same images one after the other."""
-    places: dict[tuple[str, ...], int] = {}
-    order = sorted(range(len(records)), key=lambda i: places.setdefault(records[i].images, len(places)))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-def _encode(
+def _ask(
     model: SkyEyeGPTForConditionalGeneration,
     processor: SkyEyeGPTProcessor,
-    paths: Sequence[str],
+    groups: Sequence[Sequence[Record]],
     batch_size: int,
     readers: ThreadPoolExecutor,
-) -> dict[str, torch.Tensor]:
-    """Image file -> (tokens_per_image, hidden_size) image tokens; every file is read and encoded once."""
-    distinct = list(dict.fromkeys(paths))
-    pixels = readers.map(processor.pixels, distinct)
-    features: dict[str, torch.Tensor] = {}
-    for start in range(0, len(distinct), batch_size):
-        chunk = distinct[start : start + batch_size]
-        batch = torch.stack([next(pixels) for _ in chunk]).to(model.device)
-        features.update(zip(chunk, model.encode_images(batch), strict=True))
-    return features
+) -> Iterator[tuple[list[list[int]], torch.Tensor | None]]:
+    """The prompts of each group and its images (images, tokens_per_image, hidden_size), encoded when they are needed.
+
+    Images are encoded together for as many groups as fill a batch with questions; while these are answered, the files
+    of the next are read.
+    """
+    builder = processor.builder
+    encoded: dict[str, torch.Tensor] = {}
+    pixels: dict[str, Future[torch.Tensor]] = {}
+
+    def read(batch: Sequence[Sequence[Record]]) -> None:
+        for path in _paths(batch):
+            if path not in pixels:
+                pixels[path] = readers.submit(processor.pixels, path)
+
+    batches = list(_batches(groups, batch_size))
+    for batch, following in zip_longest(batches, batches[1:], fillvalue=()):
+        shown = _paths(batch)
+        for path in [path for path in encoded if path not in shown][: max(0, len(encoded) - KEPT_IMAGES)]:
+            del encoded[path]
+        read(batch)
+        read(following)
+        new = [path for path in shown if path not in encoded]
+        for start in range(0, len(new), batch_size):
+            chunk = new[start : start + batch_size]
+            stacked = torch.stack([pixels.pop(path).result() for path in chunk]).to(model.device)
+            encoded.update(zip(chunk, model.encode_images(stacked), strict=True))
+        for group in batch:
+            images = group[0].images
+            prompts = [builder.prompt(len(images), record.turns[0].question) for record in group]
+            yield prompts, torch.stack([encoded[path] for path in images]) if images else None
 
 
-def _decode(
-    model: SkyEyeGPTForConditionalGeneration,
-    processor: SkyEyeGPTProcessor,
-    builder: SequenceBuilder,
-    prompts: Sequence[list[int]],
-    shown: Sequence[torch.Tensor],
-    max_new_tokens: int,
-) -> list[str]:
-    batch = {name: tensor.to(model.device) for name, tensor in collate_prompts(prompts, builder.pad_token_id).items()}
-    ids = model.generate(
-        **batch,
-        image_features=torch.stack(list(shown)) if shown else None,
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        eos_token_id=processor.tokenizer.eos_token_id,
-        pad_token_id=builder.pad_token_id,
-    )
-    return processor.batch_decode(ids)
+def _batches(groups: Sequence[Sequence[Record]], size: int) -> Iterator[list[Sequence[Record]]]:
+    """Groups in their order, as many at a time as have ``size`` records."""
+    batch: list[Sequence[Record]] = []
+    for group in groups:
+        batch.append(group)
+        if sum(map(len, batch)) >= size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _paths(groups: Sequence[Sequence[Record]]) -> dict[str, None]:
+    """The image files that groups show, each once, in order."""
+    return dict.fromkeys(path for group in groups for path in group[0].images)

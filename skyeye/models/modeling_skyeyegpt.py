@@ -137,6 +137,11 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         """The language model's."""
         return self.language_model.generation_config
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The finer precision of tower and language model; it goes into config.json and is what both are loaded in."""
+        return torch.promote_types(self.vision_tower.dtype, self.language_model.dtype)
+
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs) -> None:
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
         if hasattr(self.vision_tower.backbone, "set_grad_checkpointing"):

@@ -12,7 +12,8 @@ tests compare the others with). All layers of transformers hand a four-dimension
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.nn import functional as F
@@ -23,6 +24,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from skyeye.errors import SkyEyeError
+
+if TYPE_CHECKING:
+    from skyeye.models.shared_keys import StaticStep, Step
 
 #: Name under which :func:`attention` is known to transformers.
 NAME = "skyeye_shared_prefix"
@@ -110,13 +114,21 @@ def attention(
     attention_mask: torch.Tensor | BlockMask | None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    shared_keys: Step | StaticStep | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention as transformers calls it, carried out by the kind of mask; plain masks and none go to ``sdpa``.
 
+    Args:
+        shared_keys: a step of generation with shared prefixes, which then does everything; the mask is not read.
+
     Returns:
         (B, T, heads, head_dim), and None in the place of attention weights.
     """
+    if shared_keys is not None:
+        _refuse_limits(kwargs, longest=None)
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return shared_keys.attend(module.layer_idx, query, key, value, scaling).transpose(1, 2), None
     if isinstance(attention_mask, BlockMask):
         return flex_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -125,15 +137,20 @@ def attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    window = kwargs.get("sliding_window")
-    if kwargs.get("softcap") is not None or (window is not None and window < query.shape[2]):
+    _refuse_limits(kwargs, longest=query.shape[2])
+    mixed = split_attention(query, key, value, attention_mask, scaling=scaling, dropout=dropout)
+    return mixed.transpose(1, 2), None
+
+
+def _refuse_limits(arguments: Mapping[str, Any], longest: int | None) -> None:
+    """Raise where the model asks for an attention that does not see all of ``longest`` tokens (None: any number)."""
+    window = arguments.get("sliding_window")
+    if arguments.get("softcap") is not None or (window is not None and (longest is None or window < longest)):
         raise SkyEyeError(
             "this language model limits its attention in a way the shared prefix does not know (softcap, window)",
             where="model.language",
             remedy="set run.share_prefix: false",
         )
-    mixed = split_attention(query, key, value, attention_mask, scaling=scaling, dropout=dropout)
-    return mixed.transpose(1, 2), None
 
 
 def split_attention(
@@ -190,7 +207,7 @@ def split_attention(
             if branches:
                 tail = slice(end, end + sum(branches))
                 pieces.append(
-                    _branches(
+                    attend_branches(
                         q[:, tail], k[:, tail], v[:, tail], k[:, start:end], v[:, start:end], branches, scaling, dropout
                     )
                 )
@@ -198,7 +215,7 @@ def split_attention(
     return torch.stack(rows)
 
 
-def _branches(
+def attend_branches(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -206,9 +223,12 @@ def _branches(
     prefix_v: torch.Tensor,
     lengths: list[int],
     scaling: float,
-    dropout: float,
+    dropout: float = 0.0,
 ) -> torch.Tensor:
-    """All branches of one group, (heads, tokens of the branches, head_dim), as a padded block for the products."""
+    """All branches of one group, (heads, tokens of the branches, head_dim), as a padded block for the products.
+
+    ``prefix_k`` and ``prefix_v`` are (heads, tokens of the prefix, head_dim); ``lengths`` those of the branches.
+    """
     heads, tokens, width = q.shape
     number, longest, prefix = len(lengths), max(lengths), prefix_k.shape[1]
     sizes = torch.tensor(lengths, device=q.device)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from skyeye.errors import SkyEyeError
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
 from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
 
 
 def open_checkpoint(path: str | Path) -> tuple[SkyEyeGPTForConditionalGeneration, SkyEyeGPTProcessor]:
-    """Load what training exported, or ``save_pretrained`` of model and processor wrote into one directory.
+    """Load what training exported, or ``save_pretrained`` of model and processor wrote into one directory, in float32.
 
     Raises:
         SkyEyeError: there is no such directory, or its weights are not those of its configuration.
@@ -22,4 +24,5 @@ def open_checkpoint(path: str | Path) -> tuple[SkyEyeGPTForConditionalGeneration
             where=str(path),
             remedy="give a folder like runs/NAME/checkpoints/STAGE",
         )
-    return SkyEyeGPTForConditionalGeneration.from_pretrained(path), SkyEyeGPTProcessor.from_pretrained(path)
+    model = SkyEyeGPTForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
+    return model, SkyEyeGPTProcessor.from_pretrained(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -22,6 +23,9 @@ from skyeye.data.record import Group
 from skyeye.data.sequence import GroupSequence, SequenceBuilder, collate_rows, pack, separate_rows
 from skyeye.errors import SkyEyeError
 from skyeye.models.prefix_attention import FLEX_BLOCK
+
+if TYPE_CHECKING:
+    from skyeye.train.features.store import FeatureReader
 
 #: Pixel tensors kept by each worker; a small data set is then decoded once instead of once per epoch.
 PIXEL_CACHE_BYTES = 1 << 30
@@ -53,6 +57,7 @@ class StepPacks(Dataset):
         share_prefix: False gives every sample a row of its own, image included: the reference's way, to compare with.
         budget: longest pack in tokens; None: no limit.
         regions_grid: (rows, columns) of image tokens, where the word-region alignment is learnt.
+        features: what the frozen tower sees of every image of the stage; packs then hold ``patches``, not pixels.
     """
 
     def __init__(
@@ -69,11 +74,12 @@ class StepPacks(Dataset):
         share_prefix: bool = True,
         budget: int | None = None,
         regions_grid: tuple[int, int] | None = None,
+        features: FeatureReader | None = None,
     ):
         self.mixture, self.builder, self.vision = mixture, builder, vision
         self.steps, self.groups_per_step, self.accumulation = steps, groups_per_step, accumulation
         self.rank, self.world, self.regions_grid = rank, world, regions_grid
-        self.share_prefix, self.budget = share_prefix, budget
+        self.share_prefix, self.budget, self.features = share_prefix, budget, features
         self.multiple = FLEX_BLOCK if torch.cuda.is_available() else 1
         self._pixels: OrderedDict[str, torch.Tensor] = OrderedDict()
 
@@ -113,7 +119,10 @@ class StepPacks(Dataset):
         else:
             batch = collate_rows(separate_rows(groups), self.builder.pad_token_id)
             images = [image for group in groups for _ in group.branches for image in group.images]
-        if images:
+        if self.features is not None:
+            # Also without images, as (0, patches, width): under ZeRO-3 all processes run the tower or none.
+            batch["patches"] = self.features.see(images)
+        elif images:
             batch["pixel_values"] = torch.stack([self._load(image) for image in images])
         if self.regions_grid is not None:
             tokenizer, tokens = self.builder.tokenizer, self.builder.tokens_per_image
@@ -129,11 +138,16 @@ class StepPacks(Dataset):
         if path in self._pixels:
             self._pixels.move_to_end(path)
             return self._pixels[path]
-        pixels = to_pixels(load_image(path), self.vision.image_size, self.vision.mean, self.vision.std)
+        pixels = load_pixels(path, self.vision)
         self._pixels[path] = pixels
         if len(self._pixels) * pixels.numel() * pixels.element_size() > PIXEL_CACHE_BYTES:
             self._pixels.popitem(last=False)
         return pixels
+
+
+def load_pixels(reference: str, vision: VisionConfig) -> torch.Tensor:
+    """Pixel tensor float32 (3, S, S) of an image reference: the transform of training, the same each time."""
+    return to_pixels(load_image(reference), vision.image_size, vision.mean, vision.std)
 
 
 class _ErrorsAsItems(Dataset):

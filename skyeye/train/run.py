@@ -24,6 +24,7 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.precision import DTYPES, Part, in_precision
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
@@ -160,15 +161,18 @@ def prepare_model(
 ) -> tuple[SkyEyeGPTForConditionalGeneration, SkyEyeGPTProcessor]:
     """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts."""
     torch.manual_seed(recipe.seed)  # fresh parts get the same weights on every process
+    dtype, frozen = DTYPES[recipe.run.frozen], never_trained(recipe)
     if exported is not None:
-        return open_checkpoint(exported)
+        model, processor = open_checkpoint(exported)
+        return in_precision(model, dtype, frozen), processor
     settings = recipe.model.tokenizer
     if settings.train_vocab_size:
         tokenizer = train_tokenizer(_texts(groups), settings.train_vocab_size, box_tokens=settings.box_tokens)
     else:
         tokenizer = load_tokenizer(settings.path or recipe.model.language.pretrained)
     processor = SkyEyeGPTProcessor.from_config(recipe.model, tokenizer)
-    model = build_model(recipe.model, tokenizer)
+    model = build_model(recipe.model, tokenizer, dtype=dtype if "language" in frozen else torch.float32)
+    in_precision(model, dtype, frozen)
     if recipe.model.checkpoint:
         load_checkpoint(model, recipe.model.checkpoint)
     if rank() == 0:
@@ -176,6 +180,11 @@ def prepare_model(
         tokens = model.config.tokens_per_image
         _say(f"model: {millions:.2f} M parameters, {tokens} tokens an image, vocabulary {len(tokenizer)}")
     return model, processor
+
+
+def never_trained(recipe: Recipe) -> list[Part]:
+    """The parts whose own weights no stage of the recipe changes: those that ``run.frozen`` is about."""
+    return [part for part in ("vision", "language") if all(getattr(s, part) != "full" for s in recipe.stages)]
 
 
 def write_run_folder(folder: Path, recipe_yaml: str, manifest: dict, left_out: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from skyeye.data.mixture import Mixture
 from skyeye.data.record import Group
 from skyeye.data.sequence import SequenceBuilder
 from skyeye.train.distributed import make_accelerator
+from skyeye.train.features.stage import stage_features
 from skyeye.train.loader import StepPacks, steps
 from skyeye.train.loop import train_stage
 from skyeye.train.optim import make_optimizer
@@ -73,14 +74,19 @@ def run_stage(
     if recipe.run.gradient_checkpointing:
         model.activation_checkpointing_enable()
     accelerator = make_accelerator(recipe.run, stage)
+    mixture, features, vision = stage_mixture(recipe, stage, groups), None, recipe.model.vision
+    if stage.feature_cache is not None:  # before the model is prepared, which may share the tower's weights out
+        features = stage_features(accelerator, recipe.run, stage, vision, model, mixture, lambda: interrupt.asked)
+        if features is None:
+            return accelerator, False
     prepared, optimizer = accelerator.prepare(model, make_optimizer(model, stage.optimizer))
     if state is not None:
         load_state(accelerator, prepared, optimizer, state)
 
     dataset = StepPacks(
-        stage_mixture(recipe, stage, groups),
+        mixture,
         SequenceBuilder(processor.tokenizer, recipe.model.prompt, model.config.tokens_per_image),
-        recipe.model.vision,
+        vision,
         steps=stage.steps,
         groups_per_step=stage.groups_per_step,
         accumulation=stage.accumulation,
@@ -89,6 +95,7 @@ def run_stage(
         share_prefix=recipe.run.share_prefix,
         budget=recipe.run.tokens_per_pack,
         regions_grid=model.config.token_grid if stage.alignment.any() else None,
+        features=features,
     )
     monitor = Monitor(
         folder, recipe.run, stage, start_step=start_step, writes=accelerator.is_main_process, tracker=tracker

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import Box, format_box, format_boxes, format_phrase, iou, parse_boxes, parse_phrases
+from skyeye.data.boxes import (
+    Box,
+    OrientedBox,
+    format_box,
+    format_boxes,
+    format_phrase,
+    iou,
+    parse_boxes,
+    parse_phrases,
+)
 from skyeye.errors import SkyEyeError
 
 HUNDREDTHS = st.integers(0, 100)
@@ -105,3 +115,28 @@ def test_impossible_sizes_and_numbers_are_refused_in_words():
         Box.from_pixels(1, 2, 3, 4, width=0, height=10)
     with pytest.raises(SkyEyeError, match="not finite"):
         Box.from_pixels(1, 2, float("nan"), 4, width=10, height=10)
+
+
+def test_an_oriented_box_keeps_its_corners_and_knows_the_upright_box_around_it():
+    box = OrientedBox.from_pixels([100, 20, 140, 60, 100, 100, 60, 60], width=200, height=100)
+    assert tuple(box) == (0.5, 0.2, 0.7, 0.6, 0.5, 1.0, 0.3, 0.6)
+    assert box.corners[1] == (0.7, 0.6)
+    assert tuple(box.upright()) == (0.3, 0.2, 0.7, 1.0)
+    assert math.isclose(box.area, 0.5 * 0.4 * 0.8)  # a diamond has half the area of the box around it
+    assert box.to_pixels(200, 100) == pytest.approx([100, 20, 140, 60, 100, 100, 60, 60])
+    assert OrientedBox.from_box(Box(0.1, 0.2, 0.3, 0.4)).upright() == Box(0.1, 0.2, 0.3, 0.4)
+
+
+def test_turning_happens_in_pixels_not_in_fractions():
+    # 40 x 20 pixels about the middle of an image of 200 x 100, turned by a quarter: 20 wide and 40 high
+    box = OrientedBox.from_centre(0.5, 0.5, 40 / 200, 20 / 100, 90, aspect=2.0)
+    assert tuple(box.upright()) == pytest.approx((90 / 200, 30 / 100, 110 / 200, 70 / 100))
+    assert box.corners[0] == pytest.approx((110 / 200, 30 / 100))  # the upper left corner went to the upper right
+
+
+@given(st.floats(0.2, 0.8), st.floats(0.2, 0.8), st.floats(0.02, 0.4), st.floats(0.02, 0.4), st.floats(0, 180))
+def test_centre_form_and_back(cx, cy, width, height, angle):
+    box = OrientedBox.from_centre(cx, cy, width, height, angle, aspect=1.5)
+    again = OrientedBox.from_centre(*box.centre_form(1.5), aspect=1.5)
+    for corner in box.corners:
+        assert min(math.dist(corner, other) for other in again.corners) < 1e-6

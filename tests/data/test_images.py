@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from skyeye.config.schema import VisionConfig
-from skyeye.data.images import load_image, to_pixels
+from skyeye.data import images
+from skyeye.data.images import image_size, load_image, to_pixels
 from skyeye.errors import SkyEyeError
 
 MEAN, STD = VisionConfig.mean, VisionConfig.std
@@ -154,6 +155,53 @@ def test_decompression_bomb(tmp_path, monkeypatch):
     colours(30, 30).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
     assert "more than 800 pixels" in message(tmp_path / "a.png")
+
+
+def test_the_limit_is_a_number_of_this_project(tmp_path, monkeypatch):
+    colours(30, 30).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as other libraries set it
+    monkeypatch.setattr(images, "MAX_PIXELS", 899)
+    assert "30 x 30 pixels, more than 899" in message(tmp_path / "a.png")
+    assert "skyeye data tile" in message(tmp_path / "a.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 900)
+    assert same(load_image(tmp_path / "a.png"), colours(30, 30))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "GIF", "BMP"])
+def test_size_from_the_header_of_any_picture(tmp_path, monkeypatch, form):
+    colours(30, 20).save(tmp_path / "a", form)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    monkeypatch.setattr(Image.Image, "load", None)
+    assert image_size(tmp_path / "a") == (30, 20)
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_is_that_of_the_picture_as_it_is_shown(tmp_path, form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    colours(40, 20).save(tmp_path / "a", form, exif=exif)
+    assert image_size(tmp_path / "a") == load_image(tmp_path / "a").size
+
+
+def test_size_of_what_is_no_picture(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    for name in ("a.png", "none.png", ""):
+        with pytest.raises(SkyEyeError):
+            image_size(tmp_path / name)
+
+
+def test_a_member_of_a_shard(tmp_path):
+    data = io.BytesIO()
+    colours().save(data, "PNG")
+    (tmp_path / "s.tar").write_bytes(b"x" * 512 + data.getvalue() + b"y" * 100)
+    size = len(data.getvalue())
+    assert same(load_image(f"{tmp_path / 's.tar'}#offset=512&size={size}"), colours())
+    assert image_size(f"{tmp_path / 's.tar'}#offset=512&size={size}") == (9, 6)
+    assert "not an image" in message(f"{tmp_path / 's.tar'}#offset=0&size={size}")
+    assert "truncated or damaged" in message(f"{tmp_path / 's.tar'}#offset=512&size={size - 30}")
+    assert "the shard ends" in message(f"{tmp_path / 's.tar'}#offset=512&size={size + 1000}")
 
 
 def test_pixels_by_arithmetic():

@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+import re
 import time
 from collections import Counter
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyeye.config.schema import MixtureEntry
-from skyeye.data.mixture import Mixture, reference_sampling
+from skyeye.data.mixture import Mixture, epoch_size, reference_sampling
 from skyeye.data.record import Group, Record, Turn
 from skyeye.errors import SkyEyeError
 
@@ -182,3 +183,40 @@ def test_reference_sampling_equals_the_reference(golden):
     drawn_ones = reference_sampling(expected["ratios"], expected["python_random_seed"])
     (indices,) = (values for key, values in expected.items() if key.endswith("_dataset_indices"))
     assert list(itertools.islice(drawn_ones, len(indices))) == indices
+
+
+SIZES = {"large": source("large", 800), "middle": source("middle", 100), "small": source("small", 10)}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "temperature", "expected"),
+    [
+        ("ratio", 1.0, (1 / 4, 1 / 4, 2 / 4)),
+        ("proportional", 1.0, (800 / 920, 100 / 920, 20 / 920)),  # weights x images: 1 x 800, 1 x 100, 2 x 10
+        ("temperature", 1.0, (800 / 920, 100 / 920, 20 / 920)),
+        ("temperature", 2.0, (28.284 / 44.609, 10 / 44.609, 6.325 / 44.609)),  # square roots
+        ("temperature", 1e9, (1 / 4, 1 / 4, 2 / 4)),
+    ],
+)
+def test_sampling_makes_weights_of_sizes(sampling, temperature, expected):
+    entries = [MixtureEntry("large"), MixtureEntry("middle"), MixtureEntry("small", 2.0)]
+    mix = Mixture(SIZES, entries, 3, "s", 20_000, 1, sampling, temperature)
+    counts = Counter(re.match("[a-z]+", mix.draw(n).images[0])[0] for n in range(20_000))
+    assert [counts[name] / 20_000 for name in SIZES] == [pytest.approx(share, abs=0.01) for share in expected]
+
+
+def test_proportional_counts_the_images_that_are_asked_about():
+    groups = {"a": [*source("a", 90), *source("r", 10, task="refer")], "b": source("b", 30, task="refer")}
+    entries = [MixtureEntry("a", tasks={"refer": 1.0}), MixtureEntry("b")]
+    mix = Mixture(groups, entries, 3, "s", 8000, 1, "proportional")
+    share = sum(g.images[0].startswith("r") for g in map(mix.draw, range(8000))) / 8000
+    assert share == pytest.approx(10 / 40, abs=0.02)
+
+
+def test_an_epoch_is_every_image_of_the_mixture():
+    entries = [MixtureEntry("large", end=0.5), MixtureEntry("large", 3.0, start=0.5), MixtureEntry("small", 0.0)]
+    assert epoch_size(SIZES, entries, "s") == 800
+    assert epoch_size(SIZES, [MixtureEntry(name) for name in SIZES], "s") == 910
+    size = epoch_size(SIZES, [MixtureEntry(name) for name in SIZES], "s")
+    mix = Mixture(SIZES, [MixtureEntry(name) for name in SIZES], 3, "s", size, 1, "proportional")
+    assert len({mix.draw(n).images for n in range(size)}) > 0.93 * size

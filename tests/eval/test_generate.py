@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, VisionConfig
+from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, PromptConfig, VisionConfig
 from skyeye.data.record import Record, Turn
+from skyeye.errors import SkyEyeError
 from skyeye.eval import generate
 from skyeye.eval.benchmarks import select
 from skyeye.eval.files import fingerprint, read_jsonl
@@ -24,8 +25,8 @@ LANGUAGE = {
 }
 
 
-@pytest.fixture
-def parts():
+@pytest.fixture(params=["reference", "training"])
+def parts(request):
     """A random model that gives different answers to different pictures and questions, and its processor."""
     torch.manual_seed(5)
     tokenizer = train_tokenizer(
@@ -36,6 +37,7 @@ def parts():
         projector=ProjectorConfig(join_tokens=1),
         language=LanguageConfig(config=LANGUAGE),
         lora=LoraConfig(r=2, alpha=4),
+        prompt=PromptConfig(evaluation_layout=request.param),
     )
     model = build_model(config, tokenizer).eval()
     with torch.no_grad():
@@ -54,10 +56,23 @@ def records(world) -> list[Record]:
     return [record for task in tasks for record in task.seen] + [text_only]
 
 
-def test_answers_do_not_depend_on_the_batch(parts, records):
-    alone = [answer(*parts, [record], batch_size=1, max_new_tokens=6)[0] for record in records]
+def asked_alone(model, processor, record: Record) -> str:
+    """What ``generate`` answers to one question, without any other beside it."""
+    images = list(record.images)
+    pixels = {"pixel_values": torch.stack([processor.pixels(path) for path in images])} if images else {}
+    ids = torch.tensor([processor.builder.prompt(len(images), record.turns[0].question)])
+    end = processor.tokenizer.eos_token_id
+    return processor.decode(model.generate(ids, **pixels, max_new_tokens=6, eos_token_id=end, pad_token_id=end)[0])
+
+
+@pytest.mark.parametrize("attention", ["shared", "eager"])
+def test_answers_are_those_to_each_question_alone(parts, records, attention):
+    model, processor = parts
+    if attention == "eager":
+        model.language_model.set_attn_implementation("eager")
+    alone = [asked_alone(model, processor, record) for record in records]
     assert len(set(alone)) > 5, "the model says the same to everything: the test would prove nothing"
-    for batch_size in (1, 3, 16):
+    for batch_size in (1, 3, 16, 100):
         assert answer(*parts, records, batch_size=batch_size, max_new_tokens=6) == alone
     assert answer(*parts, records[::-1], batch_size=5, max_new_tokens=6) == alone[::-1]
 
@@ -79,12 +94,25 @@ def test_every_image_is_encoded_once(parts, records, monkeypatch):
     assert sum(done) == len(records)
 
 
-def test_windows_keep_questions_about_an_image_together(records):
-    windows = list(generate._windows(records, 10))
-    assert sorted(i for window in windows for i in window) == list(range(len(records)))
-    shown = [records[i].images for window in windows for i in window]
-    changes = sum(a != b for a, b in zip(shown, shown[1:], strict=False))
-    assert changes == len(set(shown)) - 1
+def test_few_encoded_images_are_kept(parts, records, monkeypatch):
+    """With room for none, an image that comes again behind others is read and encoded again; answers stay."""
+    model, processor = parts
+    pair = Record("p", "s", "vqa", "test", records[0].images + records[1].images, records[0].turns)
+    asked = [*records, pair]
+    expected = answer(model, processor, asked, batch_size=2, max_new_tokens=4)
+    encoded = []
+    encode_images = model.encode_images
+    monkeypatch.setattr(model, "encode_images", lambda pixels: encoded.append(len(pixels)) or encode_images(pixels))
+    monkeypatch.setattr(generate, "KEPT_IMAGES", 0)
+    assert answer(model, processor, asked, batch_size=2, max_new_tokens=4) == expected
+    assert sum(encoded) > len({path for record in asked for path in record.images})
+
+
+def test_an_unreadable_image_is_an_error_not_a_hang(parts, records, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    broken = Record("b", "s", "vqa", "test", (str(tmp_path / "broken.png"),), records[0].turns)
+    with pytest.raises(SkyEyeError, match="broken.png"):
+        answer(*parts, [*records, broken], batch_size=4, max_new_tokens=2)
 
 
 def test_no_records_no_answers(parts):

@@ -12,18 +12,22 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats.common import Problem, nearest
+from skyeye.data.raster import IMAGE_OPTIONS, image_details
 from skyeye.data.record import Record
+from skyeye.data.reference import add_details
 from skyeye.errors import SkyEyeError
 
 #: ``format:`` of a source -> the module that reads it, imported when it is first used.
 READERS: dict[str, str] = {
     "skyeye968k": "skyeye.data.formats.skyeye968k",
-    "llava": "skyeye.data.formats.skyeye968k",
+    "llava": "skyeye.data.formats.instructions",
     "made_world": "skyeye.data.formats.made_world",
     "karpathy": "skyeye.data.formats.karpathy",
     "class_folders": "skyeye.data.formats.class_folders",
@@ -32,6 +36,17 @@ READERS: dict[str, str] = {
     "dota": "skyeye.data.formats.dota",
     "yolo": "skyeye.data.formats.yolo",
     "coco": "skyeye.data.formats.coco",
+    "rsitmd": "skyeye.data.formats.rsitmd",
+    "nwpu_captions": "skyeye.data.formats.nwpu_captions",
+    "capera": "skyeye.data.formats.capera",
+    "rsvg": "skyeye.data.formats.rsvg",
+    "dior_rsvg": "skyeye.data.formats.dior_rsvg",
+    "voc": "skyeye.data.formats.voc",
+    "fair1m": "skyeye.data.formats.voc",
+    "nwpu_vhr10": "skyeye.data.formats.nwpu_vhr10",
+    "jsonl": "skyeye.data.formats.jsonl",
+    "webdataset_pairs": "skyeye.data.formats.webdataset_pairs",
+    "shards": "skyeye.data.formats.shards",
 }
 
 _log = logging.getLogger(__name__)
@@ -51,27 +66,73 @@ def read_source(source: SourceConfig, name: str) -> list[Record]:
 
 def read_with_problems(source: SourceConfig, name: str) -> tuple[list[Record], list[Problem]]:
     """Like :func:`read_source`, with the complete list of what was left out instead of a log line."""
-    reader = _reader(source.format, name)
-    if not Path(source.path).exists():
-        raise SkyEyeError(f"{source.path} does not exist", where=f"sources.{name}.path", remedy="check the path")
-    _check_options(reader, source, name)
     records: list[Record] = []
     problems: list[Problem] = []
+    for item in iter_source(source, name):
+        (problems if isinstance(item, Problem) else records).append(item)
+    return records, problems
+
+
+def iter_source(source: SourceConfig, name: str) -> Iterator[Record | Problem]:
+    """The records of one source and what was left out, one at a time: no list of them is kept.
+
+    Raises:
+        SkyEyeError: as :func:`read_source`; that too few records are sound is known at the end.
+    """
+    reader = check_source(source, name)
+    records = left_out = broken = missing = 0
+    first: dict[str, Problem] = {}
     for item in reader(source.path, images=source.images, split=source.split, **source.options):
+        if isinstance(item, Record) and not _is_whole_text(item):
+            what = "the text holds half of a character (a lone surrogate), which no tokenizer takes"
+            item = Problem("broken character", f"{item.where}, {item.id}", what)
         if isinstance(item, Problem):
-            problems.append(item)
+            first.setdefault("any", item)
+            left_out += item.count
+            if item.kind == "missing image":
+                first.setdefault("missing", item)
+                missing += item.count
+            elif not item.by_rule:
+                first.setdefault("broken", item)
+                broken += item.count
+            yield item
         else:
-            records.append(item if item.source else replace(item, source=name))
+            records += 1
+            yield item if item.source else replace(item, source=name)
     if not records:
-        raise _nothing(reader, source, name, problems)
-    broken = [p for p in problems if not p.by_rule and p.kind != "missing image"]
-    if len(broken) > len(records):
+        raise _nothing(reader, source, name, first, missing, left_out)
+    if broken > records:
         raise SkyEyeError(
-            f"{len(broken)} records are broken and only {len(records)} are sound; the first: {broken[0]}",
+            f"{broken} records are broken and only {records} are sound; the first: {first['broken']}",
             where=f"sources.{name}",
             remedy="check `format:` of this source or mend the file",
         )
-    return records, problems
+
+
+def _is_whole_text(record: Record) -> bool:
+    try:
+        for turn in record.turns:
+            turn.question.encode()
+            turn.answer.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_source(source: SourceConfig, name: str) -> Callable[..., Iterator[Record | Problem]]:
+    """The reader of a source, once its path and options are known to fit it.
+
+    Raises:
+        SkyEyeError: unknown format or option, or nothing at its path.
+    """
+    reader = _reader(source.format, name)
+    if "://" not in source.path and not Path(source.path).exists():
+        raise SkyEyeError(f"{source.path} does not exist", where=f"sources.{name}.path", remedy="check the path")
+    _check_options(reader, source, name)
+    if not source.options.keys() & set(IMAGE_OPTIONS):
+        return reader
+    details = image_details({key: source.options.get(key) for key in IMAGE_OPTIONS}, f"sources.{name}.options")
+    return partial(_read_with_details, reader, details)
 
 
 def summary(problems: Iterable[Problem], name: str, examples: int = 2) -> str:
@@ -92,28 +153,42 @@ def _reader(format: str, name: str) -> Callable[..., Iterator[Record | Problem]]
     return import_module(READERS[format]).read
 
 
+def _read_with_details(
+    reader: Callable[..., Iterator[Record | Problem]], details: dict[str, str], path: str, **arguments: Any
+) -> Iterator[Record | Problem]:
+    """What a reader yields, with the choice of bands and stretch in the references that do not hold their own."""
+    for key in IMAGE_OPTIONS:
+        arguments.pop(key, None)
+    for item in reader(path, **arguments):
+        if isinstance(item, Record):
+            item = replace(item, images=tuple(add_details(image, **details) for image in item.images))
+        yield item
+
+
 def _check_options(reader: Callable, source: SourceConfig, name: str) -> None:
     parameters = inspect.signature(reader).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return
-    known = [p for p in parameters if p not in ("path", "images", "split")]
+    known = [p for p in parameters if p not in ("path", "images", "split")] + list(IMAGE_OPTIONS)
     for option in source.options:
         if option not in known:
-            remedy = nearest(option, known) if known else f"format {source.format} has no options"
-            raise SkyEyeError(f"unknown option {option!r}", where=f"sources.{name}.options", remedy=remedy)
+            raise SkyEyeError(
+                f"unknown option {option!r}", where=f"sources.{name}.options", remedy=nearest(option, known)
+            )
 
 
-def _nothing(reader: Callable, source: SourceConfig, name: str, problems: list[Problem]) -> SkyEyeError:
+def _nothing(
+    reader: Callable, source: SourceConfig, name: str, first: dict[str, Problem], missing: int, left_out: int
+) -> SkyEyeError:
     where = f"sources.{name} ({source.path})"
-    missing = [p for p in problems if p.kind == "missing image"]
-    if missing:
+    if "missing" in first:
         remedy = f"give `images:` the folder that holds them, now {source.images or 'not set'}"
         return SkyEyeError(
-            f"none of {len(missing)} records has its image; the first: {missing[0]}", where=where, remedy=remedy
+            f"none of {missing} records has its image; the first: {first['missing']}", where=where, remedy=remedy
         )
-    if problems:
+    if first:
         return SkyEyeError(
-            f"no usable record, {len(problems)} left out; the first: {problems[0]}",
+            f"no usable record, {left_out} left out; the first: {first['any']}",
             where=where,
             remedy="check `format:` of this source",
         )

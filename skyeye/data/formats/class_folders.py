@@ -1,9 +1,9 @@
-"""Scene classification sets whose folders are the classes: AID, NWPU-RESISC45, UCMerced, EuroSAT."""
+"""Scene classification sets whose folders are the classes: AID, NWPU-RESISC45, UCMerced, EuroSAT, WHU-RS19."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,17 +29,20 @@ def read(
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
-    """One record per image of ``path/Class/...`` (or ``path/train/Class/...``).
+    """One record per image of ``path/Class/...`` (or ``path/train/Class/...``). The unit is the image.
 
     Args:
-        path: the folder; ``images`` means the same and wins when both are given.
+        path: the folder; ``images`` means the same and wins when both are given. Folders around all classes
+            (``UCMerced_LandUse/Images/...``, ``EuroSAT/2750/...``) may be left out of it or not.
         question: what is asked; ``{classes}`` may be left out to ask without the list.
         split_file, splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; used where the folders do
             not say it.
     """
     root = Path(images or path)
     rule = Splits(split_file, splits, test_fraction)
-    files = [(file, *_place(file)) for file in list_images(root)]
+    found = list_images(root)
+    outer = _around_all(found)
+    files = [(file, *_place(file.parts[outer:-1])) for file in found]
     classes = sorted({class_words(folder) for _, _, folder in files if folder})
     if files and not classes:
         raise SkyEyeError(
@@ -75,9 +78,19 @@ def class_words(folder: str) -> str:
     return " ".join(spaced.split())
 
 
-def _place(file: PurePosixPath) -> tuple[str | None, str | None]:
+def _around_all(files: Sequence[PurePosixPath]) -> int:
+    """How many leading folders hold all images and none directly: they are no classes."""
+    depth = 0
+    while files and all(len(file.parts) > depth + 2 for file in files):
+        first = {file.parts[depth] for file in files}
+        if len(first) > 1 or normal_split(first.pop().lower()) in SPLITS:
+            break
+        depth += 1
+    return depth
+
+
+def _place(folders: Sequence[str]) -> tuple[str | None, str | None]:
     """The split named by the first folder, if it is one, and the class folder."""
-    folders = file.parts[:-1]
     first = normal_split(folders[0].lower()) if folders else ""
     if first in SPLITS:
         return first, folders[1] if len(folders) > 1 else None

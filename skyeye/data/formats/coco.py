@@ -11,7 +11,7 @@ from typing import Any
 
 from skyeye.data.boxes import Box
 from skyeye.data.formats.common import BadRecord, Problem, load_json
-from skyeye.data.formats.detection import MIN_SIDE, Labelled, class_words, samples
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, samples
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.splits import Splits, split_in
 from skyeye.data.record import Record
@@ -35,6 +35,22 @@ def read(
         images: folder of the images; default: the folder of the file.
         min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
     """
+    for item in annotated(path, images, split, splits=splits, test_fraction=test_fraction):
+        if isinstance(item, Annotated):
+            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
+        else:
+            yield item
+
+
+def annotated(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    splits: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.0,
+) -> Iterator[Annotated | Problem]:
+    """The images with their objects; arguments as for :func:`read`."""
     path = Path(path)
     content = load_json(path, dict)
     for key in ("images", "annotations", "categories"):
@@ -60,7 +76,7 @@ def read(
                 continue
             found = folder.find(image["file_name"], where)
         except BadRecord as error:
-            yield error.problem()
+            yield error.problem(count=max(1, len(mine)))
             continue
         objects = []
         for place, annotation in mine:
@@ -68,9 +84,7 @@ def read(
                 objects.append(_parse(annotation, place, classes, image["width"], image["height"]))
             except BadRecord as error:
                 yield error.problem()
-        yield from samples(
-            found, objects, key=str(image["id"]), split=of, where=where, min_side=min_side, clip_boxes=clip_boxes
-        )
+        yield Annotated(found, tuple(objects), str(image["id"]), of, where)
     for place, _ in (lost for left in boxes.values() for lost in left):
         yield Problem("not a record", place, "belongs to no image of the file")
 

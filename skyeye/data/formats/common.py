@@ -10,8 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from skyeye.data import images
 from skyeye.errors import SkyEyeError
 
 
@@ -24,12 +23,16 @@ class Problem:
         where: file and record or line.
         what: one sentence.
         by_rule: the annotation is sound and a documented rule leaves it out; it does not count as broken.
+        count: how many units of the annotation it stands for: five captions when their one image is missing; 0 for a
+            remark that leaves nothing out. Each reader says what its unit is; every unit becomes a record or is
+            counted here.
     """
 
     kind: str
     where: str
     what: str
     by_rule: bool = False
+    count: int = 1
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"
@@ -42,8 +45,8 @@ class BadRecord(SkyEyeError):
         super().__init__(what, where=where)
         self.kind = kind
 
-    def problem(self) -> Problem:
-        return Problem(self.kind, str(self.where), self.what)
+    def problem(self, count: int = 1) -> Problem:
+        return Problem(self.kind, str(self.where), self.what, count=count)
 
 
 def load_json(path: Path, want: type[list] | type[dict]) -> Any:
@@ -97,17 +100,25 @@ def read_text(path: Path) -> str:
     return text
 
 
-def image_size(path: str, where: str) -> tuple[int, int]:
-    """Width and height in pixels, from the file's header alone.
+def text_lines(path: Path) -> list[str]:
+    """The lines of a file as an editor counts them; ``str.splitlines`` also parts at signs that occur inside captions.
 
     Raises:
-        BadRecord: not an image, or larger than Pillow agrees to open.
+        SkyEyeError: as :func:`read_text`.
+    """
+    return read_text(path).removesuffix("\n").split("\n")
+
+
+def image_size(reference: str, where: str) -> tuple[int, int]:
+    """Width and height in pixels of an image reference, from the file's header alone.
+
+    Raises:
+        BadRecord: not an image.
     """
     try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadRecord("unreadable image", where, f"image {path} cannot be opened: {error}") from error
+        return images.image_size(reference)
+    except SkyEyeError as error:
+        raise BadRecord("unreadable image", where, str(error)) from error
 
 
 def as_text(value: object) -> str | None:

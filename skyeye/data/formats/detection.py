@@ -12,6 +12,10 @@ The rules, on one image (all annotated objects count, also those that get no sam
 - *[identify]*: the class with its article, ``a ship``.
 - *[detection]*: ``The three ships`` with all boxes, for classes of at most ``max_listed`` objects that all may have
   samples.
+- Where a person wrote a phrase for an object (``Labelled.described``), ``[refer]`` asks for that phrase and
+  ``[identify]`` answers with it; a phrase written for several objects is asked with ``[detection]`` only.
+
+The unit of these formats is the annotated object: each gets an ``[identify]`` sample or is reported.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skyeye.data.boxes import Box, format_box, format_phrase
+from skyeye.data.boxes import Box, OrientedBox, format_box, format_phrase
 from skyeye.data.formats.common import Problem, pick
 from skyeye.data.record import Record, Region, Turn
 
@@ -36,12 +40,35 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 
 @dataclass(frozen=True)
 class Labelled:
-    """One annotated object: its class in words, its upright box in fractions of the image, and where it is written."""
+    """One annotated object: its class in words, its upright box in fractions of the image, and where it is written.
+
+    Attributes:
+        polygon: its four corners, where the annotation is an oriented box; ``box`` is the upright box around them.
+        described: ``name`` is a phrase that a person wrote for this object (``the red ship at the pier``), no class.
+    """
 
     name: str
     box: Box
     where: str
     difficult: bool = False
+    polygon: OrientedBox | None = None
+    described: bool = False
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """An image with everything annotated in it, before the rules above are applied.
+
+    Attributes:
+        key: name of the image within the source, the stem of the record ids.
+        where: the annotation file, for messages.
+    """
+
+    image: str
+    objects: tuple[Labelled, ...]
+    key: str
+    split: str
+    where: str
 
 
 def samples(
@@ -73,9 +100,16 @@ def samples(
             yield problem
         else:
             usable.append((index, thing))
-    regions = tuple(Region(tuple(thing.box.clipped()), thing.name) for _, thing in usable)
+    regions = tuple(
+        Region(tuple(thing.box.clipped()), thing.name, thing.polygon and tuple(thing.polygon)) for _, thing in usable
+    )
 
-    def record(task: str, number: str, question: str, answer: str, **references: object) -> Record:
+    def record(
+        task: str, number: str, question: str, answer: str, things: Sequence[Labelled], **references: object
+    ) -> Record:
+        references["boxes"] = [list(thing.box.clipped()) for thing in things]
+        if any(thing.polygon for thing in things):
+            references["polygons"] = [list(thing.polygon or OrientedBox.from_box(thing.box)) for thing in things]
         return Record(
             id=f"{key}:{task}:{number}",
             source="",
@@ -89,27 +123,29 @@ def samples(
         )
 
     for index, thing in usable:
-        box = thing.box.clipped()
         text = format_box(thing.box, clip_boxes)
-        for number, phrase in enumerate(expressions(thing, by_class[thing.name])):
+        if thing.described:
+            phrases = [thing.name] if len(by_class[thing.name]) == 1 else []
+        else:
+            phrases = expressions(thing, by_class[thing.name])
+        for number, phrase in enumerate(phrases):
             question = _prompt(REFER_PROMPTS, f"{key}:{index}:{number}", split).format(phrase)
-            yield record("refer", f"{index}.{number}", question, text, boxes=[list(box)], phrase=phrase)
-        phrase = with_article(thing.name)
+            yield record("refer", f"{index}.{number}", question, text, [thing], phrase=phrase)
+        phrase = thing.name if thing.described else with_article(thing.name)
         question = _prompt(IDENTIFY_PROMPTS, f"{key}:{index}", split).format(text)
-        yield record("identify", str(index), question, phrase, boxes=[list(box)], phrase=phrase, captions=[phrase])
-    for name in by_class:
-        members = [thing.box for _, thing in usable if thing.name == name]
-        if len(members) == len(by_class[name]) <= min(max_listed, len(_NUMBERS) - 1):
-            phrase = f"The {name}" if len(members) == 1 else f"The {_NUMBERS[len(members)]} {plural(name)}"
-            members.sort(key=lambda box: (box.x1, box.y1))
-            yield record(
-                "detection",
-                name,
-                f"[detection] {phrase}",
-                format_phrase(phrase, members, clip_boxes),
-                boxes=[list(box.clipped()) for box in members],
-                phrase=phrase,
-            )
+        yield record("identify", str(index), question, phrase, [thing], phrase=phrase, captions=[phrase])
+    for name, everything in by_class.items():
+        members = [thing for _, thing in usable if thing.name == name]
+        if len(members) == len(everything) <= min(max_listed, len(_NUMBERS) - 1):
+            if members[0].described:
+                phrase = name
+            elif len(members) == 1:
+                phrase = f"The {name}"
+            else:
+                phrase = f"The {_NUMBERS[len(members)]} {plural(name)}"
+            members.sort(key=lambda thing: (thing.box.x1, thing.box.y1))
+            answer = format_phrase(phrase, [thing.box for thing in members], clip_boxes)
+            yield record("detection", name, f"[detection] {phrase}", answer, members, phrase=phrase)
 
 
 def expressions(thing: Labelled, members: Sequence[Labelled]) -> list[str]:
@@ -160,7 +196,7 @@ def label_files(path: Path, folder: str, ignore: Sequence[Path] = ()) -> tuple[P
 
 def _unusable(thing: Labelled, min_side: float) -> Problem | None:
     box = thing.box
-    if _inverted(box):
+    if _inverted(box) or not all(map(math.isfinite, thing.polygon or ())):
         return Problem("inverted box", thing.where, f"box of {thing.name} has no area or inverted corners")
     inside = box.clipped()
     if inside.area < 0.5 * box.area:

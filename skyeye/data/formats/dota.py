@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.boxes import Box
+from skyeye.data.boxes import OrientedBox
 from skyeye.data.formats.common import BadRecord, Problem, image_size, read_text
-from skyeye.data.formats.detection import MIN_SIDE, Labelled, class_words, label_files, samples
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, label_files, samples
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.splits import Splits, split_in
 from skyeye.data.record import Record
@@ -27,10 +27,11 @@ def read(
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
-    """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`; oriented boxes become upright ones.
+    """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`; oriented boxes are kept beside the
+    upright ones around them.
 
     Whole images only: in a picture of several thousand pixels most objects fall under ``min_side`` and are reported as
-    too small. Cut such pictures into tiles first if they matter.
+    too small. Cut such pictures with ``skyeye data tile`` first if they matter.
 
     Args:
         path: folder with ``labelTxt/*.txt``, or the folder of the label files.
@@ -38,6 +39,22 @@ def read(
         min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`; the folder
             ``path`` decides first when it is called train, val or test.
     """
+    for item in annotated(path, images, split, splits=splits, test_fraction=test_fraction):
+        if isinstance(item, Annotated):
+            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
+        else:
+            yield item
+
+
+def annotated(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    splits: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.0,
+) -> Iterator[Annotated | Problem]:
+    """The images with their objects; arguments as for :func:`read`."""
     path = Path(path)
     labels, files = label_files(path, "labelTxt")
     if not files:
@@ -53,24 +70,31 @@ def read(
             image = folder.find(key, str(file))
             objects, problems = _objects(file, *image_size(image, str(file)))
         except BadRecord as error:
-            yield error.problem()
+            yield error.problem(count=max(1, len(_lines(file))))
             continue
         yield from problems
-        yield from samples(image, objects, key=key, split=of, where=str(file), min_side=min_side, clip_boxes=clip_boxes)
+        yield Annotated(image, tuple(objects), key, of, str(file))
 
 
 def _objects(file: Path, width: int, height: int) -> tuple[list[Labelled], list[Problem]]:
     objects, problems = [], []
-    text = read_text(file) if file.stat().st_size else ""  # an empty label file is an image without objects
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.startswith(_HEADERS):
-            continue
+    for number, line in _lines(file):
         where = f"{file}, line {number}"
         try:
             objects.append(_parse(line, where, width, height))
         except BadRecord as error:
             problems.append(error.problem())
     return objects, problems
+
+
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """The lines that stand for objects, with their numbers; an empty label file is an image without objects."""
+    text = read_text(file) if file.stat().st_size else ""
+    return [
+        (number, line)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not line.startswith(_HEADERS)
+    ]
 
 
 def _parse(line: str, where: str, width: int, height: int) -> Labelled:
@@ -84,6 +108,5 @@ def _parse(line: str, where: str, width: int, height: int) -> Labelled:
         raise BadRecord("malformed line", where, f"has {len(words)} words; x1 ... y4 class difficulty are 10")
     if words[8].replace(".", "").isdigit():
         raise BadRecord("malformed line", where, "has a number where the class name stands; YOLO-OBB is format yolo")
-    x, y = numbers[::2], numbers[1::2]
-    box = Box(min(x) / width, min(y) / height, max(x) / width, max(y) / height)
-    return Labelled(class_words(words[8]), box, where, difficult=difficulty > 0)
+    polygon = OrientedBox.from_pixels(numbers, width, height)
+    return Labelled(class_words(words[8]), polygon.upright(), where, difficulty > 0, polygon)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from pathlib import Path, PurePosixPath
 
 from skyeye.data.formats.common import BadRecord
+from skyeye.data.frames import count_frames, even_frames, natural_order
+from skyeye.data.reference import format_reference
 from skyeye.errors import SkyEyeError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v"}
 
 
 class ImageFolder:
@@ -16,10 +20,14 @@ class ImageFolder:
 
     Names are looked up in that list and never joined to a path, so no name in an annotation (``../../x``, an absolute
     path) reaches a file outside the folder.
+
+    Args:
+        root: the folder.
+        suffixes: which files count; lower case, with the dot.
     """
 
-    def __init__(self, root: str | Path):
-        self.root = Path(root)
+    def __init__(self, root: str | Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES)):
+        self.root, self.suffixes = Path(root), suffixes
         self._by_stem: dict[str, list[PurePosixPath]] | None = None
 
     def find(self, name: str, where: str) -> str:
@@ -55,16 +63,38 @@ class ImageFolder:
             raise BadRecord("ambiguous image", where, f"image {name!r} is {len(best)} files: {best[0]}, {best[1]} ...")
         return str(self.root / best[0])
 
+    def find_frames(self, name: str, n: int, where: str) -> tuple[str, ...]:
+        """References of ``n`` frames, spread evenly over the video, or over the pictures of the folder, ``name``.
+
+        Raises:
+            BadRecord: as :meth:`find`; ``unreadable video``.
+        """
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        frames = [path for paths in self._listing().values() for path in paths if list(path.parent.parts) == parts]
+        frames = sorted((path for path in frames if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
+        if frames:
+            return tuple(str(self.root / frames[index]) for index in even_frames(len(frames), n))
+        video = self.find(name, where)
+        if Path(video).suffix.lower() not in VIDEO_SUFFIXES:
+            raise BadRecord("unreadable video", where, f"{video} is neither a video nor a folder of pictures")
+        try:
+            total = count_frames(video)
+        except SkyEyeError as error:
+            raise BadRecord("unreadable video", where, str(error)) from error
+        return tuple(format_reference(video, frame=index) for index in even_frames(total, n))
+
     def _listing(self) -> dict[str, list[PurePosixPath]]:
         if self._by_stem is None:
             self._by_stem = {}
-            for path in list_images(self.root):
+            for path in list_images(self.root, self.suffixes):
                 self._by_stem.setdefault(_key(path.parts)[-1], []).append(path)
         return self._by_stem
 
 
-def list_images(root: Path) -> list[PurePosixPath]:
-    """Image files below ``root``, relative to it, sorted. Linked folders are followed, a circle of links only once.
+def list_images(root: Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES)) -> list[PurePosixPath]:
+    """Image files (or those with ``suffixes``) below ``root``, relative to it, sorted.
+
+    Linked folders are followed, a circle of links only once.
 
     Raises:
         SkyEyeError: ``root`` is not a folder.
@@ -78,14 +108,14 @@ def list_images(root: Path) -> list[PurePosixPath]:
         if any(os.path.realpath(root / above) == real for above in relative.parents if above != relative):
             below.clear()  # a link back to a folder we are in
             continue
-        found += [relative / name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+        found += [relative / name for name in names if os.path.splitext(name)[1].lower() in suffixes]
     return sorted(found)
 
 
 def _key(parts: tuple[str, ...] | list[str]) -> list[str]:
     """Lower-case parts, the last without its image extension."""
     stem, suffix = os.path.splitext(parts[-1])
-    last = stem if suffix.lower() in IMAGE_SUFFIXES else parts[-1]
+    last = stem if suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES else parts[-1]
     return [part.lower() for part in (*parts[:-1], last)]
 
 

@@ -174,9 +174,9 @@ def _references(task: str, turns: tuple[Turn, ...], truth: object) -> dict[str, 
         return {"captions": truths or [answer]}
     if task in ("vqa", "classification"):
         references: dict[str, Any] = {"answer": truths[0] if truths else answer}
-        if task == "classification":
-            named = _CLASSIFY.search(question)[1]
-            references["classes"] = [name.strip() for name in named.split(",") if name.strip()]
+        named = _CLASSIFY.search(question) if task == "classification" else None
+        if named:  # own data may ask for a class without listing them
+            references["classes"] = [name.strip() for name in named[1].split(",") if name.strip()]
         return references
     if task in ("refer", "detection"):
         return {"boxes": [list(box) for box in parse_boxes(answer)], "phrase": question}

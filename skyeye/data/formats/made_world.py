@@ -68,7 +68,8 @@ def read(
 
 
 def _wanted(item: Any, max_objects: int | None, tasks: Sequence[str] | None, where: str) -> bool:
-    if not isinstance(item, dict) or not isinstance(item.get("objects"), int) or item.get("task") not in TASK_TAGS:
+    known = isinstance(item, dict) and isinstance(item.get("objects"), int) and isinstance(item.get("task"), str)
+    if not known or item["task"] not in TASK_TAGS:
         raise BadRecord("not a record", where, "is no record of a made world (objects, task): " + str(item)[:60])
     return (max_objects is None or item["objects"] <= max_objects) and (tasks is None or item["task"] in tasks)
 
@@ -76,6 +77,8 @@ def _wanted(item: Any, max_objects: int | None, tasks: Sequence[str] | None, whe
 def _record(item: dict[str, Any], where: str, split: str, find: Any, regions: dict[str, tuple[Region, ...]]) -> Record:
     record = parse_llava(item, where, id=str(item.get("id", where)), source=SOURCE, split=split, find_image=find)
     references = item.get("references", record.references)
+    if not isinstance(references, dict):
+        raise BadRecord("not a record", where, f"has references that are no object: {str(references)[:60]}")
     if "type" in item:
         references = references | {"type": item["type"]}
     known = regions.get(item["image"], ()) if isinstance(item["image"], str) else ()
@@ -90,7 +93,7 @@ def _regions(path: Path) -> dict[str, tuple[Region, ...]]:
             entry = json.loads(line)
             objects = [Region(tuple(thing["box"]), thing["phrase"]) for thing in entry["objects"]]
             known[entry["image"]] = (Region((0.0, 0.0, 1.0, 1.0), entry["ground"]), *objects)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SkyEyeError(
                 "is no entry {image, ground, objects}", where=f"{path}, line {number}", remedy="write the world again"
             ) from error

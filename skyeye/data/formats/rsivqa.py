@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.formats.common import BadRecord, Problem, read_text
+from skyeye.data.formats.common import BadRecord, Problem, text_lines
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.splits import Splits, split_in
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
+
+#: The files of the set: dota_train_vqa2.txt, sydney_vqa.txt, ucm_vqa.txt, ucm_res.txt ...
+NAMES = ("*vqa*.txt", "*_res.txt")
 
 
 def read(
@@ -22,25 +25,26 @@ def read(
     split_file: str | None = None,
     splits: Mapping[str, Any] | None = None,
 ) -> Iterator[Record | Problem]:
-    """One record per line.
+    """One record per line; the line is the unit.
 
     Args:
-        path: one text file, or a folder with ``*vqa*.txt`` files.
+        path: one text file, or a folder with ``*vqa*.txt`` and ``*_res.txt`` files (the published names).
         images: folder of the images; default: the folder of the file. Names without extension are looked up.
         split: keep only this split. A file with train, val or test in its name is that split.
         split_file, splits: see :class:`~skyeye.data.formats.splits.Splits`; for files that do not name a split.
     """
     path = Path(path)
-    files = sorted(path.rglob("*vqa*.txt")) if path.is_dir() else [path]
+    files = sorted({f for name in NAMES for f in path.rglob(name)}) if path.is_dir() else [path]
     if not files:
-        raise SkyEyeError("no *vqa*.txt file in this folder", where=str(path), remedy="check `path:` of this source")
+        names = " or ".join(NAMES)
+        raise SkyEyeError(f"no {names} in this folder", where=str(path), remedy="check `path:` of this source")
     folder = ImageFolder(images or (path if path.is_dir() else path.parent))
     for file in files:
         named = split_in(file.name)
         if named and split is not None and named != split:
             continue
         rule = Splits(split_file, splits)
-        for number, line in enumerate(read_text(file).splitlines(), start=1):
+        for number, line in enumerate(text_lines(file), start=1):
             where = f"{file}, line {number}"
             if not line.strip():
                 continue

@@ -25,7 +25,7 @@ TYPES = {
     "rural_urban": "rural_urban",
 }
 _SOURCES = {"LR": "RSVQA-LR", "USGS": "RSVQA-HR"}
-_FILE = re.compile(r"(?:(?P<set>.+)_)?split_(?P<split>train|val|test|test_phili)_questions\.json")
+FILE = re.compile(r"(?:(?P<set>.+)_)?split_(?P<split>train|val|test|test_phili)_questions\.json")
 _NUMBER = re.compile(r"(\d{1,18})(m2)?")
 
 
@@ -37,7 +37,7 @@ def read(
     types: Sequence[str] | None = None,
     bin_numbers: bool = False,
 ) -> Iterator[Record | Problem]:
-    """One record per active question.
+    """One record per active question; it is the unit.
 
     Args:
         path: the folder with the JSON files.
@@ -53,7 +53,7 @@ def read(
             raise SkyEyeError(
                 f"unknown question type {wanted!r}", where="options.types", remedy=nearest(wanted, list(TYPES.values()))
             )
-    files = [(m, file) for file in sorted(path.glob("*.json")) if (m := _FILE.fullmatch(file.name))]
+    files = [(m, file) for file in sorted(path.glob("*.json")) if (m := FILE.fullmatch(file.name))]
     if not files:
         raise SkyEyeError(
             "no <set>_split_<split>_questions.json in this folder",

@@ -7,12 +7,14 @@ image folder each annotation file of the release refers to.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from skyeye.data.formats.common import BadRecord, Problem, load_json, nearest
+from skyeye.data.formats.common import BadRecord, Problem, nearest
 from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.json_lists import iter_json_list
 from skyeye.data.formats.llava import parse_llava
 from skyeye.data.record import TASK_TAGS, Record
 from skyeye.errors import SkyEyeError
@@ -49,15 +51,20 @@ PUBLISHED: dict[str, Published] = {
     "sydney_conversa": Published("Sydney-Conversa", "conversation", "sydney_caption/imgs"),
 }
 
-#: Folder of the published tree -> task of records without a tag. Phrase grounding is asked with ``[detection]`` in the
-#: paper's figure ("[detection] The three airplanes").
+#: Folder of the published tree, in small letters without signs, -> task of records without a tag. Phrase grounding is
+#: asked with ``[detection]`` in the paper's figure ("[detection] The three airplanes").
 FOLDER_TASKS = {
     "caption": "caption",
+    "captioning": "caption",
     "vqa": "vqa",
     "vg": "refer",
+    "visualgrounding": "refer",
     "phrasegrounding": "detection",
-    "multitask_conversation": "conversation",
+    "multitaskconversation": "conversation",
+    "conversation": "conversation",
 }
+#: What is read of a record; other fields are told once per file.
+FIELDS = frozenset({"id", "image", "images", "conversations", "text", "ground_truth", "answer"})
 
 
 def read(
@@ -68,7 +75,10 @@ def read(
     source: str | None = None,
     task: str | None = None,
 ) -> Iterator[Record | Problem]:
-    """Records of one JSON file, or of every ``*.json`` below a folder (the published tree).
+    """Records of one JSON file, or of every ``*.json`` below a folder (the published tree); a list element
+    is the unit.
+
+    Fields of the records that nothing reads are told once per file, as a remark.
 
     Args:
         path: file or folder.
@@ -89,13 +99,16 @@ def read(
         file_split = split_of(file)
         if split is not None and file_split != split:
             continue
-        published = PUBLISHED.get(file.stem.lower())
+        published = published_as(file)
         root = Path(images) if images else (path if path.is_dir() else path.parent)
         hinted = root / published.images if published else root
         folder = hinted if hinted.is_dir() else root
         finder = folders.setdefault(folder, ImageFolder(folder))
-        for index, item in enumerate(load_json(file, list)):
+        unread: Counter[str] = Counter()
+        for index, item in enumerate(iter_json_list(file)):
             where = f"{file}, record {index}"
+            if isinstance(item, dict) and not FIELDS.issuperset(item):
+                unread.update(set(item) - FIELDS)
             try:
                 yield parse_llava(
                     item,
@@ -108,6 +121,13 @@ def read(
                 )
             except BadRecord as error:
                 yield error.problem()
+        for name, records in sorted(unread.items()):
+            yield Problem("unknown field", str(file), f"{records} records have a field {name[:60]!r}", True, count=0)
+
+
+def published_as(file: Path) -> Published | None:
+    """What the release says about a file of this name, in capitals or not, with other signs between the words."""
+    return _BY_WORDS.get(_words(file.stem))
 
 
 def split_of(file: Path) -> str:
@@ -118,5 +138,13 @@ def split_of(file: Path) -> str:
 
 def task_of(file: Path) -> str | None:
     """What an annotation file of the published tree asks, from its name or its folder; None: not known."""
-    published = PUBLISHED.get(file.stem.lower())
-    return published.task if published else FOLDER_TASKS.get(file.parent.name.lower())
+    published = published_as(file)
+    return published.task if published else FOLDER_TASKS.get(_words(file.parent.name))
+
+
+def _words(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+_BY_WORDS = {_words(name): entry for name, entry in PUBLISHED.items()}
+_BY_WORDS["eravqa"] = _BY_WORDS["earvqa"]  # the release misspells it; those who rename it are understood

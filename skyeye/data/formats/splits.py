@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from skyeye.data.formats.common import load_json
+from skyeye.data.formats.common import BadRecord, load_json
 from skyeye.errors import SkyEyeError
 
 SPLITS = ("train", "val", "test")
@@ -82,6 +82,18 @@ def _listed(path: Path) -> dict[str, str]:
 def normal_split(word: str) -> str:
     """``restval`` is training data and ``valid`` is ``val`` in several published files."""
     return {"restval": "train", "valid": "val", "validation": "val"}.get(word, word)
+
+
+def checked_split(word: object, where: str) -> str:
+    """The split that an annotation names.
+
+    Raises:
+        BadRecord: ``unknown split``.
+    """
+    split = normal_split(word) if isinstance(word, str) else word
+    if split not in SPLITS:
+        raise BadRecord("unknown split", where, f"split {str(word)[:30]!r} is not train, val or test")
+    return split
 
 
 def _stem(name: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from skyeye.data.boxes import Box
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.common import BadRecord, Problem, read_text
-from skyeye.data.formats.detection import MIN_SIDE, Labelled, class_words, label_files, samples
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, label_files, samples
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.splits import Splits, split_in
 from skyeye.data.record import Record
@@ -28,7 +28,8 @@ def read(
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
-    """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`; oriented boxes become upright ones.
+    """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`; oriented boxes are kept beside the
+    upright ones around them.
 
     Args:
         path: folder with ``labels/**.txt``, or with the label files beside the images.
@@ -39,6 +40,23 @@ def read(
         splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; a folder called train, val or test
             decides first.
     """
+    for item in annotated(path, images, split, names=names, splits=splits, test_fraction=test_fraction):
+        if isinstance(item, Annotated):
+            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
+        else:
+            yield item
+
+
+def annotated(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    names: Sequence[str] | Mapping[int, str] | str | None = None,
+    splits: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.0,
+) -> Iterator[Annotated | Problem]:
+    """The images with their objects; arguments as for :func:`read`."""
     path = Path(path)
     classes, names_file = _class_names(path, names)
     labels, files = label_files(path, "labels", ignore=[names_file] if names_file else [])
@@ -55,24 +73,27 @@ def read(
             image = folder.find(key, str(file))
             objects, problems = _objects(file, classes)
         except BadRecord as error:
-            yield error.problem()
+            yield error.problem(count=max(1, len(_lines(file))))
             continue
         yield from problems
-        yield from samples(image, objects, key=key, split=of, where=str(file), min_side=min_side, clip_boxes=clip_boxes)
+        yield Annotated(image, tuple(objects), key, of, str(file))
 
 
 def _objects(file: Path, classes: dict[int, str]) -> tuple[list[Labelled], list[Problem]]:
     objects, problems = [], []
-    text = read_text(file) if file.stat().st_size else ""  # an empty label file is an image without objects
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(file):
         where = f"{file}, line {number}"
         try:
             objects.append(_parse(line, where, classes))
         except BadRecord as error:
             problems.append(error.problem())
     return objects, problems
+
+
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """The lines that stand for objects, with their numbers; an empty label file is an image without objects."""
+    text = read_text(file) if file.stat().st_size else ""
+    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
 def _parse(line: str, where: str, classes: dict[int, str]) -> Labelled:
@@ -86,11 +107,11 @@ def _parse(line: str, where: str, classes: dict[int, str]) -> Labelled:
     if len(numbers) == 4:
         x, y, width, height = numbers
         box = Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    elif len(numbers) == 8:
-        box = Box(min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2]))
-    else:
+        return Labelled(classes[index], box, where)
+    if len(numbers) != 8:
         raise BadRecord("malformed line", where, f"has {len(numbers)} coordinates; 4 or 8 are expected")
-    return Labelled(classes[index], box, where)
+    polygon = OrientedBox(*numbers)
+    return Labelled(classes[index], polygon.upright(), where, polygon=polygon)
 
 
 def _class_names(path: Path, names: object) -> tuple[dict[int, str], Path | None]:

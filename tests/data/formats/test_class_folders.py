@@ -65,3 +65,13 @@ def test_images_without_class_folders(tmp_path, write_images, read):
     write_images(tmp_path, "1.jpg")
     with pytest.raises(SkyEyeError, match="no class folder .expected"):
         read("class_folders", tmp_path)
+
+
+@pytest.mark.parametrize("around", ["UCMerced_LandUse/Images", "EuroSAT/2750", "WHU-RS19", "."])
+def test_folders_around_the_classes_are_no_classes(tmp_path, write_images, read, around):
+    write_images(tmp_path, f"{around}/Pond/1.jpg", f"{around}/Road/2.jpg")
+    records, _ = read("class_folders", tmp_path)
+    assert [r.turns[0].answer for r in records] == ["Pond", "Road"]
+    write_images(tmp_path, "deep/test/Pond/1.jpg", "deep/test/Road/2.jpg", "one/Pond/1.jpg")
+    assert [r.split for r in read("class_folders", tmp_path / "deep")[0]] == ["test", "test"]
+    assert [r.turns[0].answer for r in read("class_folders", tmp_path / "one")[0]] == ["Pond"]

@@ -21,6 +21,9 @@ def test_pixels_become_fractions_of_this_image(folder, read):
     refer = [(r.references["phrase"], r.turns[0].answer) for r in records if r.task == "refer"]
     assert refer == [("the large vehicle", "{<10><10><30><50>}"), ("the plane", "{<30><20><70><100>}")]
     assert records[0].references["boxes"] == [[0.1, 0.1, 0.3025, 0.5]]
+    plane = next(r for r in records if r.references["phrase"] == "the plane")
+    assert plane.references["polygons"] == [[0.5, 0.2, 0.7, 0.6, 0.5, 1.0, 0.3, 0.6]]
+    assert plane.regions[0].polygon == (0.5, 0.2, 0.7, 0.6, 0.5, 1.0, 0.3, 0.6)
 
 
 def test_what_does_not_fit_is_told(folder, read):
@@ -34,6 +37,7 @@ def test_what_does_not_fit_is_told(folder, read):
         "10 10 12 10 12 12 10 12 ship 0",
         "10 10 10 10 10 10 10 10 car 0",
         "300 10 400 10 400 50 300 50 car 0",
+        "10 10 nan 10 40 50 10 50 boat 0",
     ]
     (folder / "labelTxt/P0001.txt").write_text(HEADER + "\n".join(lines))
     (folder / "labelTxt/P0002.txt").write_text(
@@ -46,7 +50,7 @@ def test_what_does_not_fit_is_told(folder, read):
         "malformed line": 4,
         "difficult": 1,
         "too small": 1,
-        "inverted box": 1,
+        "inverted box": 2,
         "box outside the image": 1,
         "missing image": 1,
     }

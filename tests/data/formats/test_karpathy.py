@@ -64,6 +64,15 @@ def test_what_does_not_fit_is_told(tmp_path, write_images, read):
     assert left_out == {"no answer": 4, "missing image": 1, "unknown split": 1, "not a record": 2}
 
 
+def test_a_missing_image_takes_its_captions_with_it(tmp_path, items):
+    path = dataset(
+        tmp_path,
+        {"filename": "1.tif", "split": "train", "sentences": [*SENTENCES, {"raw": "."}]},
+        {"filename": "2.tif", "split": "test", "sentences": [*SENTENCES, {"raw": "."}]},
+    )
+    assert items("karpathy", path) == ([], {"missing image": 2 + 1, "no answer": 2})
+
+
 def test_a_file_of_another_format(tmp_path, read):
     (tmp_path / "x.json").write_text('{"questions": []}')
     with pytest.raises(SkyEyeError, match="x.json: has no list `images`"):

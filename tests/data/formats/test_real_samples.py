@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from skyeye.data.formats.recognise import recognise
 from skyeye.data.record import TASK_TAGS, Record
 
 RSICD = "AID_RSICD/dataset_rsicd_subset_DERIVED.json"
@@ -138,6 +139,107 @@ def test_coco(real, read, file, images, boxes, tmp_path):
     records, left_out = read("coco", path, touched(tmp_path / "i", names))
     assert set(left_out) == {"too small"}
     assert sum(r.task == "identify" for r in records) + left_out["too small"] == boxes
+
+
+ANNOTATIONS = {
+    # units of the raw files: images x captions for training, images for evaluation, lines, objects
+    "RSITMD": {"rsitmd": 4291 * 5 + 452},
+    "CapERA": {"capera": 1473 * 5},
+    "RSVG_HR": {"rsvg": 2151},
+    "DIOR_RSVG": {"dior_rsvg": 26991 + 3829 + 7500},
+}
+
+
+@pytest.mark.parametrize("folder", sorted(ANNOTATIONS))
+def test_annotations_without_images_are_counted(real, items, folder):
+    found = {}
+    for _, source in recognise(real / "annotations_only" / folder):
+        records, left_out = items(source.format, source.path)
+        assert not records and left_out["missing image"]
+        found[source.format] = sum(left_out.values())
+    assert found == ANNOTATIONS[folder]
+
+
+def test_rsitmd(real, read, tmp_path):
+    folder = real / "annotations_only/RSITMD"
+    names = {line for split in ("train", "test") for line in lines(folder / f"{split}_filename.txt")}
+    records, left_out = read("rsitmd", folder, touched(tmp_path / "i", names))
+    assert left_out == {"no answer": 20}  # blank lines among the training captions
+    assert counts(records) == {("train", "caption"): 21455 - 20, ("test", "caption"): 452}
+    assert {len(r.references["captions"]) for r in records if r.split == "test"} == {5}
+
+
+def test_capera(real, read, tmp_path):
+    path = real / "annotations_only/CapERA/CapERA_DATASET_train.json"
+    names = {video["video_id"].replace(".mp4", ".jpg") for video in json.loads(path.read_text())["ERA_caption"]}
+    records, left_out = read("capera", path, touched(tmp_path / "i", names))
+    assert not left_out
+    assert counts(records) == {("train", "video_caption"): 5 * 1473}
+
+
+def test_rsvg_hr(real, read, write_images, tmp_path):
+    path = real / "annotations_only/RSVG_HR/rsvg_hr_train.txt"
+    write_images(tmp_path, *{line.split(",")[0] for line in lines(path)}, size=(1024, 1024))
+    records, left_out = read("rsvg", path, tmp_path)
+    assert left_out == {"malformed line": 1, "inverted box": 1}  # a decimal comma; x1 = 556.5, x2 = 511.1
+    assert counts(records) == {("train", "refer"): 2149}
+    assert not any("find " in r.references["phrase"][:7] for r in records)
+
+
+def test_dior_rsvg(real, items, write_images, tmp_path):
+    write_images(tmp_path, "00001.jpg", size=(800, 800))
+    (record,), left_out = items("dior_rsvg", real / "annotations_only/DIOR_RSVG", tmp_path)
+    assert (record.id, record.split) == ("0", "test")  # the first line of test.txt is 0
+    assert record.turns[0].question == "[refer] where can I locate a green and brown golf field?"
+    assert record.turns[0].answer == "{<16><29><85><84>}"  # 133 237 684 672 of 800
+    assert left_out == {"no annotation": 26991 + 3829 + 7500 - 1}
+
+
+def test_nwpu_vhr10(real, read, write_images, tmp_path):
+    folder = real / "annotations_only/NWPU_VHR10"
+    files = sorted((folder / "groundtruth").glob("*.txt"))
+    boxes = lines(*files)
+    assert (len(files), len(boxes)) == (650, 3896)
+    write_images(tmp_path, *(f"{file.stem}.jpg" for file in files), size=(1200, 1200))
+    records, left_out = read("nwpu_vhr10", folder, tmp_path)
+    assert set(left_out) <= {"too small", "box outside the image"}  # the true sizes differ from picture to picture
+    assert sum(r.task == "identify" for r in records) + sum(left_out.values()) == 3896
+    ships = sum(line.strip().endswith(",2") for line in boxes)
+    assert 0 < sum(r.task == "identify" and r.turns[0].answer == "a ship" for r in records) <= ships
+
+
+RECOGNISED = {
+    "AID_RSICD": ["class_folders", "karpathy", "rsivqa"],
+    "DOTA": ["dota", "rsivqa"],
+    "DOTA8": ["yolo"],
+    "RSICD_original": [],
+    "RSVQA_HR": ["rsvqa"],
+    "RSVQA_LR": ["rsvqa"],
+    "Sydney_captions": ["karpathy"],
+    "UCM_captions": ["karpathy"],
+    "aerial_cars": ["yolo"],
+    "annotations_only/CapERA": ["capera"],
+    "annotations_only/DIOR_RSVG": ["dior_rsvg"],
+    "annotations_only/HRRSD": ["coco"],
+    "annotations_only/NWPU_VHR10": ["coco", "nwpu_vhr10"],
+    "annotations_only/RSITMD": ["rsitmd"],
+    "annotations_only/RSIVQA": ["rsivqa", "rsivqa", "rsivqa"],
+    "annotations_only/RSVG_HR": ["rsvg"],
+}
+
+
+@pytest.mark.parametrize("folder", sorted(RECOGNISED))
+def test_every_folder_is_recognised(real, items, folder):
+    found = [source for _, source in recognise(real / folder)]
+    assert sorted(source.format for source in found) == RECOGNISED[folder]
+    assert all(source.images is None for source in found)
+    splits = [source.options for source in found if source.options]
+    assert splits == ([{"split_file": str(real / RSICD)}] * 2 if folder == "AID_RSICD" else [])
+
+
+def test_the_whole_folder_is_recognised(real):
+    formats = Counter(source.format for _, source in recognise(real))
+    assert formats == sum(map(Counter, RECOGNISED.values()), Counter())
 
 
 def test_frames_of_one_video_stay_together(real, read):

@@ -42,5 +42,10 @@ def test_folder(folder, read):
     assert {r.id for r in read("rsivqa", folder, split="test", splits={"test": "1.*"})[0]} == {"sydney_vqa:1"}
 
 
+def test_both_published_names_are_read_from_a_folder(folder, read):
+    (folder / "ucm_res.txt").write_text("1.tif:How many trees?one\n")
+    assert [r.id for r in read("rsivqa", folder, split="train")[0]] == ["sydney_vqa:1", "ucm_res:1"]
+
+
 def test_other_questions():
     assert question_type("What colour is the roof?") == "other"

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from skyeye.config.schema import SourceConfig
+from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.skyeye968k import PUBLISHED
 from skyeye.data.record import TASK_TAGS
 from skyeye.errors import SkyEyeError
@@ -68,3 +70,26 @@ def test_unknown_task_option(tmp_path, read):
     (tmp_path / "x.json").write_text("[]")
     with pytest.raises(SkyEyeError, match="unknown task 'captoin'.*did you mean 'caption'"):
         read("skyeye968k", tmp_path / "x.json", task="captoin")
+
+
+def test_names_of_files_and_folders_in_other_spellings(tmp_path, write_images, read):
+    write_images(tmp_path, "a.jpg")
+    tree = {"vqa/ERAvqa.json": "ERA-VQA", "vqa/rsvqa-hr train.json": "RSVQA-HR", "Visual_Grounding/mine.json": "mine"}
+    for name in tree:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps([llava("is it?", "{<1><2><3><4>}")]))
+    records, _ = read("skyeye968k", tmp_path)
+    assert {(r.source, r.task) for r in records} == {("ERA-VQA", "vqa"), ("RSVQA-HR", "vqa"), ("mine", "refer")}
+
+
+def test_fields_that_nothing_reads_are_told_once_and_cost_nothing(tmp_path, write_images):
+    write_images(tmp_path, "a.jpg")
+    items = [{**llava("[vqa] a", "b"), "id": 3, "weight": n, "note": ""} for n in range(3)] + [llava("[vqa] a", "b")]
+    items[1].pop("note")
+    (tmp_path / "x.json").write_text(json.dumps(items))
+    records, problems = read_with_problems(SourceConfig("skyeye968k", str(tmp_path / "x.json")), "mine")
+    assert len(records) == 4
+    assert [(p.kind, p.what, p.by_rule, p.count) for p in problems] == [
+        ("unknown field", "2 records have a field 'note'", True, 0),
+        ("unknown field", "3 records have a field 'weight'", True, 0),
+    ]

@@ -38,6 +38,7 @@ def test_oriented_boxes_and_folders(tmp_path, write_images, read):
     (tmp_path / "data.yaml").write_text("names:\n  0: ground-track_field\n")
     (record, *_), _ = read("yolo", tmp_path)
     assert record.turns[0].answer == "{<10><10><50><50>}"
+    assert record.references["polygons"] == [[0.3, 0.1, 0.5, 0.3, 0.3, 0.5, 0.1, 0.3]]
     assert (record.references["phrase"], record.split) == ("the ground track field", "val")
     assert record.images[0].endswith("images/val/P1.png")
 

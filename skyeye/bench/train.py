@@ -1,0 +1,268 @@
+"""``skyeye bench train``: samples per second with shared prefixes against a row for every sample, in one process."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from skyeye.bench.common import alternate, machine, ratios
+from skyeye.bench.flops import StepFlops, known_peak, matmul_rate, supervised
+from skyeye.data.packing import pack_step
+from skyeye.data.sequence import GroupSequence, collate_rows, pack, separate_rows
+from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.prefix_attention import FLEX_BLOCK
+
+#: Samples of the equality check, and branches of a group in it: enough to hold several images and several branches.
+CHECKED_GROUPS, CHECKED_BRANCHES = 2, 6
+
+
+class TrainingStep:
+    """One training step over given groups, in both layouts, with the time of its parts.
+
+    Pictures are encoded by the tower of the model: once an image with shared prefixes, once a sample in separate rows,
+    as the reference does.
+
+    Args:
+        budget: tokens of a micro-batch, the same for both layouts.
+        autocast: lower precision of the products; None: as the weights are.
+        pixels: image -> (3, S, S); None: random ones.
+    """
+
+    def __init__(
+        self,
+        model: SkyEyeGPTForConditionalGeneration,
+        groups: Sequence[GroupSequence],
+        *,
+        budget: int,
+        autocast: torch.dtype | None = None,
+        pixels: Mapping[str, torch.Tensor] | None = None,
+    ):
+        self.model, self.groups, self.budget, self.autocast = model.train(), list(groups), budget, autocast
+        self.device = model.device
+        size = model.config.vision["image_size"]
+        generator = torch.Generator().manual_seed(0)
+        names = dict.fromkeys(image for group in groups for image in group.images)
+        self.pixels = pixels or {name: torch.randn(3, size, size, generator=generator) for name in names}
+        self.optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
+        self.multiple = FLEX_BLOCK if self.device.type == "cuda" else 1
+        self.parts: dict[str, float] = {}
+        self.computed = self.padding = 0
+
+    def shared(self) -> float:
+        """One step with shared prefixes; samples per second."""
+        with self._part("data"):
+            packs = pack_step(self.groups, processes=1, budget=self.budget)[0]
+        return self._step(packs, self.groups, shared=True)
+
+    def separate(self, groups: Sequence[GroupSequence]) -> float:
+        """One step with a row for every sample; samples per second."""
+        with self._part("data"):
+            single = [
+                GroupSequence(group.images, group.prefix_ids, [branch]) for group in groups for branch in group.branches
+            ]
+            longest = max(map(len, single))
+            rows = max(1, self.budget // longest)
+            batches = [single[start : start + rows] for start in range(0, len(single), rows)]
+        return self._step(batches, groups, shared=False)
+
+    def _step(self, batches: list[list[GroupSequence]], groups: Sequence[GroupSequence], shared: bool) -> float:
+        began = time.perf_counter()
+        targets = supervised(groups)
+        for batch in batches:
+            loss = self.loss(batch, shared, targets)
+            with self._part("backward"):
+                loss.backward()
+        with self._part("optimiser"):
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return sum(len(group.branches) for group in groups) / (time.perf_counter() - began)
+
+    def loss(self, groups: Sequence[GroupSequence], shared: bool, targets: int) -> torch.Tensor:
+        """The loss of one micro-batch, divided by ``targets``."""
+        with self._part("data"):
+            batch = pack(groups, 0, self.multiple) if shared else collate_rows(separate_rows(groups), 0)
+            shown = [image for group in groups for image in group.images * (1 if shared else len(group.branches))]
+            pixels = torch.stack([self.pixels[image] for image in shown]).to(self.device)
+            batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+            self.computed += batch["input_ids"].numel()
+            self.padding += batch["input_ids"].numel() - sum(
+                len(group) if shared else len(group.prefix_ids) + len(branch.input_ids)
+                for group in groups
+                for branch in (group.branches[:1] if shared else group.branches)
+            )
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            with self._part("vision"), torch.no_grad():
+                patches = self.model.see(pixels)
+            with self._part("language forward"):
+                return self.model(**batch, patches=patches, num_target_tokens=targets, logits="none").loss
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        self._wait()
+        began = time.perf_counter()
+        yield
+        self._wait()
+        self.parts[name] = self.parts.get(name, 0.0) + time.perf_counter() - began
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def clear(self) -> None:
+        """Forget the times and counts so far."""
+        self.parts, self.computed, self.padding = {}, 0, 0
+
+
+def equality(step: TrainingStep) -> dict[str, float | int]:
+    """Loss and gradients of some groups in both layouts, and their largest differences."""
+    groups = [
+        GroupSequence(group.images, group.prefix_ids, group.branches[:CHECKED_BRANCHES])
+        for group in step.groups[:CHECKED_GROUPS]
+    ]
+    trained = {name: p for name, p in step.model.named_parameters() if p.requires_grad}
+    found = []
+    for shared in (True, False):
+        step.optimizer.zero_grad()
+        loss = step.loss(groups, shared, supervised(groups))
+        loss.backward()
+        gradients = {name: p.grad.detach().float().clone() for name, p in trained.items() if p.grad is not None}
+        found.append((loss.item(), gradients))
+    step.optimizer.zero_grad()
+    (ours, together), (theirs, alone) = found
+    return {
+        "samples": sum(len(group.branches) for group in groups),
+        "images": len(groups),
+        "loss_difference": abs(ours - theirs),
+        "gradient_difference": max((together[name] - alone[name]).abs().max().item() for name in alone),
+        "largest_gradient": max(gradient.abs().max().item() for gradient in alone.values()),
+        "trained_tensors": len(alone),
+    }
+
+
+def some_samples(groups: Sequence[GroupSequence], count: int) -> list[GroupSequence]:
+    """About ``count`` samples spread evenly over all samples of the groups, as groups."""
+    places = [(g, b) for g, group in enumerate(groups) for b in range(len(group.branches))]
+    chosen = {places[i * len(places) // count] for i in range(min(count, len(places)))}
+    kept = [
+        GroupSequence(group.images, group.prefix_ids, [x for b, x in enumerate(group.branches) if (g, b) in chosen])
+        for g, group in enumerate(groups)
+    ]
+    return [group for group in kept if group.branches]
+
+
+def bench_train(
+    model: SkyEyeGPTForConditionalGeneration,
+    groups: Sequence[GroupSequence],
+    *,
+    budget: int = 4096,
+    baseline_samples: int = 12,
+    pairs: int = 15,
+    seconds: float = 100.0,
+    autocast: torch.dtype | None = None,
+    pixels: Mapping[str, torch.Tensor] | None = None,
+    peak_tflops: float | None = None,
+) -> dict[str, Any]:
+    """Measure both layouts in alternating pairs.
+
+    The baseline's time grows with its samples, one by one, so it computes an even selection of them; both are compared
+    by samples per second.
+
+    Args:
+        groups: of one step.
+        budget: tokens of a micro-batch, in both layouts.
+        baseline_samples: samples that the baseline computes in a step.
+        pairs, seconds: see :func:`skyeye.bench.common.alternate`.
+        autocast, pixels: see :class:`TrainingStep`.
+        peak_tflops: of the device, for MFU; None: known by its name, or not at all.
+    """
+    step = TrainingStep(model, groups, budget=budget, autocast=autocast, pixels=pixels)
+    checked = equality(step)
+    few = some_samples(groups, baseline_samples)
+    flops = StepFlops(model)
+    dtype = autocast or next(model.language_model.parameters()).dtype
+    peak = peak_tflops or known_peak(step.device)
+    measured_peak = matmul_rate(step.device, dtype)
+    times: dict[str, dict[str, float]] = {"shared": {}, "separate": {}}
+    padding = {"shared": [0, 0], "separate": [0, 0]}
+
+    def timed(name: str, run) -> float:
+        step.clear()
+        rate = run()
+        for part, spent in step.parts.items():
+            times[name][part] = times[name].get(part, 0.0) + spent
+        padding[name][0] += step.padding
+        padding[name][1] += step.computed
+        return rate
+
+    ours, baseline = alternate(
+        lambda: timed("shared", step.shared), lambda: timed("separate", lambda: step.separate(few)), pairs, seconds
+    )
+    samples = sum(len(group.branches) for group in groups)
+    few_samples = sum(len(group.branches) for group in few)
+
+    def told(name: str, rates: list[float], of: Sequence[GroupSequence], count: int, work: float) -> dict[str, Any]:
+        rate = sorted(rates)[len(rates) // 2]
+        tokens = (
+            sum(map(len, of))
+            if name == "shared"
+            else sum(len(g.prefix_ids) + len(b.input_ids) for g in of for b in g.branches)
+        )
+        spent = sum(times[name].values())
+        tflops = work * rate / count / 1e12
+        return {
+            "samples_per_second": round(rate, 3),
+            "tokens_per_second": round(tokens * rate / count, 1),
+            "supervised_tokens_per_second": round(supervised(of) * rate / count, 2),
+            "tokens_per_sample": round(tokens / count, 1),
+            "padding_share": round(padding[name][0] / padding[name][1], 4),
+            "tflops": round(tflops, 4),
+            "mfu": round(tflops / peak, 4) if peak else None,
+            "share_of_measured_matmul_rate": round(tflops / measured_peak, 4),
+            "time_share": {part: round(t / spent, 4) for part, t in times[name].items()},
+        }
+
+    text = model.config.text_config
+    return {
+        "benchmark": "train",
+        "ratio_samples_per_second": ratios(ours, baseline),
+        "shared": told("shared", ours, groups, samples, flops.shared(groups)),
+        "separate": told("separate", baseline, few, few_samples, flops.separate(few)),
+        "ratio_by_operations": round((flops.separate(groups) / flops.shared(groups)), 2),
+        "equality": checked,
+        "sizes": {
+            "language": {
+                "hidden_size": text.hidden_size,
+                "layers": text.num_hidden_layers,
+                "heads": text.num_attention_heads,
+                "intermediate_size": text.intermediate_size,
+                "vocabulary": text.vocab_size,
+            },
+            "vision": {
+                key: model.config.vision[key] for key in ("image_size", "patch_size", "width", "depth", "heads")
+            },
+            "tokens_per_image": model.tokens_per_image,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "images": len(groups),
+            "samples": samples,
+            "baseline_samples": few_samples,
+            "tokens_per_pack": budget,
+            "dtype": str(dtype).removeprefix("torch."),
+        },
+        "peak_tflops": peak,
+        "measured_matmul_tflops": round(measured_peak, 4),
+        "peak_memory_gib": round(_peak_memory(step.device) / 2**30, 3),
+        "machine": machine(step.device),
+    }
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Of the process on a CPU, of torch on a GPU; bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

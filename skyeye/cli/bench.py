@@ -1,0 +1,182 @@
+"""``skyeye bench``: speed against the plain form of the same work, in one process."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from skyeye.errors import SkyEyeError
+
+DISTRIBUTIONS = ("rsvqa", "captions", "skyeye968k")
+
+
+def bench_commands(group: Callable, command: Callable, recipe_arguments: Callable) -> None:
+    """Add the group ``bench`` to the command line.
+
+    Args:
+        group: adds a group of commands: ``group(name, summary)``.
+        command: adds a command to it: ``command(group, name, run, summary)``.
+        recipe_arguments: adds RECIPE and its overrides: ``recipe_arguments(parser, optional)``.
+    """
+    bench = group("bench", "measure speed against the plain form of the same work")
+    train = command(bench, "train", _train, "training steps with shared prefixes against a row for every sample")
+    recipe_arguments(train, optional=True)
+    _common_arguments(train)
+    train.add_argument("--images", type=int, metavar="N", help="images of a step (default: a few, by distribution)")
+    train.add_argument("--tokens-per-pack", type=int, default=4096, metavar="N", help="of a micro-batch (default 4096)")
+    train.add_argument("--baseline-samples", type=int, metavar="N", help="that the baseline computes in a step")
+    train.add_argument("--peak-tflops", type=float, metavar="X", help="of the device, for MFU (known for some GPUs)")
+
+    generate = command(bench, "generate", _generate, "answers with shared prefixes against a whole prompt for each")
+    recipe_arguments(generate, optional=True)
+    _common_arguments(generate)
+    generate.add_argument("--images", type=int, metavar="N", help="images asked about (default: by the distribution)")
+    generate.add_argument("--rows", type=int, default=64, metavar="N", help="questions in work together (default 64)")
+    generate.add_argument(
+        "--baseline-rows", type=int, default=12, metavar="N", help="of the baseline's batch, at most (default 12)"
+    )
+
+    data = command(bench, "data", _data, "a made SkyEye-968k, assembled and read: memory, start-up, decoding")
+    data.add_argument("--full", action="store_true", help="968 thousand records of 70 thousand images (10 minutes)")
+    data.add_argument("--records", type=int, metavar="N", help="default 20,000")
+    data.add_argument("--images", type=int, metavar="N", help="default 1,500")
+    data.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
+    data.add_argument("--keep", type=Path, metavar="DIR", help="keep what is made there")
+    data.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+
+
+def _common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--distribution",
+        choices=DISTRIBUTIONS,
+        help="made questions of these numbers and lengths (default: rsvqa, or the data of RECIPE)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of weights and products")
+    parser.add_argument("--seconds", type=float, default=100.0, help="time for the pairs (default 100)")
+
+
+def _train(options: argparse.Namespace) -> int:
+    import torch
+
+    from skyeye.bench.train import bench_train
+
+    dtype = getattr(torch, options.dtype)
+    # small steps: more pairs fit into the time, and their median is the sounder
+    model, groups, pixels = _model_and_groups(options, {"rsvqa": 1, "captions": 6, "skyeye968k": 12, None: 8})
+    result = bench_train(
+        model,
+        groups,
+        budget=options.tokens_per_pack,
+        baseline_samples=options.baseline_samples or (12 if options.distribution == "skyeye968k" else 6),
+        seconds=options.seconds,
+        autocast=None if dtype == torch.float32 else dtype,
+        pixels=pixels,
+        peak_tflops=options.peak_tflops,
+    )
+    return _tell(result, options)
+
+
+def _generate(options: argparse.Namespace) -> int:
+    import torch
+
+    from skyeye.bench.generate import bench_generate, with_openings
+
+    if min(options.rows, options.baseline_rows) < 1:
+        raise SkyEyeError("must be 1 or more", where="--rows, --baseline-rows")
+    model, groups, pixels = _model_and_groups(options, {"rsvqa": 2, "captions": 6, "skyeye968k": 12, None: 4})
+    if options.distribution:
+        groups = with_openings(groups)
+    if model.config.lora is not None and options.dtype == "float32":  # as evaluation does
+        model.language_model.merge_adapter()
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=options.dtype != "float32"):
+        result = bench_generate(
+            model,
+            groups,
+            rows=options.rows,
+            baseline_rows=options.baseline_rows,
+            seconds=options.seconds,
+            pixels=pixels,
+        )
+    return _tell(result, options)
+
+
+def _data(options: argparse.Namespace) -> int:
+    from skyeye.bench.common import machine, write_json
+    from skyeye.bench.data import FULL, SMALL, bench_data, in_words
+
+    size = FULL if options.full else SMALL
+    records, images = options.records or size["records"], options.images or size["images"]
+    if min(records, images, options.workers) < 1:
+        raise SkyEyeError("must be 1 or more", where="--records, --images, --workers")
+    result = bench_data(records, images, options.workers, folder=options.keep)
+    print(in_words(result))
+    if options.json:
+        import torch
+
+        write_json({**result, "machine": machine(torch.device("cpu"))}, options.json)
+        print(f"written: {options.json}")
+    return 0
+
+
+def _model_and_groups(options: argparse.Namespace, images: dict[str | None, int]):
+    """The model on its device, the groups that are asked, and their pictures (None: random ones).
+
+    Args:
+        images: how many, by distribution; None: the data of the recipe.
+    """
+    import torch
+
+    from skyeye.bench.distributions import made_groups
+    from skyeye.bench.model import VOCABULARY, bench_model
+    from skyeye.models.precision import in_precision
+
+    device, dtype, pixels = _device(options.device), getattr(torch, options.dtype), None
+    if options.recipe is None:
+        options.distribution = options.distribution or "rsvqa"
+    count = options.images or images[options.distribution]
+    if options.recipe is None:
+        model, _ = bench_model()
+    else:
+        from skyeye.bench.recipe import made_model, recipe_groups
+        from skyeye.config.load import load_recipe
+
+        recipe = load_recipe(options.recipe, options.overrides)
+        if options.distribution:
+            with device:
+                model = made_model(recipe, VOCABULARY, dtype)
+        else:
+            model, groups, pixels = recipe_groups(recipe, count)
+    model = in_precision(model.to(device), dtype)
+    if options.distribution:
+        tokens = model.tokens_per_image
+        groups = made_groups(options.distribution, count, tokens_per_image=tokens, vocabulary=VOCABULARY)
+    return model, groups, pixels
+
+
+def _device(name: str):
+    import torch
+
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SkyEyeError("no CUDA GPU is available", where="--device", remedy="use --device cpu")
+    return device
+
+
+def _tell(result: dict, options: argparse.Namespace) -> int:
+    """Print the result, its ratio first, and write it where asked."""
+    import json
+
+    from skyeye.bench.common import write_json
+
+    result = {**result, "distribution": options.distribution, "recipe": str(options.recipe) if options.recipe else None}
+    print(json.dumps(result, indent=1))
+    ratio = result["ratio_samples_per_second"]
+    spread = f"{ratio['min']} to {ratio['max']}, {ratio['pairs']} pairs"
+    print(f"{ratio['median']} x the samples per second of the baseline ({spread})")
+    if options.json:
+        write_json(result, options.json)
+        print(f"written: {options.json}")
+    return 0

@@ -1,0 +1,43 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from skyeye.errors import SkyEyeError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write to under a temporary name beside ``path``; it gets its name when the block ends without error.
+
+    Raises:
+        SkyEyeError: it cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            yield file
+        os.replace(partial, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SkyEyeError(f"cannot be written: {reason}", where=str(path), remedy="choose another place") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, parts: str | bytes | Iterable[str]) -> None:
+    """Write a file by :func:`whole_file`.
+
+    Args:
+        parts: the content; of a text also its parts, one after the other. Text is written as UTF-8.
+    """
+    with whole_file(path) as file:
+        for part in [parts] if isinstance(parts, (str, bytes)) else parts:
+            file.write(part if isinstance(part, bytes) else part.encode("utf-8", "backslashreplace"))

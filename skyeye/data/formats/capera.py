@@ -1,0 +1,125 @@
+"""CapERA: captions of the aerial videos of ERA, five a video.
+
+``{"ERA_caption": [{"video_id": "Baseball_001.mp4", "annotation": {"English_caption": ["...", ...]}}, ...]}``
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from skyeye.data.formats.captions import VIDEO_PROMPTS, caption_records
+from skyeye.data.formats.common import BadRecord, Problem, as_text, load_json
+from skyeye.data.formats.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_images
+from skyeye.data.formats.splits import split_in
+from skyeye.data.frames import count_frames, even_frames, natural_order
+from skyeye.data.record import Record
+from skyeye.data.reference import format_reference
+from skyeye.errors import SkyEyeError
+
+_FRAME = re.compile(r"(?P<video>.+?)[ _.-]+(?:frame|f)?[ _.-]*\d+", re.IGNORECASE)
+
+
+def read(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    frames: int = 1,
+    video_length: int | None = None,
+) -> Iterator[Record | Problem]:
+    """Training videos give one record per caption; the others one record with all captions as references.
+
+    A video is found as single frames (``Baseball_001.jpg``, ``Baseball_001_0024.jpg``, or every image in a folder
+    ``Baseball_001``) or, where there are none, as a video file; then the images are references to its frames. The units
+    are those of :mod:`skyeye.data.formats.captions` with a video for an image.
+
+    Args:
+        path: the JSON file. With train, val or test in its name it is that split, else train.
+        images: folder of the frames or videos; default: the folder of the file.
+        split: train, val or test.
+        frames: how many frames a record shows, chosen evenly: the middle ones of that many equal stretches. A video of
+            fewer frames shows them all.
+        video_length: number of frames of every video file; default: counted in each file, which takes PyAV. The videos
+            of ERA last 5 seconds at 24 frames a second (Mou et al., ERA, IEEE GRSM 2020).
+    """
+    path = Path(path)
+    for name, value in (("frames", frames), ("video_length", video_length)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise SkyEyeError(f"{name} {value!r} is no number from 1 on", where="options", remedy="e.g. frames: 4")
+    videos = load_json(path, dict).get("ERA_caption")
+    if not isinstance(videos, list):
+        raise SkyEyeError("has no list `ERA_caption`", where=str(path), remedy="check `format:` of this source")
+    of = split_in(path.name) or "train"
+    if split is not None and of != split:
+        return
+    finder = _Frames(Path(images or path.parent))
+    for index, video in enumerate(videos):
+        where = f"{path}, video {index}"
+        name = as_text(video.get("video_id")) if isinstance(video, dict) else None
+        if name is None:
+            yield Problem("not a record", where, "has no video_id")
+            continue
+        annotation = video.get("annotation")
+        captions = annotation.get("English_caption") if isinstance(annotation, dict) else None
+        yield from caption_records(
+            name,
+            captions if isinstance(captions, list) else [],
+            lambda name=name, where=where: finder.find(name, where, frames, video_length),
+            key=str(index),
+            source="CapERA",
+            split=of,
+            where=where,
+            task="video_caption",
+            prompts=VIDEO_PROMPTS,
+        )
+
+
+class _Frames:
+    """Frames and videos below a folder, listed once, found by the name of the video; no name is joined to a path."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._frames: dict[str, list[PurePosixPath]] | None = None
+        self._videos: dict[str, list[PurePosixPath]] = {}
+
+    def find(self, name: str, where: str, wanted: int, video_length: int | None) -> tuple[str, ...]:
+        if self._frames is None:
+            self._frames = self._list_frames()
+            for file in list_images(self.root, VIDEO_SUFFIXES):
+                self._videos.setdefault(_stem(file), []).append(file)
+        stem = _stem(PurePosixPath(name.replace("\\", "/")))
+        frames, videos = self._frames.get(stem, []), self._videos.get(stem, [])
+        one_folder = len({frame.parent for frame in frames}) <= 1
+        if not one_folder or (frames and _stem(frames[0]) == stem and len(frames) > 1) or (not frames and videos[1:]):
+            first = ", ".join(map(str, (frames or videos)[:2]))
+            raise BadRecord("ambiguous image", where, f"video {name!r} could be several: {first} ...")
+        if frames:
+            return tuple(str(self.root / frames[n]) for n in even_frames(len(frames), wanted))
+        if not videos:
+            raise BadRecord("missing image", where, f"neither frames nor the video {name!r} are in {self.root}")
+        video = str(self.root / videos[0])
+        try:
+            total = video_length or count_frames(video)
+        except SkyEyeError as error:
+            raise BadRecord("unreadable video", where, str(error)) from error
+        if not total:
+            raise BadRecord("unreadable video", where, f"{video} has no frame")
+        return tuple(format_reference(video, frame=n) for n in even_frames(total, wanted))
+
+    def _list_frames(self) -> dict[str, list[PurePosixPath]]:
+        """Video -> its frames in order. A single frame of exactly the video's name wins, then a folder of its name."""
+        exact, folders, numbered = {}, {}, {}
+        for file in list_images(self.root):
+            exact.setdefault(_stem(file), []).append(file)
+            if len(file.parts) > 1:
+                folders.setdefault(file.parts[-2].lower(), []).append(file)
+            if match := _FRAME.fullmatch(_stem(file)):
+                numbered.setdefault(match["video"], []).append(file)
+        found = numbered | folders | exact
+        return {video: sorted(frames, key=natural_order) for video, frames in found.items()}
+
+
+def _stem(file: PurePosixPath) -> str:
+    return (file.stem if file.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES else file.name).lower()

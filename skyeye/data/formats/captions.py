@@ -1,0 +1,79 @@
+"""Captioned images become records, the same way for every caption set.
+
+A training image gives one record per caption, asked in one of a few wordings; any other image one record, asked in the
+first wording, with all captions as references. The unit of a caption set follows from that: each caption of a training
+image, each other image, and each empty caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from skyeye.data.formats.common import BadRecord, Problem, as_text, pick
+from skyeye.data.record import Record, Turn
+from skyeye.data.text import caption_text
+
+#: Two prompts of the paper's figures and their like; the first is the one an evaluation asks.
+PROMPTS = (
+    "[caption] briefly describe the image",
+    "[caption] Can you briefly explain what you see in the image?",
+    "[caption] Summarize this image in a few words.",
+)
+VIDEO_PROMPTS = (
+    "[caption] briefly describe the video frame image",
+    "[caption] Can you briefly explain what you see in the video frame image?",
+    "[caption] Summarize this video frame image in a few words.",
+)
+
+
+def caption_records(
+    name: str,
+    captions: Sequence[object],
+    find_images: Callable[[], tuple[str, ...]],
+    *,
+    key: str,
+    source: str,
+    split: str,
+    where: str,
+    task: str = "caption",
+    prompts: Sequence[str] = PROMPTS,
+) -> Iterator[Record | Problem]:
+    """Records of one image (or video), and a problem for each empty caption.
+
+    Args:
+        name: the image as the annotation calls it, for messages.
+        captions: the raw values of the file; what is no text is reported.
+        find_images: paths of the image or its frames; raises ``BadRecord`` when there is none.
+        key: name of the image within the source, the stem of the record ids.
+    """
+    sound, problems = [], []
+    for number, caption in enumerate(captions):
+        text = as_text(caption)
+        if text is None or not caption_text(text):
+            problems.append(Problem("no answer", f"{where}, sentence {number}", f"caption of {name} is empty"))
+        else:
+            sound.append((number, text))
+    if not sound and not problems:
+        yield Problem("no answer", where, f"image {name} has no caption")
+        return
+    yield from problems
+    asked = sound if split == "train" else sound[:1]
+    if not asked:
+        return
+    try:
+        images = find_images()
+    except BadRecord as error:
+        yield error.problem(count=len(asked))
+        return
+    for number, text in asked:
+        id = f"{key}:{number}" if split == "train" else key
+        yield Record(
+            id=id,
+            source=source,
+            task=task,
+            split=split,
+            images=images,
+            where=where,
+            turns=(Turn(pick(prompts, id) if split == "train" else prompts[0], caption_text(text)),),
+            references={"captions": [text for _, text in sound]},
+        )

@@ -1,0 +1,59 @@
+"""Referring expressions: one expression and the one box it denotes become a ``[refer]`` sample."""
+
+from __future__ import annotations
+
+from skyeye.data.boxes import Box, format_box
+from skyeye.data.formats.common import BadRecord, pick
+from skyeye.data.formats.detection import REFER_PROMPTS
+from skyeye.data.record import Record, Region, Turn
+
+
+def refer_record(
+    image: str,
+    expression: str,
+    box: Box,
+    *,
+    id: str,
+    source: str,
+    split: str,
+    where: str,
+    clip_boxes: bool = True,
+) -> Record:
+    """A sample that asks where the expression is and answers with its box.
+
+    Args:
+        image: path of the image.
+        expression: as annotated; a final full stop goes and a capital at the start of a sentence becomes small, since
+            the words end up inside a question.
+        box: in fractions of the image.
+        clip_boxes: False writes the box as the reference does, beyond 0..100 where it reaches out of the image.
+
+    Raises:
+        BadRecord: no expression; the box is inverted or has no area, or less than half of it is in the image.
+    """
+    phrase = _inside_a_question(expression)
+    if not phrase:
+        raise BadRecord("no question", where, "the referring expression is empty")
+    if not (box.x1 < box.x2 and box.y1 < box.y2):
+        raise BadRecord("inverted box", where, f"box of {phrase[:60]!r} has no area or inverted corners")
+    inside = box.clipped()
+    if inside.area < 0.5 * box.area:
+        raise BadRecord("box outside the image", where, f"less than half of {phrase[:60]!r} is in the image")
+    prompt = pick(REFER_PROMPTS, id) if split == "train" else REFER_PROMPTS[0]
+    return Record(
+        id=id,
+        source=source,
+        task="refer",
+        split=split,
+        images=(image,),
+        where=where,
+        turns=(Turn(prompt.replace("{}", phrase), format_box(box, clip_boxes)),),
+        references={"boxes": [list(inside)], "phrase": phrase},
+        regions=(Region(tuple(inside), phrase),),
+    )
+
+
+def _inside_a_question(expression: str) -> str:
+    words = " ".join(expression.split()).rstrip(". ")
+    first = words.split(" ")[0]
+    return words[:1].lower() + words[1:] if first[1:] == first[1:].lower() else words

@@ -1,0 +1,326 @@
+"""Own data: one JSON object per line, with an image and what is asked of it; see docs/own_data.md.
+
+``{"image": "a.jpg", "question": "how many ships are there?", "answer": "2"}``,
+``{"image": "a.jpg", "caption": "a harbour"}``,
+``{"image": "a.jpg", "boxes": [{"box": [10, 20, 60, 40], "label": "ship"}], "unit": "pixels"}``
+
+The unit is a question with its answer, a conversation, what :mod:`skyeye.data.formats.captions` says of captions, a
+box, and a line that is none of these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.formats.captions import PROMPTS, VIDEO_PROMPTS, caption_records
+from skyeye.data.formats.common import BadRecord, Problem, as_text, image_size, nearest
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, samples
+from skyeye.data.formats.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder
+from skyeye.data.formats.json_lines import iter_json_lines
+from skyeye.data.formats.llava import parse_llava
+from skyeye.data.formats.splits import Splits, checked_split, split_in
+from skyeye.data.record import TASK_TAGS, Record
+from skyeye.data.reference import format_reference, parse_reference
+from skyeye.errors import SkyEyeError
+
+ASKED = ("question", "conversation", "caption", "captions", "boxes")
+KEYS = (
+    *("id", "image", "video", "frames", "split", "task", "meta"),
+    *("question", "answer", "conversation", "caption", "captions"),
+    *("boxes", "unit", "width", "height"),
+)
+BOX_KEYS = ("box", "polygon", "label", "phrase", "difficult")
+UNITS = ("pixels", "normalised")
+
+
+def read(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    unit: str | None = None,
+    frames: int = 8,
+    min_side: float = MIN_SIDE,
+    clip_boxes: bool = True,
+    splits: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.0,
+) -> Iterator[Record | Problem]:
+    """Records of every line.
+
+    Args:
+        path: the file.
+        images: folder of the images; default: the folder of the file.
+        unit: of boxes in lines that do not say it.
+        frames: taken of a ``video`` in lines that do not say it, chosen evenly.
+        min_side, clip_boxes: see :mod:`skyeye.data.formats.detection`.
+        splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; a line's own ``split`` decides first,
+            then train, val or test in the name of the file.
+    """
+    for line in _lines(path, images, split, unit, frames, splits, test_fraction):
+        if isinstance(line, Problem):
+            yield line
+            continue
+        for part in (line.answered, line.conversation, line.captioned):
+            try:
+                yield from part()
+            except BadRecord as error:
+                yield error.problem()
+        for item in line.annotated():
+            if isinstance(item, Annotated):
+                yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
+            else:
+                yield item
+
+
+def annotated(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    unit: str | None = None,
+    frames: int = 8,
+    splits: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.0,
+) -> Iterator[Annotated | Problem]:
+    """The images with their boxes; arguments as for :func:`read`. What else is asked is reported as left out."""
+    for line in _lines(path, images, split, unit, frames, splits, test_fraction):
+        if isinstance(line, Problem):
+            yield line
+            continue
+        for key in ("question", "conversation", "caption", "captions"):
+            if key in line.content:
+                yield Problem("not about a place", line.where, f"{key} is about the whole image", by_rule=True)
+        yield from line.annotated()
+
+
+def _lines(
+    path: str | Path,
+    images: str | None,
+    split: str | None,
+    unit: str | None,
+    frames: int,
+    splits: Mapping[str, Any] | None,
+    test_fraction: float,
+) -> Iterator[_Line | Problem]:
+    path = Path(path)
+    if unit not in (None, *UNITS):
+        raise SkyEyeError(f"unknown unit {unit!r}", where="options.unit", remedy=nearest(unit, UNITS))
+    if path.is_dir():
+        raise SkyEyeError("is a folder", where=str(path), remedy="give the file: path: .../my.jsonl")
+    folder = ImageFolder(images or path.parent, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    rule, named = Splits(None, splits, test_fraction), split_in(path.stem)
+    ids: set[str] = set()
+    for number, (where, content) in enumerate(iter_json_lines(path)):
+        if isinstance(content, BadRecord):
+            yield content.problem()
+            continue
+        try:
+            line = _Line(content, where, folder, {"unit": unit, "frames": frames})
+            line.id = _id(content, ids, f"{path.stem}:{number}", where)
+            line.split = _split(content, named or rule.of(line.names[0]), where)
+        except BadRecord as error:
+            yield error.problem()
+            continue
+        if split is None or line.split == split:
+            yield line
+
+
+class _Line:
+    """One object of the file, its keys checked; each of the methods gives what one sort of key asks."""
+
+    id: str
+    split: str
+
+    def __init__(self, content: dict[str, Any], where: str, folder: ImageFolder, defaults: dict[str, Any]):
+        _check_keys(content, KEYS, where)
+        self.content, self.where, self.folder = content, where, folder
+        self.unit = content.get("unit", defaults["unit"])
+        self.frames = content.get("frames", defaults["frames"])
+        self.names = _names(content, where)
+        self.is_video = "video" in content
+        if not any(key in content for key in ASKED):
+            missing = "question" if "answer" in content else " / ".join(ASKED)
+            raise BadRecord("nothing asked", where, f"has no {missing}")
+        if "task" in content and content["task"] not in list(TASK_TAGS):
+            known = nearest(str(content["task"]), list(TASK_TAGS))
+            raise BadRecord("unknown task", where, f"task {str(content['task'])[:30]!r}; {known}")
+        if "task" in content and "question" not in content:
+            raise BadRecord("wrong key", where, "task says what a question asks; there is no question in this line")
+
+    def answered(self) -> Iterator[Record]:
+        if "question" in self.content:
+            turns = [{"question": self.content["question"], "answer": self.content.get("answer")}]
+            yield self._record("question", turns, self.content.get("task", "vqa"))
+
+    def conversation(self) -> Iterator[Record]:
+        if "conversation" not in self.content:
+            return
+        turns = self.content["conversation"]
+        if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+            raise BadRecord("wrong value", self.where, "conversation is no list of {question, answer}")
+        for turn in turns:
+            _check_keys(turn, ("question", "answer"), f"{self.where}, conversation")
+        yield self._record("conversation", turns, "conversation")
+
+    def captioned(self) -> Iterator[Record | Problem]:
+        captions = []
+        if "caption" in self.content:
+            captions.append(self.content["caption"])
+        if "captions" in self.content:
+            if not isinstance(self.content["captions"], list):
+                raise BadRecord("wrong value", self.where, "captions is no list; one caption stands in `caption`")
+            captions += self.content["captions"]
+        elif not captions:
+            return
+        several = self.is_video or len(self.names) > 1
+        yield from caption_records(
+            self.names[0],
+            captions,
+            self.images,
+            key=f"{self.id}:caption",
+            source="",
+            split=self.split,
+            where=self.where,
+            task="video_caption" if several else "caption",
+            prompts=VIDEO_PROMPTS if several else PROMPTS,
+        )
+
+    def annotated(self) -> Iterator[Annotated | Problem]:
+        if "boxes" not in self.content:
+            return
+        boxes = self.content["boxes"]
+        try:
+            if not isinstance(boxes, list):
+                raise BadRecord("wrong value", self.where, "boxes is no list")
+            if self.is_video or len(self.names) > 1:
+                raise BadRecord("wrong key", self.where, "boxes need one image; this line has several")
+            (image,) = self.images()
+            width, height = self._size(image)
+        except BadRecord as error:
+            yield error.problem(count=max(1, len(boxes) if isinstance(boxes, list) else 1))
+            return
+        objects = []
+        for number, entry in enumerate(boxes):
+            try:
+                objects.append(_object(entry, f"{self.where}, boxes[{number}]", width, height))
+            except BadRecord as error:
+                yield error.problem()
+        if not boxes:
+            yield Problem("no objects", self.where, "boxes is empty", by_rule=True)
+        yield Annotated(image, tuple(objects), self.id, self.split, self.where)
+
+    def images(self) -> tuple[str, ...]:
+        """References of the images or of the chosen frames, found in the folder."""
+        if self.is_video:
+            if not isinstance(self.frames, int) or isinstance(self.frames, bool) or self.frames < 1:
+                raise BadRecord("wrong value", self.where, f"frames is not a number above 0: {str(self.frames)[:30]!r}")
+            return self.folder.find_frames(self.names[0], self.frames, self.where)
+        return tuple(self._find(name) for name in self.names)
+
+    def _find(self, name: str) -> str:
+        path, details = parse_reference(name)
+        if "offset" in details or "size" in details:
+            raise BadRecord("missing image", self.where, f"image {name!r} names a place inside a file")
+        return format_reference(self.folder.find(path, self.where), **details)
+
+    def _record(self, kind: str, turns: list[dict[str, Any]], task: str) -> Record:
+        messages = []
+        for turn in turns:
+            messages.append({"from": "human", "value": turn.get("question")})
+            messages.append({"from": "gpt", "value": turn.get("answer")})
+        item = {"image": list(self.names), "conversations": messages}
+        images = self.images() if self.is_video else None
+        record = parse_llava(
+            item,
+            self.where,
+            id=f"{self.id}:{kind}",
+            source="",
+            split=self.split,
+            task=task,
+            find_image=None if images else lambda name, _: self._find(name),
+        )
+        return record if images is None else replace(record, images=images)
+
+    def _size(self, image: str) -> tuple[float, float]:
+        if self.unit not in UNITS:
+            given = "no unit" if self.unit is None else f"unit {str(self.unit)[:30]!r}"
+            raise BadRecord("no unit", self.where, f"boxes have {given}; write unit: pixels or unit: normalised")
+        if self.unit == "normalised":
+            return 1, 1
+        if "width" not in self.content and "height" not in self.content:
+            return image_size(image, self.where)
+        size = self.content.get("width"), self.content.get("height")
+        if not all(_number(side) and side > 0 for side in size):
+            raise BadRecord("wrong value", self.where, f"width and height are not two numbers above 0: {size}")
+        return size
+
+
+def _object(entry: object, where: str, width: float, height: float) -> Labelled:
+    if not isinstance(entry, dict):
+        raise BadRecord("wrong value", where, f"is not {{box, label}} but {str(entry)[:60]!r}")
+    _check_keys(entry, BOX_KEYS, where)
+    if ("box" in entry) == ("polygon" in entry):
+        raise BadRecord("malformed box", where, "needs either box: [x1, y1, x2, y2] or polygon: [x1, y1, ..., x4, y4]")
+    name, phrase = as_text(entry.get("label")), as_text(entry.get("phrase"))
+    if (name is None) == (phrase is None):
+        raise BadRecord("no label", where, "needs either label (its class) or phrase (words for this one object)")
+    difficult = entry.get("difficult", False)
+    if not isinstance(difficult, bool):
+        raise BadRecord("wrong value", where, f"difficult is not true or false: {str(difficult)[:30]!r}")
+    if "box" in entry:
+        box, polygon = Box.from_pixels(*_numbers(entry["box"], 4, where), width, height), None
+    else:
+        polygon = OrientedBox.from_pixels(_numbers(entry["polygon"], 8, where), width, height)
+        box = polygon.upright()
+    return Labelled(name or phrase, box, where, difficult, polygon, described=name is None)
+
+
+def _numbers(value: object, count: int, where: str) -> list[float]:
+    if isinstance(value, list) and all(isinstance(point, list) for point in value):
+        value = [number for point in value for number in point]  # [[x, y], ...] as well as [x, y, ...]
+    if not isinstance(value, list) or len(value) != count or not all(map(_number, value)):
+        raise BadRecord("malformed box", where, f"is not a list of {count} numbers: {str(value)[:60]}")
+    return value
+
+
+def _number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 1e9 if isinstance(value, int) else math.isfinite(value)
+
+
+def _names(content: dict[str, Any], where: str) -> list[str]:
+    if ("image" in content) == ("video" in content):
+        raise BadRecord("no image", where, "needs either image (a file name or a list of them) or video")
+    value = content.get("image", content.get("video"))
+    names = value if isinstance(value, list) and "image" in content else [value]
+    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise BadRecord("no image", where, f"image is not a file name: {str(value)[:60]!r}")
+    return names
+
+
+def _id(content: dict[str, Any], known: set[str], default: str, where: str) -> str:
+    if "id" not in content:
+        return default
+    id = as_text(content["id"])
+    if id is None:
+        raise BadRecord("wrong value", where, f"id is not text or a number: {str(content['id'])[:30]!r}")
+    if id in known:
+        raise BadRecord("duplicate id", where, f"id {id!r} stands in an earlier line")
+    known.add(id)
+    return id
+
+
+def _split(content: dict[str, Any], default: str, where: str) -> str:
+    return checked_split(content["split"], where) if "split" in content else default
+
+
+def _check_keys(content: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in content:
+        if key not in known:
+            raise BadRecord("unknown key", where, f"unknown key {key[:30]!r}; {nearest(key, known)}")

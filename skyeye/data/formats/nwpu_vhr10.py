@@ -1,0 +1,120 @@
+"""NWPU VHR-10: a text file per image with lines ``(x1,y1),(x2,y2),class``, corners in pixels, classes 1 to 10."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from skyeye.data.boxes import Box
+from skyeye.data.formats.common import BadRecord, Problem, image_size, text_lines
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, samples
+from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.splits import Splits
+from skyeye.data.record import Record
+from skyeye.errors import SkyEyeError
+
+#: Class 1, 2, ... 10, as the set's readme.txt names them.
+CLASSES = (
+    "airplane",
+    "ship",
+    "storage tank",
+    "baseball diamond",
+    "tennis court",
+    "basketball court",
+    "ground track field",
+    "harbor",
+    "bridge",
+    "vehicle",
+)
+FOLDERS = ("ground truth", "groundtruth", "ground_truth")
+_NUMBER = r"\s*(-?\d{1,9}(?:\.\d{0,9})?)\s*"
+LINE = re.compile(rf"\s*\({_NUMBER},{_NUMBER}\)\s*,\s*\({_NUMBER},{_NUMBER}\)\s*,\s*(\d{{1,9}})\s*", re.ASCII)
+
+
+def read(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    min_side: float = MIN_SIDE,
+    clip_boxes: bool = True,
+    splits: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.0,
+) -> Iterator[Record | Problem]:
+    """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`.
+
+    The unit is the line, or the file where it cannot be read; a line that is asked about gives several records, among
+    them exactly one ``[identify]``. The size of an image comes from its file.
+
+    Args:
+        path: folder with ``ground truth/*.txt``, or the folder of these files.
+        images: folder of the images; default: ``positive image set`` in ``path``, else ``path`` and everything below
+            (the negative images have no objects, and the same numbers for names).
+        min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
+    """
+    for item in annotated(path, images, split, splits=splits, test_fraction=test_fraction):
+        if isinstance(item, Annotated):
+            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
+        else:
+            yield item
+
+
+def annotated(
+    path: str | Path,
+    images: str | None = None,
+    split: str | None = None,
+    *,
+    splits: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.0,
+) -> Iterator[Annotated | Problem]:
+    """The images with their objects; arguments as for :func:`read`."""
+    path = Path(path)
+    labels = next((path / name for name in FOLDERS if (path / name).is_dir()), path)
+    files = [file for file in sorted(labels.glob("*.txt")) if file.stem.isdigit()]
+    if not files:
+        raise SkyEyeError("no <number>.txt in this folder", where=str(path), remedy="check `path:` of this source")
+    positive = path / "positive image set"
+    folder = ImageFolder(images or (positive if positive.is_dir() else path))
+    rule = Splits(None, splits, test_fraction)
+    for file in files:
+        of = rule.of(file.stem)
+        if split is not None and of != split:
+            continue
+        lines = _lines(file)
+        if isinstance(lines, Problem):
+            yield lines
+            continue
+        try:
+            image = folder.find(file.stem, str(file))
+            width, height = image_size(image, str(file))
+        except BadRecord as error:
+            yield error.problem(count=len(lines))
+            continue
+        objects = []
+        for where, line in lines:
+            try:
+                objects.append(_parse(line, where, width, height))
+            except BadRecord as error:
+                yield error.problem()
+        yield Annotated(image, tuple(objects), file.stem, of, str(file))
+
+
+def _lines(file: Path) -> list[tuple[str, str]] | Problem:
+    """(place, text) of the lines that are not blank."""
+    try:
+        lines = text_lines(file) if file.stat().st_size else []
+    except SkyEyeError as error:
+        return Problem("unreadable file", str(file), error.what)
+    return [(f"{file}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _parse(line: str, where: str, width: int, height: int) -> Labelled:
+    match = LINE.fullmatch(line)
+    if match is None:
+        raise BadRecord("malformed line", where, f"is not (x1,y1),(x2,y2),class: {line[:60]!r}")
+    number = int(match[5])
+    if not 1 <= number <= len(CLASSES):
+        raise BadRecord("unknown class", where, f"class {number} is not one of 1 to {len(CLASSES)}")
+    return Labelled(CLASSES[number - 1], Box.from_pixels(*(float(match[n]) for n in range(1, 5)), width, height), where)

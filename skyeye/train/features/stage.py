@@ -1,0 +1,110 @@
+"""Before a stage: the cache it reads is checked, and what it lacks is computed, by the first process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from skyeye.config.schema import RunConfig, StageConfig, VisionConfig
+from skyeye.data.mixture import Mixture
+from skyeye.errors import SkyEyeError
+from skyeye.models.vision import VisionTower
+from skyeye.train.features.build import Progress, build
+from skyeye.train.features.key import made_from, refuse_inexact
+from skyeye.train.features.store import FeatureReader
+
+#: Seconds after which all processes meet while the first one computes: none waits into the time limit of its backend.
+MEETING = 20.0
+
+
+def stage_features(
+    accelerator: Accelerator,
+    run: RunConfig,
+    stage: StageConfig,
+    vision: VisionConfig,
+    model: torch.nn.Module,
+    mixture: Mixture,
+    asked_to_stop: Callable[[], bool],
+) -> FeatureReader | None:
+    """The cache of ``stage.feature_cache``, holding every image the stage draws; None when asked to stop before that.
+
+    To be called on all processes, before the model is prepared for the strategy.
+
+    Raises:
+        SkyEyeError: the stage trains the tower, the cache is made from something else, the disk is too small, an image
+            cannot be read; on all processes.
+    """
+    refuse_inexact(stage, model.vision_tower)
+    tower = whole_tower(model, vision)
+    made = made_from(tower, vision, run.precision, stage.feature_dtype)
+    folder = Path(stage.feature_cache)
+    steps = _shown(
+        build(
+            folder,
+            made,
+            images_of(mixture),
+            tower,
+            vision,
+            device=accelerator.device,
+            workers=run.workers,
+            tell=lambda sentence: print(sentence, flush=True),
+        )
+    )
+    error: SkyEyeError | None = None
+    with closing(steps):  # left early, it hands the writer's lock back
+        while True:
+            left, until = False, time.monotonic() + MEETING
+            if accelerator.is_main_process:
+                try:
+                    left = any(time.monotonic() > until or asked_to_stop() for _ in steps)
+                except SkyEyeError as raised:
+                    error = raised
+            states = torch.tensor([left, error is not None, asked_to_stop()], device=accelerator.device)
+            going_on, failed, stopping = accelerator.reduce(states.float(), "sum").tolist()
+            if failed:
+                raise error or SkyEyeError("the first process could not build the feature cache", where=str(folder))
+            if stopping:
+                return None
+            if not going_on:
+                return FeatureReader(folder, made)
+
+
+def whole_tower(model: torch.nn.Module, vision: VisionConfig) -> VisionTower:
+    """The model's tower; where ZeRO-3 has shared its weights out in an earlier stage, a whole copy of it.
+
+    The tower itself would then meet the other processes in every layer, and they are not there.
+    """
+    tower = model.vision_tower
+    if not any(hasattr(parameter, "ds_id") for parameter in tower.parameters()):
+        return tower
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(tower.parameters())):
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in tower.state_dict().items()}
+    copy = VisionTower(model.config.vision).requires_grad_(False).eval()
+    copy.load_state_dict(weights, strict=True, assign=True)  # in the precision they are held in
+    return copy
+
+
+def images_of(mixture: Mixture) -> Iterator[str]:
+    """The images a stage draws, in a fixed order."""
+    return (image for group in mixture.drawn() for image in group.images)
+
+
+def _shown(steps: Iterator[Progress]) -> Iterator[Progress]:
+    """The same, with a line on the terminal for each part."""
+    bar = None
+    for progress in steps:
+        if progress.total:
+            if bar is None or bar.desc != progress.what:
+                bar = tqdm(total=progress.total, desc=progress.what, unit="image", mininterval=0.5, dynamic_ncols=True)
+            bar.update(progress.done - bar.n)
+            if progress.done == progress.total:
+                bar.close()
+        yield progress

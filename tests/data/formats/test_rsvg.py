@@ -1,0 +1,59 @@
+import pytest
+
+from skyeye.errors import SkyEyeError
+
+
+def test_lines(tmp_path, write_images, read):
+    write_images(tmp_path, "images/a.jpg", size=(200, 100))
+    (tmp_path / "rsvg_train.txt").write_text("a.jpg,20,10,100,60.5,find a pool, left of the road\n")
+    (tmp_path / "rsvg_val.txt").write_text("a.jpg,0,0,200,100,Search The big field .\n")
+    (tmp_path / "rsvg_test.txt").write_text("\na.jpg,190,50,210,100,SAR image of a ship\n")
+    records, left_out = read("rsvg", tmp_path)
+    assert not left_out
+    assert [(r.id, r.split, r.references["phrase"], r.turns[0].answer) for r in records] == [
+        ("rsvg_test:2", "test", "SAR image of a ship", "{<95><50><100><100>}"),
+        ("rsvg_train:1", "train", "a pool, left of the road", "{<10><10><50><60>}"),
+        ("rsvg_val:1", "val", "the big field", "{<0><0><100><100>}"),
+    ]
+    assert records[0].turns[0].question == "[refer] where can I locate SAR image of a ship?"
+    assert records[1].references["boxes"] == [[0.1, 0.1, 0.5, 0.605]]
+    assert [r.split for r in read("rsvg", tmp_path, split="val")[0]] == ["val"]
+    (record,), _ = read("rsvg", tmp_path / "rsvg_test.txt", tmp_path, clip_boxes=False)
+    assert record.turns[0].answer == "{<95><50><105><100>}"
+
+
+def test_what_does_not_fit_is_told(tmp_path, write_images, items):
+    write_images(tmp_path, "a.jpg", size=(100, 100))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    lines = """a.jpg,1,2,30,40,a ship
+z.jpg,1,2,30,40,a ship
+broken.png,1,2,30,40,a ship
+a.jpg,1,2,216,00,803.21,a decimal comma moved the numbers
+a.jpg,1,2,x,40,a ship
+a.jpg,1,2,30,40
+a.jpg,30,2,1,40,a ship
+a.jpg,1,2,1,40,a ship
+a.jpg,90,90,150,150,a ship
+a.jpg,1,2,30,40,.
+../a.jpg,1,2,30,40,a ship
+"""
+    (tmp_path / "x.txt").write_text(lines)
+    records, left_out = items("rsvg", tmp_path / "x.txt")
+    assert [r.id for r in records] == ["x:1"]
+    assert left_out == {
+        "missing image": 2,
+        "unreadable image": 1,
+        "malformed line": 3,
+        "inverted box": 2,
+        "box outside the image": 1,
+        "no question": 1,
+    }
+
+
+def test_splits_of_a_file_that_names_none(tmp_path, write_images, read):
+    write_images(tmp_path, "a.jpg", "b.jpg", size=(100, 100))
+    (tmp_path / "x.txt").write_text("a.jpg,1,2,30,40,a ship\nb.jpg,1,2,30,40,a ship\n")
+    assert [r.split for r in read("rsvg", tmp_path / "x.txt", splits={"test": "b*"})[0]] == ["train", "test"]
+    assert [r.id for r in read("rsvg", tmp_path / "x.txt", split="test", splits={"test": "b*"})[0]] == ["x:2"]
+    with pytest.raises(SkyEyeError, match="no .*txt file with train, val or test in its name"):
+        read("rsvg", tmp_path)

@@ -1,0 +1,100 @@
+"""Run with settings as JSON: what training steps of a small model really take, in bytes, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, VisionConfig
+from skyeye.data.sequence import Branch, GroupSequence, pack
+from skyeye.models.build import build_model
+from skyeye.models.precision import DTYPES, in_precision
+
+VOCABULARY = 8000
+
+
+def model_config(layers: int = 4, hidden: int = 512) -> ModelConfig:
+    language = {
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": 1376 * hidden // 512,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 8,
+        "max_position_embeddings": 4096,
+    }
+    return ModelConfig(
+        vision=VisionConfig(image_size=112, patch_size=14, width=256, depth=4, heads=4, mlp_ratio=4.0),
+        projector=ProjectorConfig(join_tokens=4),
+        language=LanguageConfig(config=language),
+        lora=LoraConfig(r=16),
+    )
+
+
+def prepared(settings: dict):
+    """The model on the current default device, ready for a stage of these settings."""
+    model = build_model(model_config(**settings.get("sizes", {})), vocab_size=VOCABULARY)
+    if settings["frozen"] != "fp32":
+        in_precision(model, DTYPES[settings["frozen"]])
+    model.set_trainable(vision=settings["vision"], projector="full", language=settings["language"])
+    return model
+
+
+def packed(tokens: int, images: int, targets: int, tokens_per_image: int) -> dict[str, torch.Tensor]:
+    """One pack of ``images`` groups with a branch each, of these numbers of tokens and targets in all."""
+    groups = []
+    for index in range(images):
+        length = tokens // images - tokens_per_image - 3
+        learnt = targets // images
+        labels = [-100] * (length - learnt) + [5] * learnt
+        branch = Branch([7] * length, labels, None)
+        groups.append(GroupSequence((str(index),), [1, 3, 4, *[-1] * tokens_per_image], [branch]))
+    return pack(groups, 0)
+
+
+def _status(name: str) -> int:
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+def main(settings: dict) -> dict[str, int]:
+    device = torch.device(settings.get("device", "cpu"))
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = prepared(settings).to(device).train()
+    if device.type == "cpu":  # which keeps the weights of its attention otherwise; the count stands for FlexAttention
+        model.language_model.get_base_model().set_attn_implementation("sdpa")
+    if settings["checkpointing"]:
+        model.activation_checkpointing_enable()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    autocast = DTYPES[settings["precision"]]
+
+    def step(tokens: int, images: int, targets: int, packs: int = 2) -> None:
+        for _ in range(packs):
+            batch = packed(tokens, images, targets, model.tokens_per_image)
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            pixels = torch.randn(images, 3, 112, 112, device=device)
+            with torch.autocast(device.type, autocast, enabled=autocast != torch.float32):
+                loss = model(**batch, pixel_values=pixels, num_target_tokens=targets, logits="none").loss
+            loss.backward()
+            del loss
+        optimizer.step()
+
+    step(64, 1, 16, packs=1)  # gradients, optimiser, kernels: what stays from step to step
+    gc.collect()
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step(settings["tokens"], settings["images"], settings["targets"])
+        return {"before": before, "peak": torch.cuda.max_memory_allocated() - before}
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    step(settings["tokens"], settings["images"], settings["targets"])
+    return {"before": before, "peak": _status("VmHWM") - before}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))
