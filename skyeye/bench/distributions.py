@@ -55,19 +55,25 @@ DISTRIBUTIONS: dict[str, list[Source]] = {
 
 
 def made_groups(
-    distribution: str, count: int, *, tokens_per_image: int, vocabulary: int, seed: int = 0
+    distribution: str, count: int, *, tokens_per_image: int, vocabulary: int, seed: int = 0, branches: int | None = None
 ) -> list[GroupSequence]:
     """Groups of random token ids with the shapes of a distribution.
 
     Sources come in the proportion of their images, by largest remainders, so that a few dozen groups stand for the
     whole; a source too small for a place is left out. Samples per image are rounded up or down by chance.
+
+    Args:
+        branches: questions asked in one visit to an image, at most: groups are then visits, in the proportion that asks
+            every sample equally often. None: groups are images with all their questions.
     """
     sources = DISTRIBUTIONS[distribution]
+    most = branches or float("inf")
+    visits = [source.samples / min(source.samples / source.images, most) for source in sources]
     generator = random.Random(f"{distribution} {count} {seed}")
     groups = []
-    for source, number in zip(sources, _shares([source.images for source in sources], count), strict=True):
+    for source, number in zip(sources, _shares(visits, count), strict=True):
         for _ in range(number):
-            mean = source.samples / source.images
+            mean = min(source.samples / source.images, most)
             samples = max(1, int(mean) + (generator.random() < mean % 1))
             image = f"{source.name} {len(groups)}"
             prefix = [generator.randrange(10, vocabulary) for _ in range(PREFIX_WORDS)]

@@ -17,28 +17,40 @@ PEAKS = {"H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0, "L40S"
 
 
 class StepFlops:
-    """Operations of a training step with a frozen tower and a frozen language model under adapters.
+    """Operations of a training step of a model whose trained parts are chosen.
 
     A product with a frozen matrix costs 2 operations a weight and token forward and 2 backward (the gradient of what
-    came in); a trained one 2 more. Norms, softmax and embeddings are left out, as usual.
+    came in); a trained one 2 more. A frozen tower has no backward pass. Norms, softmax and embeddings are left out, as
+    usual, and so is what gradient checkpointing computes again.
+
+    Args:
+        cached: what the tower sees comes from a feature cache.
     """
 
-    def __init__(self, model: SkyEyeGPTForConditionalGeneration):
+    def __init__(self, model: SkyEyeGPTForConditionalGeneration, cached: bool = False):
         config = model.config.text_config
         self.layers, self.width = config.num_hidden_layers, config.hidden_size
-        self.head = 4 * model.get_output_embeddings().weight.numel()
+        output, objective = model.get_output_embeddings().weight, model.objective
+        self.head = (6 if output.requires_grad else 4) * output.numel()
         linear = {name: part for name, part in model.language_model.named_modules() if isinstance(part, nn.Linear)}
         head = id(model.get_output_embeddings())
         self.token = sum(
-            (6 if is_adapter(f".{name}.") else 4) * part.weight.numel()
+            (6 if part.weight.requires_grad else 4) * part.weight.numel()
             for name, part in linear.items()
-            if id(part) != head
+            if id(part) != head and (part.weight.requires_grad or not is_adapter(f".{name}."))  # resting ones are skipped
         )
         shape = model.config.vision_shape
         tower = sum(part.weight.numel() for part in model.vision_tower.modules() if isinstance(part, nn.Linear))
         blocks = getattr(model.vision_tower.backbone, "blocks", ())
-        self.image = 2 * tower * shape.tokens + 4 * shape.tokens**2 * shape.width * len(blocks)
-        self.projection = 6 * sum(p.numel() for p in model.projector.parameters()) * model.tokens_per_image
+        trained = any(p.requires_grad for p in model.vision_tower.parameters())
+        self.image = (3 if trained else 1) * (2 * tower * shape.tokens + 4 * shape.tokens**2 * shape.width * len(blocks))
+        self.image *= not cached
+        projector = list(model.projector.parameters())
+        per_weight = 6 if any(p.requires_grad for p in projector) else 4 if trained else 2
+        self.projection = per_weight * sum(p.numel() for p in projector) * model.tokens_per_image
+        self.answers = objective.answers
+        if objective.alignment.words:  # image tokens are compared with every word
+            self.projection += (6 if output.requires_grad else 4) * output.numel() * model.tokens_per_image
 
     def shared(self, groups: Sequence[GroupSequence]) -> float:
         """Of groups whose prefix is computed once."""
@@ -57,9 +69,8 @@ class StepFlops:
 
     def _sum(self, tokens: int, pairs: float, groups: Sequence[GroupSequence], images: int) -> float:
         attention = 12 * self.width * self.layers * pairs  # two products forward, four backward
-        return (
-            self.token * tokens + attention + self.head * supervised(groups) + images * (self.image + self.projection)
-        )
+        language = self.token * tokens + attention + self.head * supervised(groups)
+        return self.answers * language + images * (self.image + self.projection)
 
 
 def supervised(groups: Sequence[GroupSequence]) -> int:

@@ -166,6 +166,7 @@ def bench_train(
     autocast: torch.dtype | None = None,
     pixels: Mapping[str, torch.Tensor] | None = None,
     peak_tflops: float | None = None,
+    checked: Sequence[GroupSequence] | None = None,
 ) -> dict[str, Any]:
     """Measure both layouts in alternating pairs.
 
@@ -179,9 +180,10 @@ def bench_train(
         pairs, seconds: see :func:`skyeye.bench.common.alternate`.
         autocast, pixels: see :class:`TrainingStep`.
         peak_tflops: of the device, for MFU; None: known by its name, or not at all.
+        checked: groups for the equality check, of which the first branches are taken; None: those of the step.
     """
     step = TrainingStep(model, groups, budget=budget, autocast=autocast, pixels=pixels)
-    checked = equality(step)
+    equal = equality(TrainingStep(model, checked or groups, budget=budget, autocast=autocast, pixels=pixels))
     few = some_samples(groups, baseline_samples)
     flops = StepFlops(model)
     dtype = autocast or next(model.language_model.parameters()).dtype
@@ -233,7 +235,7 @@ def bench_train(
         "shared": told("shared", ours, groups, samples, flops.shared(groups)),
         "separate": told("separate", baseline, few, few_samples, flops.separate(few)),
         "ratio_by_operations": round((flops.separate(groups) / flops.shared(groups)), 2),
-        "equality": checked,
+        "equality": equal,
         "sizes": {
             "language": {
                 "hidden_size": text.hidden_size,

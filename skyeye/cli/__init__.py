@@ -14,6 +14,9 @@ from skyeye import __version__
 from skyeye.cli.bench import bench_commands
 from skyeye.cli.cache import cache_commands
 from skyeye.cli.data import data_commands
+from skyeye.cli.doctor import doctor_command
+from skyeye.cli.plan import plan_command
+from skyeye.cli.runs import runs_commands
 from skyeye.errors import SkyEyeError
 
 USER_ERROR = 2  # exit code of a mistake that the user can mend; argparse uses the same
@@ -79,6 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
     data_commands(group, command)
     cache_commands(group, command, _recipe_arguments)
     bench_commands(group, command, _recipe_arguments)
+    runs_commands(group, command)
+    plan_command(commands, command, _recipe_arguments)
+    doctor_command(commands, command)
 
     train = command(commands, "train", _train, "train a model from a recipe, stage after stage")
     _recipe_arguments(train)

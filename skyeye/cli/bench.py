@@ -26,6 +26,7 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     train.add_argument("--images", type=int, metavar="N", help="images of a step (default: a few, by distribution)")
     train.add_argument("--tokens-per-pack", type=int, default=4096, metavar="N", help="of a micro-batch (default 4096)")
     train.add_argument("--baseline-samples", type=int, metavar="N", help="that the baseline computes in a step")
+    train.add_argument("--attention", choices=("sdpa", "eager"), help="with an additive mask (default: ours, by device)")
     train.add_argument("--peak-tflops", type=float, metavar="X", help="of the device, for MFU (known for some GPUs)")
 
     generate = command(bench, "generate", _generate, "answers with shared prefixes against a whole prompt for each")
@@ -61,11 +62,19 @@ def _common_arguments(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> int:
     import torch
 
+    from skyeye.bench.distributions import made_groups
+    from skyeye.bench.model import VOCABULARY
     from skyeye.bench.train import bench_train
 
     dtype = getattr(torch, options.dtype)
     # small steps: more pairs fit into the time, and their median is the sounder
     model, groups, pixels = _model_and_groups(options, {"rsvqa": 1, "captions": 6, "skyeye968k": 12, None: 8})
+    if options.attention:
+        model.language_model.set_attn_implementation(options.attention)
+    checked = groups
+    if options.distribution:  # several images, whatever the step holds
+        tokens = model.tokens_per_image
+        checked = made_groups(options.distribution, 3, tokens_per_image=tokens, vocabulary=VOCABULARY, seed=1)
     result = bench_train(
         model,
         groups,
@@ -75,8 +84,9 @@ def _train(options: argparse.Namespace) -> int:
         autocast=None if dtype == torch.float32 else dtype,
         pixels=pixels,
         peak_tflops=options.peak_tflops,
+        checked=checked,
     )
-    return _tell(result, options)
+    return _tell({**result, "attention": model.language_model.config._attn_implementation}, options)
 
 
 def _generate(options: argparse.Namespace) -> int:

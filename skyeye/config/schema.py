@@ -67,8 +67,11 @@ class LanguageConfig:
 
     pretrained: str | None = None
     config: dict[str, Any] | None = None  # e.g. {model_type: llama, hidden_size: 192, ...}
+    quantize: Literal["nf4"] | None = None  # QLoRA: the frozen base in 4 bits; needs CUDA and bitsandbytes
 
     def check(self) -> list[str]:
+        if self.quantize and self.pretrained is None:
+            return ["quantize: fresh weights have to be trained, in 4 bits they cannot be; give pretrained"]
         if (self.pretrained is None) == (self.config is None):
             return [
                 "give either pretrained (a directory or hub name) or config (to start from fresh weights), not both"
@@ -94,6 +97,7 @@ class LoraConfig:
     dropout: float = 0.05
     target_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
     projector: bool = False
+    variant: Literal["lora", "rslora", "dora"] = "lora"  # rslora: alpha / sqrt(r); dora: direction and length of rows
 
 
 @dataclass
@@ -165,12 +169,22 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.05
     clip_norm: float | None = 1.0  # reference: null
+    part_lr: dict[str, float] = field(default_factory=dict)  # factors, e.g. {projector: 2.0, vision: 0.1}; else 1
+    fused: bool = False  # one kernel for all of AdamW; equal within rounding
+    ema_decay: float | None = None  # a moving average of what is trained, exported beside it as <stage>-ema
 
     def check(self) -> list[str]:
         errors = _below(self, 0, "lr", "min_lr", "warmup_lr", "warmup_steps", "weight_decay")
         errors += [f"betas: {b} is not in 0 <= beta < 1" for b in self.betas if not 0 <= b < 1]
         if self.clip_norm is not None and self.clip_norm <= 0:
             errors.append(f"clip_norm: {self.clip_norm} is not above 0 (null: no clipping)")
+        for part, factor in self.part_lr.items():
+            if part not in ("vision", "projector", "language"):
+                errors.append(f"part_lr: {part!r} is no part; there are vision, projector, language")
+            elif factor <= 0:
+                errors.append(f"part_lr: {factor} for {part} is not above 0 (a part that rests is frozen in its stage)")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            errors.append(f"ema_decay: {self.ema_decay} is not between 0 and 1")
         return errors
 
 
@@ -251,26 +265,77 @@ class StageConfig:
 
 
 @dataclass
+class GuardsConfig:
+    """When a run helps itself, and when it stops (docs/engine.md). All values are ours."""
+
+    window: int = 50  # last good steps that a loss and a gradient norm are compared with, once there are as many
+    loss_factor: float | None = 10.0  # above this x their median a step changes no weight; null: only if not finite
+    norm_factor: float | None = 50.0
+    patience: int = 10  # such steps in a row after which the run goes back to an earlier state
+    lead: int = 20  # steps before the first of them that are passed over with them
+    max_rewinds: int = 3  # how often it goes back in a stage before it stops
+    max_broken: float = 0.01  # share of samples that cannot be used (of at least 1000) above which it stops
+    hang_seconds: float | None = 1800.0  # time without a finished step after which all stacks are written down
+    hang_abort: bool = False  # end the process then
+
+    def check(self) -> list[str]:
+        errors = _below(self, 1, "window", "patience") + _below(self, 0, "lead", "max_rewinds")
+        for name in ("loss_factor", "norm_factor"):
+            if getattr(self, name) is not None and getattr(self, name) <= 1:
+                errors.append(f"{name}: {getattr(self, name)} is not above 1 (null: no limit)")
+        if not 0 <= self.max_broken <= 1:
+            errors.append(f"max_broken: {self.max_broken} is not a share between 0 and 1")
+        if self.hang_seconds is not None and self.hang_seconds <= 0:
+            errors.append(f"hang_seconds: {self.hang_seconds} is not above 0 (null: nothing is watched)")
+        return errors
+
+
+@dataclass
 class RunConfig:
     """How the run is carried out; nothing here changes what is computed, except precision."""
 
     strategy: Literal["single", "ddp", "zero1", "zero2", "zero3"] = "single"
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     frozen: Literal["fp32", "bf16", "fp16"] = "fp32"  # of tower and language model where no stage trains them in full
+    tf32: bool = False  # CUDA: float32 products with 10 bits of mantissa
+    compile: bool = False  # torch.compile for the layers of the language model
     gradient_checkpointing: bool = False
     share_prefix: bool = True  # questions about an image share its tokens; reference: false, a row for every question
     tokens_per_pack: int | None = None  # longest micro-batch in tokens; a step is divided into as many as it needs
     workers: int = 2  # processes that read and decode images, per training process
     log_every: int = 10
     checkpoint_every: int = 500  # steps
+    timeout_minutes: float = 30.0  # a process that waits longer for the others ends with an error
+    keep_states: int = 2  # resume states kept, the newest
+    keep_every: int | None = None  # those at multiples of this many steps are kept besides
+    keep_best: bool = False  # the one with the lowest loss (median of the last guards.window steps) is kept besides
+    guards: GuardsConfig = field(default_factory=GuardsConfig)
     wandb: Literal["off", "offline", "online"] = "off"
     wandb_project: str = "skyeye"
+    tensorboard: bool = False  # event files in the run folder's tensorboard/, under the names that wandb gets
+    peak_tflops: float | None = None  # of one device, for MFU; None: by the GPU's name, in half precision
+    samples_every: int | None = None  # steps after which the model answers a few fixed questions; None: never
+    samples: int = 8  # how many of them
+    samples_source: str | None = None  # a source that no stage draws from; None: the stage's training data
 
     def check(self) -> list[str]:
-        errors = _below(self, 0, "workers") + _below(self, 1, "log_every", "checkpoint_every")
+        errors = _below(self, 0, "workers") + _below(self, 1, "log_every", "checkpoint_every", "keep_states")
+        if self.timeout_minutes <= 0:
+            errors.append(f"timeout_minutes: {self.timeout_minutes} is not above 0")
         if self.frozen not in ("fp32", self.precision):
             errors.append(f"frozen: weights held in {self.frozen} are computed with in {self.frozen}; set precision to it, too")
-        return errors if self.tokens_per_pack is None else errors + _below(self, 1, "tokens_per_pack")
+        given = [name for name in ("tokens_per_pack", "samples_every", "keep_every") if getattr(self, name) is not None]
+        errors += _below(self, 1, "samples", *given)
+        if self.peak_tflops is not None and self.peak_tflops <= 0:
+            errors.append(f"peak_tflops: {self.peak_tflops} is not above 0")
+        if self.samples_every is not None and self.strategy == "zero3":
+            errors.append(
+                "samples_every: under zero3 no process holds the whole model, and an answer whose length differs by a"
+                " rounding would leave the others waiting for ever; leave samples_every out, or use zero2"
+            )
+        if self.samples_source is not None and self.samples_every is None:
+            errors.append("samples_source: is only used with samples_every")
+        return errors
 
 
 @dataclass
@@ -306,8 +371,32 @@ class Recipe:
                 if entry.source not in self.sources:
                     known = ", ".join(self.sources) or "none"
                     errors.append(f"stages[{i}].mixture[{j}].source: no source {entry.source!r}; known: {known}")
+            if self.run.samples_source in [entry.source for entry in stage.mixture]:
+                errors.append(
+                    f"run.samples_source: {self.run.samples_source!r} is trained on in stages[{i}]; name a held-out"
+                    " source, or leave it out: the samples are then called training data"
+                )
+            if stage.language == "full" and self.model.language.quantize:
+                errors.append(f"stages[{i}].language: weights in 4 bits (model.language.quantize) cannot be trained")
+            if stage.language == "full" and self.model.lora.r > 0 and self.model.lora.variant == "dora":
+                errors.append(
+                    f"stages[{i}].language: DoRA keeps the lengths of the weights it began with, and a stage that"
+                    " trains the weights changes them; use lora or rslora"
+                )
+            if stage.optimizer.ema_decay is not None and f"{stage.name}-ema" in names:
+                errors.append(f"stages: {stage.name}-ema is the name of the averages that {stage.name} exports")
             if stage.alignment.any() and not self.run.share_prefix:
                 errors.append(f"stages[{i}].alignment: is learnt on shared prefixes only; set run.share_prefix: true")
+        if self.run.strategy == "zero3":
+            for key, used in (
+                ("model.language.quantize", self.model.language.quantize is not None),
+                ("model.lora.variant", self.model.lora.r > 0 and self.model.lora.variant == "dora"),
+            ):
+                if used:
+                    errors.append(f"{key}: reads whole weights, which zero3 shares out; use zero2 or ddp")
+        if self.run.samples_source is not None and self.run.samples_source not in self.sources:
+            known = ", ".join(self.sources) or "none"
+            errors.append(f"run.samples_source: no source {self.run.samples_source!r}; known: {known}")
         return errors
 
 

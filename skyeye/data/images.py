@@ -147,7 +147,7 @@ def to_rgb(image: Image.Image, where: str = "image") -> Image.Image:
         image = Image.fromarray((values // 256).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to RGB is the same, with a warning for each image
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # converting to the same copies all pixels
 
 
 def to_pixels(image: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:

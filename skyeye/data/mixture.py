@@ -32,10 +32,10 @@ class Mixture:
     """The order of a stage's training data.
 
     Group n comes from an entry chosen by its weight (see :func:`weights`) among those whose ``start``..``end`` covers
-    n / total_groups. The k-th visit to a source walks a seeded permutation per epoch: every image is seen once before any is seen twice. Entries
-    that name the same source and the same tasks share their epochs. Of an image, at most ``branches`` records are drawn
-    without replacement: first a task by weight, then one of its records; identical questions with identical answers
-    count once.
+    n / total_groups. The k-th visit to a source walks a seeded permutation per epoch: every image is seen once before
+    any is seen twice. Entries that name the same source and the same tasks share their epochs. Of an image, at most
+    ``branches`` records are drawn without replacement: first a task by weight, then one of its records; identical
+    questions with identical answers count once.
 
     Args:
         groups: source name -> its groups.

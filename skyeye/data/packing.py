@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Sequence
 from itertools import cycle
 
-from skyeye.data.record import Group
-from skyeye.data.sequence import GroupSequence
+from skyeye.data.record import Group, Record
+from skyeye.data.sequence import IGNORE_INDEX, Branch, GroupSequence, SequenceBuilder
 from skyeye.errors import SkyEyeError
 
 
@@ -86,19 +86,50 @@ def split_to(sequence: GroupSequence, budget: int | None) -> list[GroupSequence]
         return [sequence]
     pieces: list[GroupSequence] = []
     for branch in sequence.branches:
-        needed = len(sequence.prefix_ids) + len(branch.input_ids)
-        if needed > budget:
-            record = branch.record
-            raise SkyEyeError(
-                f"a sample of {needed} tokens is longer than a pack of {budget}",
-                where=f"{record.where}, {record.id}" if record.where else record.id,
-                remedy="raise run.tokens_per_pack, or lower model.prompt.max_txt_len",
-            )
+        if _needs(sequence, branch) > budget:
+            raise _too_long(sequence, branch, budget)
         if pieces and len(pieces[-1]) + len(branch.input_ids) <= budget:
             pieces[-1].branches.append(branch)
         else:
             pieces.append(GroupSequence(sequence.images, sequence.prefix_ids, [branch]))
     return pieces
+
+
+def usable(
+    builder: SequenceBuilder, group: Group, budget: int | None = None
+) -> tuple[GroupSequence | None, list[tuple[str, str]]]:
+    """The rows of the records of a group that can be learnt from, and (id, reason) of the others.
+
+    Left out are records that give no row (:meth:`SequenceBuilder.group`) and those longer than ``budget`` tokens. Which
+    these are depends on the records alone, so all processes leave out the same.
+    """
+    problems: list[tuple[str, str]] = []
+    try:
+        sequence = builder.group(group.records)
+    except SkyEyeError:
+        fine = []
+        for record in group.records:
+            try:
+                builder.group([record])
+                fine.append(record)
+            except SkyEyeError as error:
+                problems.append((record.id, str(error)))
+        if not fine:
+            return None, problems
+        sequence = builder.group(fine)
+    if budget is not None:
+        long = [branch for branch in sequence.branches if _needs(sequence, branch) > budget]
+        problems += [(branch.record.id, str(_too_long(sequence, branch, budget))) for branch in long]
+        if long:
+            kept = [branch for branch in sequence.branches if _needs(sequence, branch) <= budget]
+            sequence = GroupSequence(sequence.images, sequence.prefix_ids, kept) if kept else None
+    return sequence, problems
+
+
+def nothing_to_learn(token_id: int) -> GroupSequence:
+    """A group without image and targets, for a process that would have nothing to compute."""
+    record = Record(id="nothing", source="", task="vqa", split="train", images=(), turns=())
+    return GroupSequence((), [token_id], [Branch([token_id] * 2, [IGNORE_INDEX] * 2, record)])
 
 
 def fill(sequences: Sequence[GroupSequence], budget: int) -> list[GroupSequence]:
@@ -135,3 +166,16 @@ def _at_least(pieces: list[GroupSequence], number: int) -> list[GroupSequence]:
             GroupSequence(whole.images, whole.prefix_ids, whole.branches[half:]),
         ]
     return pieces
+
+
+def _needs(sequence: GroupSequence, branch: Branch) -> int:
+    return len(sequence.prefix_ids) + len(branch.input_ids)
+
+
+def _too_long(sequence: GroupSequence, branch: Branch, budget: int) -> SkyEyeError:
+    record = branch.record
+    return SkyEyeError(
+        f"a sample of {_needs(sequence, branch)} tokens is longer than a pack of {budget}",
+        where=f"{record.where}, {record.id}" if record.where else record.id,
+        remedy="raise run.tokens_per_pack, or lower model.prompt.max_txt_len",
+    )

@@ -77,7 +77,7 @@ def _ask(
 
     def read(batch: Sequence[Sequence[Record]]) -> None:
         for path in _paths(batch):
-            if path not in pixels:
+            if path not in encoded and path not in pixels:
                 pixels[path] = readers.submit(processor.pixels, path)
 
     batches = list(_batches(groups, batch_size))

@@ -40,7 +40,7 @@ def build_model(
     config = _config(model, tokenizer, vocab_size)
     language_model = None
     if model.language.pretrained and not planning:
-        language_model = pretrained_language_model(model.language.pretrained, dtype)
+        language_model = pretrained_language_model(model.language.pretrained, dtype, model.language.quantize)
     built = SkyEyeGPTForConditionalGeneration(config, language_model)
     if model.vision.weights and not planning:
         load_vision_weights(built.vision_tower, model.vision.weights)

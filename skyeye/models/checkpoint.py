@@ -50,7 +50,7 @@ def reference_name(name: str) -> str:
 def canonical(name: str) -> str:
     """One spelling for names that PEFT versions and wrappers spell differently."""
     name = name.removeprefix("module.").replace(".base_layer.", ".").replace(".lm_head.0.", ".lm_head.")
-    return re.sub(r"\.(lora_[AB])\.default\.", r".\1.", name)
+    return re.sub(r"\.(lora_[AB]|lora_magnitude_vector)\.default\.", r".\1.", name)
 
 
 def is_trained(name: str) -> bool:
@@ -70,6 +70,7 @@ def load_checkpoint(model: SkyEyeGPTForConditionalGeneration, path: str | Path) 
     """
     path = Path(path)
     found = _read(path)
+    _refuse_other_variant(model, path, found)
     state = {n: tensor for n, tensor in model.state_dict().items() if n not in model._keys_to_ignore_on_save}
     own = {reference_name(name): name for name in state}
     tied = {reference_name(name) for name in model.all_tied_weights_keys}
@@ -107,7 +108,31 @@ def convert(
         _write_directory(source, target, base)
 
 
+def _refuse_other_variant(model: SkyEyeGPTForConditionalGeneration, path: Path, found: Iterable[str]) -> None:
+    """Adapters of LoRA and rsLoRA have the same names and shapes and mean something else."""
+    theirs = _variant(path) if path.is_dir() else "lora"
+    ours = (model.config.lora or {}).get("variant", "lora")
+    if ours != theirs and any(is_adapter(name) for name in found):
+        raise SkyEyeError(
+            f"its adapters are of variant {theirs}, the model's of {ours}",
+            where=str(path),
+            remedy=f"set model.lora.variant: {theirs}",
+        )
+
+
+def _variant(directory: Path) -> str:
+    """``model.lora.variant`` of a directory of this project."""
+    lora = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("lora") or {}
+    return lora.get("variant", "lora")
+
+
 def _write_reference(source: Path, target: Path, everything: bool) -> None:
+    if _read(source) and _variant(source) != "lora":
+        raise SkyEyeError(
+            f"the reference's format has no adapters of variant {_variant(source)}: its scale and names are LoRA's",
+            where=str(source),
+            remedy="keep the directory; or train with model.lora.variant: lora",
+        )
     tensors = {name: tensor for name, tensor in _read(source).items() if everything or is_trained(name)}
     configuration = {"skyeye": json.loads((source / "config.json").read_text(encoding="utf-8"))}
     if (source / "recipe.yaml").is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, get_peft_model, inject_adapter_in_model
@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfi
 from skyeye.errors import SkyEyeError
 from skyeye.models.prefix_attention import use_prefix_attention
 from skyeye.models.projector import Projector
+from skyeye.models.quantized import quantization_arguments, save_dequantized
 
 
 def fresh_language_model(text_config: PreTrainedConfig) -> PreTrainedModel:
@@ -23,10 +24,17 @@ def fresh_language_model(text_config: PreTrainedConfig) -> PreTrainedModel:
     return _prepared(AutoModelForCausalLM.from_config(text_config))
 
 
-def pretrained_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel:
-    """A causal language model from a local directory or the hub, its weights cast to ``dtype``."""
+def pretrained_language_model(
+    name_or_path: str, dtype: torch.dtype, quantize: Literal["nf4"] | None = None
+) -> PreTrainedModel:
+    """A causal language model from a local directory or the hub, its weights cast to ``dtype``.
+
+    Args:
+        quantize: hold the weights of linear layers in 4 bits; the model is then on the GPU at once.
+    """
+    arguments = {} if quantize is None else quantization_arguments()
     try:
-        model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype, **arguments)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise SkyEyeError(
@@ -34,6 +42,8 @@ def pretrained_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrain
             where="model.language.pretrained",
             remedy="give a directory with config.json and safetensors, or a hub name this machine can reach",
         ) from error
+    if quantize is not None:
+        save_dequantized(model)
     return _prepared(model)
 
 
@@ -83,6 +93,8 @@ def _peft_config(lora: Mapping[str, Any], target_modules: list[str], task_type: 
         target_modules=target_modules,
         bias="none",
         task_type=task_type,
+        use_rslora=lora.get("variant") == "rslora",  # not in the configurations of older checkpoints
+        use_dora=lora.get("variant") == "dora",
     )
 
 
@@ -118,11 +130,12 @@ def rest_zero_adapters(module: nn.Module, *, trained: bool) -> None:
     """In training mode, skip adapters that are not trained and still zero; wake up all others.
 
     A zero adapter adds nothing, so skipping it is exact; it saves a seventh of the time where a small model is first
-    trained in full and adapted later.
+    trained in full and adapted later. One of DoRA also sets the length of weights, so it is never skipped.
     """
     for layer in module.modules():
         if isinstance(layer, LoraLayer):
-            needed = trained or not layer.training or any(_may_add(part.weight) for part in layer.lora_B.values())
+            needed = trained or not layer.training or any(layer.use_dora.values())
+            needed = needed or any(_may_add(part.weight) for part in layer.lora_B.values())
             if layer.disable_adapters == needed:
                 layer.enable_adapters(needed)  # which also decides what is trained, so that is said again
                 for name, parameter in layer.named_parameters():
@@ -136,5 +149,5 @@ def _may_add(weight: torch.Tensor) -> bool:
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a parameter of this name belongs to a LoRA adapter."""
+    """Whether a parameter of this name belongs to an adapter: LoRA's A and B, and DoRA's magnitudes."""
     return ".lora_" in name

@@ -75,7 +75,7 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     # Adapters, projector and the norm before it stay in float32 when the rest is loaded in half precision (reference).
-    _keep_in_fp32_modules_strict = ["lora_A", "lora_B", "projector", "vision_norm"]
+    _keep_in_fp32_modules_strict = ["lora_A", "lora_B", "lora_magnitude", "projector", "vision_norm"]
 
     def __init__(self, config: SkyEyeGPTConfig, language_model: PreTrainedModel | None = None):
         attention = config.text_config._attn_implementation  # the next line would set it to that of the whole model
@@ -278,12 +278,16 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         if patches is not None:
             image_features = self.project(patches)
         objective = self.objective
-        aligned = objective.regions(image_features, region_words, region_boxes, num_aligned, self._word_embeddings)
+        # Text alone has to run what images run: every trained parameter is reached, and under ZeRO-3 the processes,
+        # which hold parts of each other's weights, ask for the same ones in the same order.
+        blank = self._blank_image() if image_features is None and self._images_are_needed() else None
+        shown = image_features if blank is None else blank[:0]
+        aligned = objective.regions(shown, region_words, region_boxes, num_aligned, self._word_embeddings)
+        if blank is not None:
+            aligned = aligned + (0.0 * blank).sum()
         if not objective.answers and self.training:
             return SkyEyeGPTOutput(loss=aligned, image_features=image_features)
         embeddings = self.embed(objective.noisy_numbers(input_ids, labels), image_features)
-        if image_features is None and self._images_are_trained():
-            embeddings = embeddings + (0.0 * self._blank_image()).sum().to(embeddings.dtype)
         if branch_ids is not None:
             self._check_branches(group_ids, branch_ids, position_ids, labels)
             implementation = self.language_model.config._attn_implementation
@@ -362,12 +366,13 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         """(V, hidden_size), through the layer's forward pass: under ZeRO-3 its weight is elsewhere until then."""
         return self.get_input_embeddings()(torch.arange(self.config.text_config.vocab_size, device=self.device))
 
-    def _images_are_trained(self) -> bool:
+    def _images_are_needed(self) -> bool:
         trained = self._trainable["vision"] != "frozen" or self._trainable["projector"] != "frozen"
-        return trained and self.training and torch.is_grad_enabled()
+        shared_out = hasattr(self.vision_norm.weight, "ds_id")  # ZeRO-3
+        return (trained or shared_out) and self.training and torch.is_grad_enabled()
 
     def _blank_image(self) -> torch.Tensor:
-        """An encoded blank image: with it a batch of text reaches every trained parameter, as DDP and ZeRO need."""
+        """(1, tokens_per_image, hidden_size), an encoded blank image."""
         size = self.config.vision["image_size"]
         return self.encode_images(torch.zeros(1, 3, size, size, device=self.device))
 

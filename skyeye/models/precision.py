@@ -28,6 +28,8 @@ def in_precision(
     kept = tuple(model._keep_in_fp32_modules_strict)
     low = tuple(_PREFIXES[part] for part in parts)
     for name, parameter in model.named_parameters():
+        if not parameter.is_floating_point():  # packed 4-bit weights
+            continue
         lowered = name.startswith(low) and not any(part in name for part in kept)
         parameter.data = parameter.data.to(dtype if lowered else torch.float32)
     return model

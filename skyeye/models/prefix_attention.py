@@ -236,7 +236,7 @@ def attend_branches(
     real = places < sizes[:, None]  # (number, longest)
     starts = sizes.cumsum(0) - sizes
     block = torch.where(real, starts[:, None] + places, 0).flatten()  # where each place of the block comes from
-    q, k, v = (x[:, block].view(heads, number, longest, width) for x in (q, k, v))
+    q, k, v = (x.index_select(1, block).view(heads, number, longest, width) for x in (q, k, v))
     q = q * scaling
     seen = q.view(heads, number * longest, width) @ prefix_k.transpose(1, 2)
     own = q @ k.transpose(2, 3)
@@ -249,7 +249,7 @@ def attend_branches(
         from_prefix = weights[..., :prefix].reshape(heads, number * longest, prefix) @ prefix_v
         mixed = mixed + from_prefix.view(heads, number, longest, width)
     back = real.flatten().nonzero().squeeze(1)
-    return mixed.view(heads, number * longest, width)[:, back]
+    return mixed.view(heads, number * longest, width).index_select(1, back)
 
 
 def groups_of_row(group_ids: torch.Tensor, branch_ids: torch.Tensor) -> list[tuple[int, int, list[int]]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
@@ -36,6 +38,9 @@ def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
     check_strategy(run, stage)
     AcceleratorState._reset_state()  # DeepSpeed takes its settings once per Accelerator, and each stage has its own
     backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if run.tf32 and torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    patience = timedelta(minutes=run.timeout_minutes)
     launched = "RANK" in os.environ  # naming a backend without a launcher would make Accelerate look for a group
     accelerator = Accelerator(
         mixed_precision="no" if run.strategy.startswith("zero") else MIXED_PRECISION[run.precision],
@@ -43,7 +48,7 @@ def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
         step_scheduler_with_optimizer=False,
         # On a CPU Accelerate synchronises DDP only when told cpu=True, and DeepSpeed only when not told.
         cpu=run.strategy == "ddp" and not torch.cuda.is_available(),
-        kwargs_handlers=[InitProcessGroupKwargs(backend=backend)] if launched else None,
+        kwargs_handlers=[InitProcessGroupKwargs(backend=backend, timeout=patience)] if launched else None,
     )
     present = int(accelerator.reduce(torch.ones((), device=accelerator.device), "sum"))
     if present != world_size():
@@ -52,6 +57,28 @@ def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
             remedy="the processes could not form a group; look at MASTER_ADDR, MASTER_PORT and the backend " + backend,
         )
     return accelerator
+
+
+def check_position(accelerator: Accelerator, position: Sequence[int]) -> None:
+    """Refuse to go on where the processes read different positions from the run folder: nodes have to share it.
+
+    Args:
+        position: where this process would begin: numbers such as stage and step.
+
+    Raises:
+        SkyEyeError: on all processes alike.
+    """
+    own = torch.tensor(list(position), dtype=torch.float64, device=accelerator.device)
+    if accelerator.num_processes == 1:
+        return
+    everyone = accelerator.gather(own[None])
+    if bool((everyone != everyone[0]).any()):
+        listed = "; ".join(f"rank {n}: {[int(v) for v in row]}" for n, row in enumerate(everyone.tolist()))
+        raise SkyEyeError(
+            f"the processes would begin at different places (stage, step): {listed}",
+            where="output_dir",
+            remedy="put output_dir on a file system that all nodes share",
+        )
 
 
 def check_strategy(run: RunConfig, stage: StageConfig) -> None:
@@ -79,9 +106,12 @@ def check_strategy(run: RunConfig, stage: StageConfig) -> None:
         )
 
 
-def _deepspeed_plugin(run: RunConfig, stage: StageConfig) -> DeepSpeedPlugin:
-    """ZeRO stage 1-3. Mixed precision goes through torch's autocast so that trained weights stay float32."""
-    level = int(run.strategy[-1])
+def deepspeed_settings(run: RunConfig, stage: StageConfig, strategy: str) -> dict:
+    """DeepSpeed's configuration for a ZeRO strategy, whichever ``run.strategy`` is.
+
+    Mixed precision goes through torch's autocast so that trained weights stay float32.
+    """
+    level = int(strategy[-1])
     config: dict = {
         # Both are names only: the loop says which micro-batch is the last of a step, and divides the loss itself.
         "train_micro_batch_size_per_gpu": 1,
@@ -97,6 +127,11 @@ def _deepspeed_plugin(run: RunConfig, stage: StageConfig) -> DeepSpeedPlugin:
     if run.precision != "fp32":
         dtype = "bfloat16" if run.precision == "bf16" else "float16"
         config["torch_autocast"] = {"enabled": True, "dtype": dtype}
+    return config
+
+
+def _deepspeed_plugin(run: RunConfig, stage: StageConfig) -> DeepSpeedPlugin:
+    config = deepspeed_settings(run, stage, run.strategy)
     # Accelerate would otherwise partition models while they are built (zero.Init), before their weights are loaded.
     return DeepSpeedPlugin(hf_ds_config=config, zero3_init_flag=False)
 

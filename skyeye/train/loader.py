@@ -7,7 +7,7 @@ of loader workers gives the same packs.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ from skyeye.config.schema import VisionConfig
 from skyeye.data.alignment import phrase_boxes, region_targets
 from skyeye.data.images import load_image, to_pixels
 from skyeye.data.mixture import Mixture
-from skyeye.data.packing import fill, merge_same_images, pack_step
+from skyeye.data.packing import fill, merge_same_images, nothing_to_learn, pack_step, usable
 from skyeye.data.record import Group
-from skyeye.data.sequence import GroupSequence, SequenceBuilder, collate_rows, pack, separate_rows
+from skyeye.data.sequence import IGNORE_INDEX, GroupSequence, SequenceBuilder, collate_rows, pack, separate_rows
 from skyeye.errors import SkyEyeError
 from skyeye.models.prefix_attention import FLEX_BLOCK
 
@@ -36,15 +36,24 @@ class Step:
     """What one process computes in one step.
 
     Attributes:
-        packs: micro-batches, each the tensors of a forward pass and ``samples``, the number of its samples.
+        packs: micro-batches, each the tensors of a forward pass, and ``samples`` and ``broken``, the number of samples
+            that are learnt from and that are not.
         tokens: tokens of the whole step, over all processes.
         places: tokens that all processes could compute while the longest pack of each round is; the rest is idle or
             padding.
+        image_tokens: of ``tokens``, those of images.
+        operations: floating-point operations of the whole step, for MFU; None: not known.
+        samples: ids of the samples of this process.
+        problems: (sample id, what is wrong) of those that cannot be learnt from.
     """
 
     packs: list[dict[str, torch.Tensor]]
     tokens: int
     places: int
+    image_tokens: int
+    operations: float | None
+    samples: list[str]
+    problems: list[tuple[str, str]]
 
 
 class StepPacks(Dataset):
@@ -53,11 +62,16 @@ class StepPacks(Dataset):
     Step s takes the groups ``s * groups_per_step`` and following, the same for every number of processes and every
     accumulation; all processes divide them in the same way and each computes its own packs.
 
+    A record that gives no sequence, or one longer than the budget, is left out before the division, by all processes
+    alike. Of a group whose image cannot be read only its own process knows: a blank image takes its place, and nothing
+    is learnt from it, so that the division stays what it is.
+
     Args:
         share_prefix: False gives every sample a row of its own, image included: the reference's way, to compare with.
         budget: longest pack in tokens; None: no limit.
         regions_grid: (rows, columns) of image tokens, where the word-region alignment is learnt.
         features: what the frozen tower sees of every image of the stage; packs then hold ``patches``, not pixels.
+        flops: tells the operations of some groups.
     """
 
     def __init__(
@@ -75,11 +89,12 @@ class StepPacks(Dataset):
         budget: int | None = None,
         regions_grid: tuple[int, int] | None = None,
         features: FeatureReader | None = None,
+        flops: Callable[[Sequence[GroupSequence]], float] | None = None,
     ):
         self.mixture, self.builder, self.vision = mixture, builder, vision
         self.steps, self.groups_per_step, self.accumulation = steps, groups_per_step, accumulation
         self.rank, self.world, self.regions_grid = rank, world, regions_grid
-        self.share_prefix, self.budget, self.features = share_prefix, budget, features
+        self.share_prefix, self.budget, self.features, self.flops = share_prefix, budget, features, flops
         self.multiple = FLEX_BLOCK if torch.cuda.is_available() else 1
         self._pixels: OrderedDict[str, torch.Tensor] = OrderedDict()
 
@@ -87,32 +102,55 @@ class StepPacks(Dataset):
         return self.steps
 
     def __getitem__(self, step: int) -> Step:
-        processes = pack_step(self._sequences(step), self.world, self.accumulation, self.budget)
+        sequences, left_out = self._sequences(step)
+        processes = pack_step(sequences, self.world, self.accumulation, self.budget)
         lengths = [
             [-(-sum(map(len, groups)) // self.multiple) * self.multiple for groups in packs] for packs in processes
         ]
         rounds = zip(*lengths, strict=True)
+        everything = [sequence for packs in processes for groups in packs for sequence in groups]
+        own = processes[self.rank]
+        packs, unreadable = zip(*map(self._tensors, own), strict=True)
+        if self.rank > 0:  # what all know, one says
+            left_out = []
+        packs[0]["broken"] += len(left_out)
         return Step(
-            packs=[self._tensors(groups) for groups in processes[self.rank]],
-            tokens=sum(len(sequence) for packs in processes for groups in packs for sequence in groups),
+            packs=list(packs),
+            tokens=sum(map(len, everything)),
             places=sum(max(round) * self.world for round in rounds),
+            image_tokens=self.builder.tokens_per_image * sum(len(group.images) for group in everything),
+            operations=None if self.flops is None else self.flops(everything),
+            samples=[branch.record.id for groups in own for group in groups for branch in group.branches],
+            problems=left_out + [problem for problems in unreadable for problem in problems],
         )
 
     def longest(self, step: int) -> dict[str, torch.Tensor] | None:
         """A pack as long as the budget allows, of the groups of a step; None without a budget."""
         if self.budget is None:
             return None
-        tensors = self._tensors(fill(self._sequences(step), self.budget))
-        del tensors["samples"]
+        tensors, _ = self._tensors(fill(self._sequences(step)[0], self.budget))
+        del tensors["samples"], tensors["broken"]
         return tensors
 
-    def _sequences(self, step: int) -> list[GroupSequence]:
+    def _sequences(self, step: int) -> tuple[list[GroupSequence], list[tuple[str, str]]]:
+        """The groups of a step over all processes, and what was left out of them."""
         first = step * self.groups_per_step
         groups = [self.mixture.draw(n) for n in range(first, first + self.groups_per_step)]
-        return [self.builder.group(group.records) for group in merge_same_images(groups)]
+        sequences: list[GroupSequence] = []
+        left_out: list[tuple[str, str]] = []
+        for group in merge_same_images(groups):
+            sequence, problems = usable(self.builder, group, self.budget)
+            left_out += problems
+            if sequence is not None:
+                sequences.append(sequence)
+        if left_out:  # every process needs something to compute, or the others wait for it
+            missing = self.world * self.accumulation - sum(len(sequence.branches) for sequence in sequences)
+            sequences += [nothing_to_learn(self.builder.pad_token_id) for _ in range(missing)]
+        return sequences, left_out
 
-    def _tensors(self, groups: Sequence[GroupSequence]) -> dict[str, torch.Tensor]:
-        """The tensors of one micro-batch."""
+    def _tensors(self, groups: Sequence[GroupSequence]) -> tuple[dict[str, torch.Tensor], list[tuple[str, str]]]:
+        """The tensors of one micro-batch, and the samples whose images cannot be read."""
+        unreadable: dict[int, str] = {}
         if self.share_prefix:
             batch = pack(groups, self.builder.pad_token_id, self.multiple)
             images = [image for group in groups for image in group.images]
@@ -123,7 +161,7 @@ class StepPacks(Dataset):
             # Also without images, as (0, patches, width): under ZeRO-3 all processes run the tower or none.
             batch["patches"] = self.features.see(images)
         elif images:
-            batch["pixel_values"] = torch.stack([self._load(image) for image in images])
+            batch["pixel_values"] = torch.stack(self._pictures(groups, unreadable))
         if self.regions_grid is not None:
             tokenizer, tokens = self.builder.tokenizer, self.builder.tokens_per_image
             shown = [Group(group.images, tuple(branch.record for branch in group.branches)) for group in groups]
@@ -131,8 +169,39 @@ class StepPacks(Dataset):
             batch["region_words"] = torch.cat(words).unflatten(0, (-1, tokens))
             batch["region_boxes"] = torch.cat(boxes).unflatten(0, (-1, tokens))
             batch["phrase_boxes"] = phrase_boxes(groups, tokenizer, batch["input_ids"].shape[1])
-        batch["samples"] = torch.tensor(sum(len(group.branches) for group in groups))
-        return batch
+        for number in unreadable:
+            self._learn_nothing(batch, groups, number)
+        fine = [group for number, group in enumerate(groups) if number not in unreadable]
+        problems = [(branch.record.id, why) for number, why in unreadable.items() for branch in groups[number].branches]
+        batch["samples"] = torch.tensor(sum(not set(b.labels) <= {IGNORE_INDEX} for g in fine for b in g.branches))
+        batch["broken"] = torch.tensor(len(problems))
+        return batch, problems
+
+    def _pictures(self, groups: Sequence[GroupSequence], unreadable: dict[int, str]) -> list[torch.Tensor]:
+        """The pixels of all images in order; blank ones for a group that ``unreadable`` then names."""
+        pictures = []
+        for number, group in enumerate(groups):
+            try:
+                loaded = [self._load(image) for image in group.images]
+            except SkyEyeError as error:
+                unreadable[number] = str(error)
+                loaded = [torch.zeros(3, self.vision.image_size, self.vision.image_size) for _ in group.images]
+            pictures += loaded if self.share_prefix else loaded * len(group.branches)
+        return pictures
+
+    def _learn_nothing(self, batch: dict[str, torch.Tensor], groups: Sequence[GroupSequence], number: int) -> None:
+        """Take every target of a group out of a micro-batch."""
+        if not self.share_prefix:
+            first = sum(len(group.branches) for group in groups[:number])
+            batch["labels"][first : first + len(groups[number].branches)] = IGNORE_INDEX
+            return
+        places = batch["group_ids"] == number
+        batch["labels"][places] = IGNORE_INDEX
+        if self.regions_grid is not None:
+            first = sum(len(group.images) for group in groups[:number])
+            for name in ("region_words", "region_boxes"):
+                batch[name][first : first + len(groups[number].images)] = IGNORE_INDEX
+            batch["phrase_boxes"][places] = IGNORE_INDEX
 
     def _load(self, path: str) -> torch.Tensor:
         if path in self._pixels:
@@ -163,16 +232,16 @@ class _ErrorsAsItems(Dataset):
             return error
 
 
-def steps(dataset: StepPacks, start_step: int, workers: int) -> Iterator[Step]:
-    """Iterate over the steps from ``start_step`` on, decoded ahead by ``workers`` processes.
+def steps(dataset: StepPacks, todo: Sequence[int], workers: int) -> Iterator[Step]:
+    """Iterate over the steps of the given numbers, decoded ahead by ``workers`` processes.
 
     Raises:
-        SkyEyeError: an image cannot be read, or a record gives no sequence; when its turn comes.
+        SkyEyeError: a shard or a cache cannot be read; when its turn comes.
     """
     loader = DataLoader(
         _ErrorsAsItems(dataset),
         batch_size=None,
-        sampler=range(start_step, len(dataset)),
+        sampler=todo,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         pin_memory=False,  # torch pins the tensors of dicts and lists only; the loop copies each pack as it needs it

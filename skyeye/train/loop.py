@@ -11,12 +11,13 @@ from accelerate import Accelerator
 
 from skyeye.config.schema import StageConfig
 from skyeye.data.sequence import IGNORE_INDEX
+from skyeye.train.guards import Guard
 from skyeye.train.loader import Step
-from skyeye.train.optim import learning_rate
+from skyeye.train.optim import learning_rate, set_learning_rate
 from skyeye.train.progress import Monitor
 
 #: What is counted over the global batch, so that each loss is divided by its own number whatever the processes.
-COUNTED = ("samples", "labels", "region_words", "region_boxes", "phrase_boxes")
+COUNTED = ("samples", "broken", "labels", "region_words", "region_boxes", "phrase_boxes")
 
 
 def train_stage(
@@ -29,24 +30,30 @@ def train_stage(
     start_step: int,
     seed: int,
     longest: dict[str, torch.Tensor] | None,
+    guard: Guard,
     monitor: Monitor,
     after_step: Callable[[int], bool],
 ) -> int:
     """Train ``model`` from ``start_step`` to the end of the stage.
 
     Args:
-        steps: what this process computes, from ``start_step`` on.
+        steps: what this process computes, from ``start_step`` on, without the steps that ``guard`` passes over.
         longest: a pack as long as any can be. It is computed first, with weight 0: memory peaks at once or not at all.
+        guard: holds updates back that would do harm, and decides when to go back or to stop (:mod:`skyeye.train.guards`).
         monitor: is told loss, learning rate and counts of every step.
         after_step: called with the number of finished steps, on all processes alike; True ends the stage early.
 
     Returns:
         The number of finished steps.
+
+    Raises:
+        Rewind: the guard wants the run to go on from an earlier state.
+        SkyEyeError: the guard stops the run.
     """
     model.train()
     processes = accelerator.num_processes
     schedule = stage.optimizer
-    for step in range(start_step, stage.steps):
+    for step in guard.todo(start_step, stage.steps):
         began = time.perf_counter()
         rate = learning_rate(
             step,
@@ -57,14 +64,14 @@ def train_stage(
             total_steps=stage.steps,
             steps_per_epoch=schedule.steps_per_epoch,
         )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(optimizer, rate)
 
         this = next(steps)
         waited = time.perf_counter() - began
         packs = [_to_device(pack, accelerator.device) for pack in this.packs]
         counts = torch.tensor([_counts(pack) for pack in packs], dtype=torch.float64, device=accelerator.device)
         totals = dict(zip(COUNTED, accelerator.reduce(counts.sum(dim=0), "sum").int().tolist(), strict=True))
+        guard.samples(step, totals["samples"], totals["broken"], this.problems)
 
         if longest is not None:
             with accumulating(accelerator, model, last=False):
@@ -74,25 +81,28 @@ def train_stage(
         torch.manual_seed(hash((seed, step, accelerator.process_index)) & 0xFFFFFFFF)
         step_loss = torch.zeros((), device=accelerator.device)
         for index, pack in enumerate(packs):
-            with accumulating(accelerator, model, last=index + 1 == len(packs)):
+            last = index + 1 == len(packs)
+            with accumulating(accelerator, model, last):
                 if stage.loss_normalisation == "micro_batch":  # the reference: mean per micro-batch, summed over them
                     share, count = 1.0 / processes, dict(zip(COUNTED, counts[index].int().tolist(), strict=True))
                 else:  # every supervised token of the global batch weighs the same
                     share, count = 1.0, totals
-                output = model(**pack, num_target_tokens=count["labels"], num_aligned=count, logits="none")
+                output = model(**pack, num_target_tokens=max(count["labels"], 1), num_aligned=count, logits="none")
                 loss = output.loss * share
+                step_loss += loss.detach()
+                if last:  # under ZeRO the last backward pass is also the update, which asks the guard
+                    step_loss = guard.losses(step_loss)
                 # Gradients are averaged over processes further down; this is undone here because the loss is divided
                 # once, by its tokens.
                 accelerator.backward(loss * processes)
                 norm = None
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(model.parameters(), schedule.clip_norm or float("inf"))
+                    guard.norm(norm)
                 optimizer.step()
                 optimizer.zero_grad()
-            step_loss += loss.detach()
 
-        if monitor.wants(step):
-            step_loss = accelerator.reduce(step_loss, "sum")
+        guard.finish(step, this.samples)
         monitor.step(
             step,
             loss=step_loss,
@@ -102,6 +112,9 @@ def train_stage(
             targets=totals["labels"],
             tokens=this.tokens,
             places=this.places,
+            packs=len(packs),
+            image_tokens=this.image_tokens,
+            operations=this.operations,
             seconds=time.perf_counter() - began,
             waited=waited,
         )
@@ -120,10 +133,10 @@ def accumulating(accelerator: Accelerator, model: torch.nn.Module, last: bool) -
 
 
 def _counts(batch: dict[str, torch.Tensor]) -> list[int]:
-    """For each of :data:`COUNTED`, how many things of a micro-batch are learnt from; takes ``samples`` out of it."""
-    samples = int(batch.pop("samples"))
+    """For each of :data:`COUNTED`, how many things of a micro-batch are learnt from; takes ``samples`` and ``broken`` out of it."""
+    samples = [int(batch.pop(name)) for name in ("samples", "broken")]
     marks = {name: batch[name] if name == "labels" else batch[name][..., 0] for name in COUNTED if name in batch}
-    return [samples, *(int((marks[n] != IGNORE_INDEX).sum()) if n in marks else 0 for n in COUNTED[1:])]
+    return samples + [int((marks[n] != IGNORE_INDEX).sum()) if n in marks else 0 for n in COUNTED[2:]]
 
 
 def _to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

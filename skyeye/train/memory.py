@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from skyeye.models.losses import word_loss
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.prefix_attention import NAME as SHARED
+
+#: Attention of plain causal rows under a name of its own: by itself transformers gives tensors without content a mask.
+_PLAIN = "skyeye_plain_causal"
+AttentionInterface.register(_PLAIN, sdpa_attention_forward)
+AttentionMaskInterface.register(_PLAIN, lambda *_, **__: None)
 
 #: Words that an image token is taken to mean, where the word-region alignment is learnt.
 WORDS_PER_TOKEN = 2
@@ -99,6 +109,8 @@ class StepCounter:
             for tensors of a device.
         autocast: the lower precision of ``run.precision``; None: none.
         features: the tower does not run, its output comes from a feature cache of this type.
+        gpu: count what CUDA's kernels keep, where they differ from the CPU's.
+        resting: adapters that are not trained have not been trained before either: the model skips them.
 
     Attention is that of plain causal rows: FlexAttention keeps the same (queries, keys, values, result, one number a
     query and head), ``split_attention`` on a CPU keeps its weights in addition. Gradients of trained parts are there
@@ -111,13 +123,23 @@ class StepCounter:
         *,
         autocast: torch.dtype | None,
         features: torch.dtype | None = None,
+        gpu: bool = True,
+        resting: bool = False,
     ):
         self.model, self.autocast, self.features = model, autocast, features
         # Stand-ins for tensors of the CPU: those of CUDA need a CUDA build of torch, and autocast knows no others.
         self.mode = FakeTensorMode()
+        if model.language_model.config._attn_implementation == SHARED:
+            model.language_model.set_attn_implementation(_PLAIN)
+        model.train()
+        if resting:
+            for layer in model.modules():
+                if isinstance(layer, LoraLayer) and not any(p.requires_grad for p in layer.lora_B.parameters()):
+                    layer.enable_adapters(False)
         with self.mode:
             _without_content(model)
-        model.train()
+        if gpu:
+            _fuse_dropout(model)
 
     def count(self, load: Load, checkpointing: bool) -> StepMemory:
         """Bytes of one micro-batch, besides weights, gradients and optimiser."""
@@ -205,3 +227,14 @@ def _without_content(model: nn.Module) -> None:
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+
+
+def _fuse_dropout(model: nn.Module) -> None:
+    """Let dropout keep a byte a value, as CUDA's kernel does; the CPU's keeps the factors."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.forward = partial(_fused_dropout, module)
+
+
+def _fused_dropout(module: nn.Dropout, values: torch.Tensor) -> torch.Tensor:
+    return torch.native_dropout(values, module.p, module.training)[0] if module.training else values

@@ -1,11 +1,13 @@
-"""What a person sees of a run: a line in the terminal, a JSON-lines log, a picture of the loss, wandb when asked."""
+"""What a person sees of a run: a line in the terminal, a JSON-lines log, a picture of the loss, the trackers."""
 
 from __future__ import annotations
 
 import json
 import math
+import resource
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,41 @@ import torch
 from tqdm import tqdm
 
 from skyeye.config.schema import RunConfig, StageConfig
+from skyeye.runs.read import read_log
+from skyeye.train.background import CHORES
+from skyeye.train.trackers import Trackers
+
+#: Numbers of a line that say where it stands rather than how the training goes; trackers do without them.
+_PLACES = ("stage", "step", "steps", "time", "seconds_left")
 
 
 class Monitor:
-    """Collects the steps of one stage. Only the process that ``writes`` prints and keeps a log."""
+    """Collects the steps of one stage. Only the process that ``writes`` prints and keeps a log.
+
+    Args:
+        start_step: finished steps of the stage.
+        peak: floating-point operations per second of all devices together, for MFU; None: not known.
+        device: whose memory is told; on a CPU it is that of this process.
+    """
 
     def __init__(
-        self, folder: Path, run: RunConfig, stage: StageConfig, *, start_step: int, writes: bool, tracker: Any = None
+        self,
+        folder: Path,
+        run: RunConfig,
+        stage: StageConfig,
+        *,
+        start_step: int,
+        writes: bool,
+        tracker: Trackers | None = None,
+        peak: float | None = None,
+        device: torch.device | None = None,
     ):
         self.folder, self.run, self.stage, self.writes, self.tracker = folder, run, stage, writes, tracker
+        self.peak, self.device = peak, device or torch.device("cpu")
+        self._began, self._done = time.perf_counter(), 0
         self._clear()
+        if writes:
+            _end_line(folder / "log.jsonl")
         self._bar = tqdm(
             total=stage.steps,
             initial=start_step,
@@ -50,8 +77,13 @@ class Monitor:
         places: int,
         seconds: float,
         waited: float,
+        packs: int = 1,
+        image_tokens: int = 0,
+        operations: float | None = None,
     ) -> None:
         """Count one finished step; every ``log_every`` steps, write a line.
+
+        Rates are those of the time spent in steps; what lies between them (saving, validation answers) is told apart.
 
         Args:
             step: 0-based number of the step within its stage.
@@ -59,53 +91,76 @@ class Monitor:
             samples, targets: questions and supervised tokens of the global batch.
             tokens, places: tokens of the global batch, and what the processes compute or wait for in that time.
             seconds, waited: time of the step, and the part of it spent waiting for data.
+            packs: micro-batches of a process; the reference's normalisation sums their means, and their mean is told.
+            image_tokens: of ``tokens``, those of images.
+            operations: floating-point operations of the global batch; None: not known.
         """
         self._samples += samples
         self._targets += targets
         self._tokens += tokens
+        self._image_tokens += image_tokens
+        self._operations += math.nan if operations is None else operations
         self._places += places
         self._waited += waited
+        self._spent += seconds
+        self._done += 1
         if self.wants(step) and self.writes:
-            elapsed = time.perf_counter() - self._since
+            waiting = time.perf_counter()
+            value = float(loss) / (packs if self.stage.loss_normalisation == "micro_batch" else 1)
+            norm = None if gradient_norm is None else _finite(float(gradient_norm))
+            now = time.perf_counter()
+            spent = self._spent + now - waiting  # a GPU may still be busy with what was asked of it
             line = {
                 "stage": self.stage.name,
                 "step": step + 1,
-                "loss": float(loss),
+                "steps": self.stage.steps,
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                "loss": _finite(value),
                 "learning_rate": learning_rate,
-                "gradient_norm": None if gradient_norm is None else float(gradient_norm),
-                "samples_per_second": round(self._samples / elapsed, 2),
-                "supervised_tokens_per_second": round(self._targets / elapsed, 1),
-                "tokens_per_second": round(self._tokens / elapsed, 1),
+                "gradient_norm": norm,
+                "samples_per_second": round(self._samples / spent, 2),
+                "tokens_per_second": round(self._tokens / spent, 1),
+                "supervised_tokens_per_second": round(self._targets / spent, 1),
+                "image_tokens_per_second": round(self._image_tokens / spent, 1),
+                "mfu": _finite(round(self._operations / spent / self.peak, 4)) if self.peak else None,
                 "padding_share": round(1 - self._tokens / self._places, 4),
-                "data_wait_share": round(self._waited / elapsed, 4),
+                "data_wait_share": round(self._waited / spent, 4),
+                "memory_peak_gib": round(memory_peak(self.device) / 2**30, 3),
                 "step_seconds": round(seconds, 4),
+                "pause_seconds": round(max(0.0, now - self._since - spent), 3),
+                "seconds_left": round((now - self._began) / self._done * (self.stage.steps - step - 1), 1),
             }
             with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
+                log.write(json.dumps(line, allow_nan=False) + "\n")
             if self.tracker is not None:
-                self.tracker.log({f"{self.stage.name}/{key}": value for key, value in line.items() if key != "stage"})
-            self._bar.set_postfix_str(
-                f"loss {line['loss']:.3f}, lr {learning_rate:.1e}, {line['samples_per_second']:.0f} samples/s",
-                refresh=False,
-            )
+                numbers = {key: v for key, v in line.items() if key not in _PLACES and v is not None}
+                self.tracker.numbers(self.stage.name, step + 1, numbers)
+            self._bar.set_postfix_str(_postfix(value, line), refresh=False)
             self._clear()
-        self._bar.update(1)
+        self._bar.update(step + 1 - self._bar.n)  # a run that went back has fewer steps behind it
 
     def _clear(self) -> None:
-        self._since, self._waited = time.perf_counter(), 0.0
-        self._samples = self._targets = self._tokens = self._places = 0
+        self._since, self._waited, self._spent, self._operations = time.perf_counter(), 0.0, 0.0, 0.0
+        self._samples = self._targets = self._tokens = self._places = self._image_tokens = 0
 
     def close(self) -> None:
         """End the terminal line and draw the loss so far."""
         self._bar.close()
         if self.writes:
-            draw_loss_curve(self.folder)
+            CHORES.add("drawing loss.png", draw_loss_curve, self.folder)
+
+
+def memory_peak(device: torch.device) -> int:
+    """Most bytes so far: what torch held on a GPU, or the resident memory of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def draw_loss_curve(folder: Path) -> None:
     """Draw ``loss.png`` from ``log.jsonl``: the loss over all stages, a colour each."""
-    path = folder / "log.jsonl"
-    if not path.exists():
+    lines = read_log(folder / "log.jsonl")
+    if not lines:
         return
     import matplotlib
 
@@ -113,15 +168,12 @@ def draw_loss_curve(folder: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4))
-    stages: dict[str, list[tuple[int, float]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        stages.setdefault(entry["stage"], []).append((entry["step"], entry["loss"]))
     offset = 0
-    for name, points in stages.items():
+    for name in dict.fromkeys(line["stage"] for line in lines):
+        points = [(line["step"], line.get("loss")) for line in lines if line["stage"] == name]
         axes.plot(
             [offset + step for step, _ in points],
-            [loss if math.isfinite(loss) else math.nan for _, loss in points],
+            [math.nan if loss is None else loss for _, loss in points],
             label=name,
         )
         offset += points[-1][0]
@@ -134,10 +186,24 @@ def draw_loss_curve(folder: Path) -> None:
     pyplot.close(figure)
 
 
-def start_tracker(run: RunConfig, name: str, folder: Path, config: dict[str, Any]) -> Any:
-    """A wandb run when the recipe asks for one; offline by default, since an unreachable server blocks for minutes."""
-    if run.wandb == "off":
-        return None
-    import wandb
+def _postfix(loss: float, line: dict[str, Any]) -> str:
+    """The short form of a line for the terminal; the bar itself tells the time left."""
+    words = [f"loss {loss:.3f}", f"lr {line['learning_rate']:.1e}", f"{line['samples_per_second']:.0f} samples/s"]
+    words.append(f"{line['tokens_per_second']:.0f} tokens/s")
+    if line["mfu"] is not None:
+        words.append(f"MFU {line['mfu']:.0%}")
+    return ", ".join([*words, f"data wait {line['data_wait_share']:.0%}", f"{line['memory_peak_gib']:.1f} GiB"])
 
-    return wandb.init(project=run.wandb_project, name=name, dir=str(folder), mode=run.wandb, config=config)
+
+def _finite(value: float) -> float | None:
+    """JSON knows no NaN and no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _end_line(path: Path) -> None:
+    """A run that was killed while it wrote left half a line; the next one starts on a line of its own."""
+    if path.is_file() and path.stat().st_size:
+        with open(path, "rb+") as file:
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                file.write(b"\n")

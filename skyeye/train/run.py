@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from skyeye.config.load import load_recipe, quick_recipe, recipe_to_yaml
 from skyeye.config.schema import Recipe
@@ -28,10 +29,14 @@ from skyeye.models.precision import DTYPES, Part, in_precision
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
+from skyeye.train.background import CHORES, BackgroundTracker
 from skyeye.train.distributed import rank, shut_down
-from skyeye.train.progress import start_tracker
-from skyeye.train.stages import Interrupt, run_stage
-from skyeye.train.state import latest_state
+from skyeye.train.guards import record_event
+from skyeye.train.interrupt import REQUEUE, Interrupt
+from skyeye.train.resume import changed_settings, trim_log
+from skyeye.train.stages import run_stage
+from skyeye.train.state import complete_states, latest_state
+from skyeye.train.trackers import check_trackers, start_trackers
 
 LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
 
@@ -43,23 +48,35 @@ def train(
 
     Returns:
         The exported model of the last stage, or None when the run was interrupted (its state is saved).
+
+    Raises:
+        SystemExit: with :data:`REQUEUE`, when it was SIGTERM or SIGUSR1 that interrupted the run.
     """
     recipe = load_recipe(recipe_path, overrides)
     if quick:
         recipe = quick_recipe(recipe)
+    check_trackers(recipe.run)
     folder = Path(recipe.output_dir)
     recipe_yaml = recipe_to_yaml(recipe)
     position = _position(folder, recipe, recipe_yaml, resume)
     _say(f"run folder {folder}")
+    last = folder / "checkpoints" / recipe.stages[-1].name
+    if position[0] == len(recipe.stages):  # a launcher that starts every process again may come too late
+        _say(f"all stages of this run are finished: {last}")
+        return last
 
     groups, manifest, left_out = load_data(recipe)
     recipe = resolve_epochs(recipe, groups)
+    first, state, start_step = position
     if rank() == 0:
         write_run_folder(folder, recipe_yaml, manifest, left_out)
-    first, state, start_step = position
+        if resume:
+            trim_log(folder, [stage.name for stage in recipe.stages[: first + 1]], start_step)
     exported = folder / "checkpoints" / recipe.stages[first - 1].name if first else None
     model, processor = prepare_model(recipe, groups, exported)
-    tracker = start_tracker(recipe.run, recipe.name, folder, manifest) if rank() == 0 else None
+    tracker = None
+    if rank() == 0 and (recipe.run.wandb != "off" or recipe.run.tensorboard):
+        tracker = BackgroundTracker(CHORES, lambda: start_trackers(recipe.run, recipe.name, folder, manifest))
 
     with Interrupt() as interrupt:
         for stage in recipe.stages[first:]:
@@ -85,9 +102,11 @@ def train(
     if tracker is not None:
         tracker.finish()
     shut_down(accelerator)
+    CHORES.finish()  # after the others have been let go
+    if not finished and interrupt.requeue:
+        raise SystemExit(REQUEUE)
     if not finished:
         return None
-    last = folder / "checkpoints" / recipe.stages[-1].name
     _say(f"trained model: {last}")
     return last
 
@@ -165,11 +184,7 @@ def prepare_model(
     if exported is not None:
         model, processor = open_checkpoint(exported)
         return in_precision(model, dtype, frozen), processor
-    settings = recipe.model.tokenizer
-    if settings.train_vocab_size:
-        tokenizer = train_tokenizer(_texts(groups), settings.train_vocab_size, box_tokens=settings.box_tokens)
-    else:
-        tokenizer = load_tokenizer(settings.path or recipe.model.language.pretrained)
+    tokenizer = recipe_tokenizer(recipe, groups)
     processor = SkyEyeGPTProcessor.from_config(recipe.model, tokenizer)
     model = build_model(recipe.model, tokenizer, dtype=dtype if "language" in frozen else torch.float32)
     in_precision(model, dtype, frozen)
@@ -182,6 +197,14 @@ def prepare_model(
     return model, processor
 
 
+def recipe_tokenizer(recipe: Recipe, groups: Mapping[str, Sequence[Group]]) -> PreTrainedTokenizerFast:
+    """The tokenizer the recipe names, or one learnt from its data."""
+    settings = recipe.model.tokenizer
+    if settings.train_vocab_size:
+        return train_tokenizer(_texts(groups), settings.train_vocab_size, box_tokens=settings.box_tokens)
+    return load_tokenizer(settings.path or recipe.model.language.pretrained)
+
+
 def never_trained(recipe: Recipe) -> list[Part]:
     """The parts whose own weights no stage of the recipe changes: those that ``run.frozen`` is about."""
     return [part for part in ("vision", "language") if all(getattr(s, part) != "full" for s in recipe.stages)]
@@ -191,7 +214,9 @@ def write_run_folder(folder: Path, recipe_yaml: str, manifest: dict, left_out: S
     """What a reader of the run needs to repeat it: the recipe as resolved, seed, versions, data fingerprint, and every
     record that was left out."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.yaml").write_text(recipe_yaml, encoding="utf-8")
+    whole = folder / ".recipe.yaml"  # half a recipe would not be found equal to the one of a run to resume
+    whole.write_text(recipe_yaml, encoding="utf-8")
+    whole.replace(folder / "recipe.yaml")
     environment = {"python": sys.version.split()[0], "platform": platform.platform(), "command": sys.argv, **manifest}
     (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
     (folder / "left_out.txt").write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
@@ -206,29 +231,30 @@ def _position(folder: Path, recipe: Recipe, recipe_yaml: str, resume: bool) -> t
     """Where a run begins: (index of the stage, state to load or None, finished steps of that stage)."""
     names = [stage.name for stage in recipe.stages]
     finished = [name for name in names if (folder / "checkpoints" / name / "manifest.json").is_file()]
-    found = latest_state(folder)
     if not resume:
-        if finished or found:
+        if finished or complete_states(folder):
             raise SkyEyeError(
                 "the folder already holds a run",
                 where=str(folder),
                 remedy="add --resume to go on with it, or choose another output_dir=...",
             )
         return 0, None, 0
-    kept = folder / "recipe.yaml"
-    if not kept.is_file():
-        raise SkyEyeError("there is no run to resume", where=str(folder), remedy="start it without --resume")
-    if kept.read_text(encoding="utf-8") != recipe_yaml:
-        raise SkyEyeError(
-            "the recipe is not the one this run was started with",
-            where=str(folder),
-            remedy=f"resume with {kept}, or start a new run in another output_dir",
-        )
+    if (folder / "recipe.yaml").is_file():
+        changed = changed_settings(folder / "recipe.yaml", recipe_yaml)
+        for line in changed:
+            _say(f"changed since the run was started: {line}")
+        if rank() == 0:
+            record_event(folder, "resumed", changed=changed)
     first = len(finished)
     if first == len(names):
-        raise SkyEyeError("all stages of this run are finished", where=str(folder), remedy="choose another output_dir")
-    if found and found[1]["stage"] == names[first]:
+        return first, None, 0
+    found = latest_state(folder, names[first])
+    for line in found[2] if found else []:
+        _say(line)
+    if found:
+        _say(f"going on after step {found[1]['step']} of stage {names[first]}")
         return first, found[0], found[1]["step"]
+    _say(f"there is no state of stage {names[first]} yet: it starts afresh")
     return first, None, 0
 
 

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 
 from skyeye.config.schema import Recipe, StageConfig
 from skyeye.data.mixture import Mixture
 from skyeye.data.record import Group
 from skyeye.data.sequence import SequenceBuilder
-from skyeye.train.distributed import make_accelerator
+from skyeye.errors import SkyEyeError
+from skyeye.train.compile import compile_layers
+from skyeye.train.distributed import check_position, make_accelerator
+from skyeye.train.ema import MovingAverage
 from skyeye.train.features.stage import stage_features
+from skyeye.train.guards import Guard, Rewind
+from skyeye.train.interrupt import Interrupt
 from skyeye.train.loader import StepPacks, steps
 from skyeye.train.loop import train_stage
 from skyeye.train.optim import make_optimizer
 from skyeye.train.progress import Monitor
-from skyeye.train.state import export, load_state, save_state
-
-
-class Interrupt:
-    """Ctrl-C asks the run to stop after the step it is in; a second Ctrl-C ends it at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> Interrupt:
-        self._previous = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._previous)
-
-    def _handle(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        print("\nstopping after this step; press Ctrl-C again to stop at once", flush=True)
+from skyeye.train.samples import stage_samples
+from skyeye.train.snapshot import start
+from skyeye.train.state import complete_states, drop_states_after, export, load_state, save_state
+from skyeye.train.throughput import peak_operations, step_operations
+from skyeye.train.watchdog import Watchdog
 
 
 def run_stage(
@@ -74,14 +63,26 @@ def run_stage(
     if recipe.run.gradient_checkpointing:
         model.activation_checkpointing_enable()
     accelerator = make_accelerator(recipe.run, stage)
+    check_position(accelerator, (recipe.stages.index(stage), start_step))
+    if recipe.run.compile:
+        accelerator.print(compile_layers(model.language_model, accelerator.device))
     mixture, features, vision = stage_mixture(recipe, stage, groups), None, recipe.model.vision
     if stage.feature_cache is not None:  # before the model is prepared, which may share the tower's weights out
         features = stage_features(accelerator, recipe.run, stage, vision, model, mixture, lambda: interrupt.asked)
         if features is None:
             return accelerator, False
-    prepared, optimizer = accelerator.prepare(model, make_optimizer(model, stage.optimizer))
+    optimizer = make_optimizer(model, stage.optimizer)
+    guard = Guard(accelerator, recipe.run.guards, folder, stage.name)
+    guard.hold_back(optimizer)
+    operations, peak = step_operations(recipe.run, stage, model), peak_operations(recipe.run, accelerator)
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    guard.watch(optimizer)
+    average = None
+    if stage.optimizer.ema_decay is not None:
+        average = MovingAverage(accelerator.unwrap_model(prepared), stage.optimizer.ema_decay)
+    start(optimizer)  # an update that is held back must not be the one that gives AdamW its state
     if state is not None:
-        load_state(accelerator, prepared, optimizer, state)
+        guard.restore(load_state(accelerator, prepared, optimizer, state, average)["guard"])
 
     dataset = StepPacks(
         mixture,
@@ -96,41 +97,67 @@ def run_stage(
         budget=recipe.run.tokens_per_pack,
         regions_grid=model.config.token_grid if stage.alignment.any() else None,
         features=features,
+        flops=operations if peak else None,
     )
     monitor = Monitor(
-        folder, recipe.run, stage, start_step=start_step, writes=accelerator.is_main_process, tracker=tracker
+        folder,
+        recipe.run,
+        stage,
+        start_step=start_step,
+        writes=accelerator.is_main_process,
+        tracker=tracker,
+        peak=peak,
+        device=accelerator.device,
     )
+    samples = None
+    if accelerator.is_main_process:
+        samples = stage_samples(recipe, stage, mixture, processor, folder, tracker)
     manifest = {**manifest, "stage": stage.name, "steps": stage.steps}
 
     def save(step: int) -> None:
-        save_state(accelerator, prepared, optimizer, folder, {**manifest, "step": step})
+        kept = {**manifest, "step": step, "loss": guard.usual_loss(), "guard": guard.state()}
+        save_state(accelerator, prepared, optimizer, folder, kept, recipe.run, average)
 
+    def look(step: int) -> None:
+        if samples is not None:
+            samples.after_step(step, model)
+
+    watchdog = Watchdog(folder, accelerator.process_index, recipe.run.guards.hang_seconds, recipe.run.guards.hang_abort)
+    after_step = _after_step(
+        accelerator, recipe.run.checkpoint_every, stage.steps, interrupt, guard, watchdog, average, save, look
+    )
+    longest, finished = dataset.longest(start_step), None
     try:
-        finished = train_stage(
-            accelerator,
-            prepared,
-            optimizer,
-            steps(dataset, start_step, recipe.run.workers),
-            stage,
-            start_step=start_step,
-            seed=recipe.seed,
-            longest=dataset.longest(start_step),
-            monitor=monitor,
-            after_step=_after_step(accelerator, recipe.run.checkpoint_every, stage.steps, interrupt, save),
-        )
+        with watchdog:
+            while finished is None:
+                try:
+                    finished = train_stage(
+                        accelerator,
+                        prepared,
+                        optimizer,
+                        steps(dataset, guard.todo(start_step, stage.steps), recipe.run.workers),
+                        stage,
+                        start_step=start_step,
+                        seed=recipe.seed,
+                        longest=longest,
+                        guard=guard,
+                        monitor=monitor,
+                        after_step=after_step,
+                    )
+                except Rewind as rewind:
+                    start_step = _go_back(accelerator, prepared, optimizer, average, folder, guard, rewind)
     finally:
         monitor.close()  # also before an error is told: it needs a line of its own
     if finished < stage.steps:
         save(finished)
         return accelerator, False
-    export(
-        accelerator,
-        prepared,
-        processor,
-        folder / "checkpoints" / stage.name,
-        {**manifest, "step": finished},
-        recipe_yaml,
-    )
+    target, manifest = folder / "checkpoints" / stage.name, {**manifest, "step": finished}
+    if average is not None:  # first, because the other one says that the stage is finished
+        with average.in_place():
+            export(accelerator, prepared, processor, target.with_name(f"{stage.name}-ema"), manifest, recipe_yaml)
+    export(accelerator, prepared, processor, target, manifest, recipe_yaml)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        prepared.destroy()  # its hooks would go on following the model through the next stage
     return accelerator, True
 
 
@@ -150,17 +177,65 @@ def stage_mixture(recipe: Recipe, stage: StageConfig, groups: dict[str, list[Gro
 
 
 def _after_step(
-    accelerator: Accelerator, every: int, steps: int, interrupt: Interrupt, save: Callable[[int], None]
+    accelerator: Accelerator,
+    every: int,
+    steps: int,
+    interrupt: Interrupt,
+    guard: Guard,
+    watchdog: Watchdog,
+    average: MovingAverage | None,
+    save: Callable[[int], None],
+    look: Callable[[int], None],
 ) -> Callable[[int], bool]:
-    """What happens between two steps: the state is saved every so often, and a request to stop is heard."""
+    """What happens between two steps: the state is saved every so often, validation questions are
+    answered, and a request to stop is heard."""
 
     def after_step(step: int) -> bool:
-        asked = torch.tensor(float(interrupt.asked), device=accelerator.device)
-        # Ctrl-C reaches the processes at different moments; they have to stop after the same step.
-        if accelerator.reduce(asked, "sum") > 0 and step < steps:
+        watchdog.beat()
+        if average is not None and not guard.streak:  # an update that was held back has moved nothing
+            average.update()
+        asked = torch.tensor([interrupt.asked, interrupt.requeue], dtype=torch.float32, device=accelerator.device)
+        # A signal reaches the processes at different moments; they have to stop after the same step.
+        asked = accelerator.reduce(asked, "sum").tolist()
+        if asked[0] > 0 and step < steps:
+            interrupt.asked, interrupt.requeue = True, asked[1] > 0
             return True
-        if step % every == 0 and step < steps:
+        if step % every == 0 and step < steps and not guard.streak:  # a run goes back to before its trouble
             save(step)
+            watchdog.beat()
+        look(step)
+        watchdog.beat()
         return False
 
     return after_step
+
+
+def _go_back(
+    accelerator: Accelerator,
+    prepared,
+    optimizer,
+    average: MovingAverage | None,
+    folder: Path,
+    guard: Guard,
+    rewind: Rewind,
+) -> int:
+    """Load the last state before the steps to be passed over (or in them); the step to go on with.
+
+    Raises:
+        SkyEyeError: there is no state of this stage yet.
+    """
+    states = [entry for entry in complete_states(folder) if entry[1]["stage"] == guard.stage]
+    before = [entry for entry in states if entry[1]["step"] <= rewind.first] or states[:1]
+    if not before:
+        raise SkyEyeError(
+            f"{len(guard.streak)} updates in a row were held back, and there is no earlier state to go back to",
+            where=f"stage {guard.stage}, step {rewind.last + 1}",
+            remedy=f"look at {folder / 'events.jsonl'}; lower optimizer.lr, or lower run.checkpoint_every",
+        )
+    state, manifest = before[-1]
+    passed_over = [*guard.passed_over, [max(rewind.first, manifest["step"]), rewind.last]]
+    load_state(accelerator, prepared, optimizer, state, average)
+    guard.restore({**manifest["guard"], "streak": [], "passed_over": passed_over})
+    guard.record("went back", rewind.last, state=state.name, passed_over=passed_over[-1])
+    drop_states_after(accelerator, folder, manifest["serial"])
+    return manifest["step"]

@@ -87,17 +87,27 @@ def test_every_image_is_encoded_once(parts, records, monkeypatch):
         return encode_images(pixel_values)
 
     monkeypatch.setattr(model, "encode_images", counted)
-    done = []
-    answer(model, processor, records, batch_size=8, max_new_tokens=1, progress=done.append)
-    assert sum(encoded) == len({path for record in records for path in record.images})
-    assert max(encoded) <= 8
-    assert sum(done) == len(records)
+    read = []
+    pixels = processor.pixels
+    monkeypatch.setattr(processor, "pixels", lambda path: read.append(path) or pixels(path))
+    distinct = {path for record in records for path in record.images}
+    assert max(len(record.images) for record in records) > 2
+    again = Record("p", "s", "vqa", "test", (records[0].images[0], min(distinct)), records[0].turns)
+    records = [*records, again]
+    for batch_size in (2, 8):
+        encoded.clear(), read.clear()
+        done = []
+        answer(model, processor, records, batch_size=batch_size, max_new_tokens=1, progress=done.append)
+        assert sum(encoded) == len(distinct) and sorted(read) == sorted(distinct)
+        assert max(encoded) <= batch_size
+        assert sum(done) == len(records)
 
 
 def test_few_encoded_images_are_kept(parts, records, monkeypatch):
     """With room for none, an image that comes again behind others is read and encoded again; answers stay."""
     model, processor = parts
-    pair = Record("p", "s", "vqa", "test", records[0].images + records[1].images, records[0].turns)
+    images = list(dict.fromkeys(path for record in records for path in record.images))
+    pair = Record("p", "s", "vqa", "test", (images[0], images[-1]), records[0].turns)
     asked = [*records, pair]
     expected = answer(model, processor, asked, batch_size=2, max_new_tokens=4)
     encoded = []
@@ -106,6 +116,10 @@ def test_few_encoded_images_are_kept(parts, records, monkeypatch):
     monkeypatch.setattr(generate, "KEPT_IMAGES", 0)
     assert answer(model, processor, asked, batch_size=2, max_new_tokens=4) == expected
     assert sum(encoded) > len({path for record in asked for path in record.images})
+    encoded.clear()
+    first, second = (Record(image, "s", "vqa", "test", (image,), pair.turns) for image in pair.images)
+    answer(model, processor, [first, pair, second], batch_size=1, max_new_tokens=1)
+    assert sum(encoded) == 2, "what the next question shows again is kept"
 
 
 def test_an_unreadable_image_is_an_error_not_a_hang(parts, records, tmp_path):

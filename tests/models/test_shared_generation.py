@@ -158,7 +158,7 @@ def test_prompts_enter_over_several_passes_when_they_are_many(model, groups, mon
     lines = []
     embed = model.embed
     monkeypatch.setattr(model, "embed", lambda ids, features: lines.append(ids.shape[1]) or embed(ids, features))
-    largest = max(group.common + max(map(len, group.prompts)) for group in groups)
+    largest = max(len(prompt) for group in groups for prompt in group.prompts)
     for tokens in (1, 10, 30):
         monkeypatch.setattr(shared_generation, "ENTERING_TOKENS", tokens)
         lines.clear()

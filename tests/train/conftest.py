@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent))  # processes.py and injected.py are imported by the processes of tests, too
+
 
 @pytest.fixture
 def launch() -> Callable[..., subprocess.CompletedProcess]:

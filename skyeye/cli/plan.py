@@ -1,0 +1,46 @@
+"""``skyeye plan``: memory, time and size of a run before it, see docs/plan.md."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def plan_command(commands: argparse._SubParsersAction, command: Callable, recipe_arguments: Callable) -> None:
+    """Add ``plan`` to the command line; the arguments are what commands are added with."""
+    plan = command(commands, "plan", _plan, "memory, tokens and hours of a run, before it and without a GPU")
+    recipe_arguments(plan)
+    plan.add_argument("--gpus", type=int, default=8, metavar="N", help="one process to each (default 8)")
+    plan.add_argument("--gpu-memory", type=float, default=80.0, metavar="GIB", help="of a GPU (default 80)")
+    plan.add_argument(
+        "--reserve", type=float, default=2.0, metavar="GIB", help="kept for CUDA, NCCL and fragments (default 2)"
+    )
+    plan.add_argument("--mfu", type=float, default=0.4, metavar="X", help="share of the peak reached (default 0.4)")
+    plan.add_argument(
+        "--peak-tflops", type=float, default=312.0, metavar="X", help="of a GPU in bfloat16 (default 312, an A100)"
+    )
+    plan.add_argument("--json", type=Path, metavar="FILE", help="write the plan there as well")
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from skyeye.config.load import load_recipe
+
+    recipe = load_recipe(options.recipe, options.overrides)  # mistakes are answered before torch is imported
+    from skyeye.bench.common import write_json
+    from skyeye.train.plan import make_plan
+    from skyeye.train.plan_text import in_words
+
+    plan = make_plan(
+        recipe,
+        gpus=options.gpus,
+        memory=options.gpu_memory,
+        reserve=options.reserve,
+        mfu=options.mfu,
+        peak_tflops=options.peak_tflops,
+    )
+    print(in_words(plan))
+    if options.json:
+        write_json(plan, options.json)
+        print(f"written: {options.json}")
+    return 0

@@ -1,0 +1,45 @@
+"""``skyeye runs``: look at run folders, see docs/runs.md."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def runs_commands(group: Callable, command: Callable) -> None:
+    """Add the group ``runs`` to the command line; the arguments are the functions that add commands."""
+    runs = group("runs", "look at runs while they train or afterwards")
+    show = command(runs, "show", _show, "write a page with the curves, events, samples and settings of a run")
+    show.add_argument("folder", type=Path, metavar="DIR", help="run folder (output_dir of the recipe)")
+    show.add_argument("--out", type=Path, metavar="FILE", help="the HTML page (default DIR/run.html)")
+    compare = command(runs, "compare", _compare, "print what differs between runs, and write it on a page")
+    compare.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="run folders, two or more")
+    compare.add_argument("--out", type=Path, metavar="FILE", help="an HTML page with the curves in one field")
+
+
+def _show(options: argparse.Namespace) -> int:
+    from skyeye.runs.page import page, state, write_page
+    from skyeye.runs.read import read_run
+
+    run = read_run(options.folder)
+    out = options.out or options.folder / "run.html"
+    write_page(page(run), out)
+    print(state(run))
+    for note in run.notes:
+        print(f"note: {note}")
+    print(f"page: {out}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from skyeye.runs.compare import as_text, compare_page
+    from skyeye.runs.page import write_page
+    from skyeye.runs.read import read_run
+
+    runs = [read_run(folder) for folder in options.folders]
+    print(as_text(runs))
+    if options.out is not None:
+        write_page(compare_page(runs), options.out)
+        print(f"\npage: {options.out}")
+    return 0

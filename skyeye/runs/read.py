@@ -1,0 +1,253 @@
+"""The files of a run folder as values. The run may still be writing them: what is not there yet is no error, and a line
+that is not complete yet is left for later.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from skyeye.errors import SkyEyeError
+
+#: Numbers of a log line that are drawn and compared: key -> (title, unit).
+METRICS: dict[str, tuple[str, str]] = {
+    "loss": ("Loss", "per supervised token"),
+    "learning_rate": ("Learning rate", ""),
+    "gradient_norm": ("Gradient norm", "before clipping"),
+    "samples_per_second": ("Samples", "per second"),
+    "tokens_per_second": ("Tokens", "per second, images included"),
+    "supervised_tokens_per_second": ("Supervised tokens", "per second"),
+    "image_tokens_per_second": ("Image tokens", "per second"),
+    "mfu": ("MFU", "share of the devices' peak"),
+    "data_wait_share": ("Waiting for data", "share of the time"),
+    "padding_share": ("Padding and idle processes", "share of the places"),
+    "memory_peak_gib": ("Memory peak", "GiB, first process"),
+}
+#: Further numbers of a log line.
+OTHERS = ("steps", "seconds_left", "step_seconds", "pause_seconds")
+
+LONGEST_LINE = 1 << 20  # bytes of a line of JSON
+LARGEST_FILE = 8 << 20  # bytes of a file that is read as a whole
+MOST_EVENTS = 1000  # of the last ones; a page with more could not be read
+MOST_LEFT_OUT = 20  # records left out that are listed; all are counted
+MOST_SETTINGS = 20_000  # a recipe with more is none
+PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")  # of samples/pictures/, as written: no name leads out of the folder
+
+
+@dataclass
+class Run:
+    """What was found.
+
+    Attributes:
+        stages: name -> steps as far as they are known, in the order of the recipe.
+        lines: log lines in order, each with ``stage`` and ``step``; of repeated steps (after a resume) the last.
+        finished: stages whose model is exported.
+        samples: contents of ``samples/*.json``, in the order of ``stages`` and steps.
+        settings: recipe flattened, ``stages.pretrain.optimizer.lr`` -> text.
+        scores: path below the folder -> content of a scores.json.
+        left_out: how many records were left out, and the first of them.
+        notes: what could not be read, in words.
+    """
+
+    folder: Path
+    stages: dict[str, int | None] = field(default_factory=dict)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    recipe: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: tuple[int, list[str]] = (0, [])
+    notes: list[str] = field(default_factory=list)
+
+    def of_stage(self, stage: str) -> list[dict[str, Any]]:
+        """The log lines of one stage."""
+        return [line for line in self.lines if line["stage"] == stage]
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        SkyEyeError: it is no folder, or none of a run's files is in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SkyEyeError("no such folder", where=str(folder), remedy="give the output_dir of a run")
+    if not any((folder / name).is_file() for name in ("recipe.yaml", "log.jsonl", "environment.json")):
+        raise SkyEyeError(
+            "holds no run: neither recipe.yaml nor log.jsonl nor environment.json",
+            where=str(folder),
+            remedy="give the output_dir of a run, e.g. runs/demo",
+        )
+    run = Run(folder)
+    run.recipe = _text(folder / "recipe.yaml", run.notes)
+    _read_recipe(run)
+    run.lines = read_log(folder / "log.jsonl", run.notes)
+    for line in run.lines:
+        known = run.stages.get(line["stage"])
+        run.stages[line["stage"]] = known or _count(line.get("steps"))
+    run.finished = [name for name in run.stages if (folder / "checkpoints" / name / "manifest.json").is_file()]
+    run.events = list(read_objects(folder / "events.jsonl", run.notes))[-MOST_EVENTS:]
+    run.environment = _json(folder / "environment.json", run.notes)
+    run.samples = _samples(run)
+    for path in sorted([*folder.glob("eval/scores.json"), *folder.glob("checkpoints/*/eval*/scores.json")]):
+        run.scores[str(path.relative_to(folder))] = _json(path, run.notes)
+    run.left_out = _left_out(folder / "left_out.txt")
+    return run
+
+
+def read_log(path: Path, notes: list[str] | None = None) -> list[dict[str, Any]]:
+    """The lines of a log.jsonl: ``stage``, ``step`` and finite numbers (others are None), in order.
+
+    A run that was resumed has done some steps twice; the later line counts, and what stood behind it is gone.
+    """
+    notes = [] if notes is None else notes
+    stages: dict[str, list[dict[str, Any]]] = {}
+    odd = 0
+    for entry in read_objects(path, notes):
+        stage, step = entry.get("stage"), entry.get("step")
+        if not isinstance(stage, str) or _count(step) is None:
+            odd += 1
+            continue
+        line = {name: _number(entry[name]) for name in (*METRICS, *OTHERS) if name in entry}
+        line |= {"stage": stage, "step": step, "time": str(entry.get("time", ""))[:40]}
+        of_stage = stages.setdefault(stage, [])
+        while of_stage and of_stage[-1]["step"] >= step:
+            of_stage.pop()
+        of_stage.append(line)
+    if odd:
+        notes.append(f"{path.name}: {odd} lines without stage and step are left out")
+    return [line for of_stage in stages.values() for line in of_stage]
+
+
+def read_objects(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file, one a line. What is no object is counted in ``notes``; a last line without its end
+    may be in the middle of being written and is not."""
+    if not path.is_file():
+        return
+    broken: list[int] = []
+    number = 0
+    with open(path, "rb") as file:
+        while raw := file.readline(LONGEST_LINE):
+            number += 1
+            entry = _parse(raw)
+            if isinstance(entry, dict):
+                yield entry
+            elif raw.strip() and raw.endswith(b"\n"):
+                broken.append(number)
+    if broken:
+        notes.append(f"{path.name}: {len(broken)} lines are no JSON objects, the first is line {broken[0]}")
+
+
+def flatten(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """The settings of a recipe as (dotted name, text); members of a list by their name where they have one."""
+    if depth > 30:
+        raise SkyEyeError("is nested too deeply for a recipe")
+    inner: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        inner = [(str(key), entry) for key, entry in value.items()]
+    elif isinstance(value, list) and any(isinstance(entry, (dict, list)) for entry in value):
+        inner = [(str(e["name"]) if isinstance(e, dict) and "name" in e else str(i), e) for i, e in enumerate(value)]
+    if not inner:
+        yield name, json.dumps(value, ensure_ascii=False, default=str)
+    for key, entry in inner:
+        yield from flatten(entry, f"{name}.{key}" if name else key, depth + 1)
+
+
+def _read_recipe(run: Run) -> None:
+    try:
+        content = yaml.safe_load(run.recipe) if run.recipe else None
+        for name, text in flatten(content) if isinstance(content, dict) else ():
+            run.settings[name] = text
+            if len(run.settings) > MOST_SETTINGS:
+                raise SkyEyeError(f"has more than {MOST_SETTINGS} settings")
+    except (yaml.YAMLError, ValueError, RecursionError, SkyEyeError) as error:
+        run.notes.append(f"recipe.yaml: {str(error).splitlines()[0] if str(error) else 'nested too deeply'}")
+        run.settings = {}
+        return
+    stages = content.get("stages") if isinstance(content, dict) else None
+    for stage in stages if isinstance(stages, list) else []:
+        if isinstance(stage, dict) and isinstance(stage.get("name"), str):
+            run.stages[stage["name"]] = _count(stage.get("steps"))
+
+
+def _samples(run: Run) -> list[dict[str, Any]]:
+    """The contents of the sample files that have the shape of one."""
+    found = []
+    for path in sorted((run.folder / "samples").glob("*-*.json")):
+        content = _json(path, run.notes)
+        stage, step, rows = (content.get(name) for name in ("stage", "step", "samples"))
+        if not isinstance(stage, str) or _count(step) is None or not isinstance(rows, list):
+            run.notes.append(f"samples/{path.name}: is no file of samples")
+            continue
+        texts = ("id", "source", "task", "question", "expected", "answer", "failed")
+        kept = []
+        for row in (row for row in rows if isinstance(row, dict)):
+            pictures = row.get("pictures") if isinstance(row.get("pictures"), list) else []
+            kept.append({name: str(row.get(name, "")) for name in texts})
+            kept[-1]["pictures"] = [p for p in pictures if isinstance(p, str) and PICTURE.fullmatch(p)]
+        about = {"stage": stage, "step": step, "held_out": content.get("held_out") is True}
+        found.append({**about, "samples": kept})
+    order = {name: place for place, name in enumerate(run.stages)}
+    return sorted(found, key=lambda content: (order.get(content["stage"], len(order)), content["step"]))
+
+
+def _left_out(path: Path) -> tuple[int, list[str]]:
+    if not path.is_file():
+        return 0, []
+    first, count = [], 0
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for count, line in enumerate(file, 1):
+            if count <= MOST_LEFT_OUT:
+                first.append(line.rstrip("\n")[:500])
+    return count, first
+
+
+def _text(path: Path, notes: list[str]) -> str:
+    if not path.is_file():
+        return ""
+    if path.stat().st_size > LARGEST_FILE:
+        notes.append(f"{path.name}: is larger than {LARGEST_FILE >> 20} MiB and was not read")
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _json(path: Path, notes: list[str]) -> dict[str, Any]:
+    text = _text(path, notes)
+    if not text:
+        return {}
+    content = _parse(text)
+    if not isinstance(content, dict):
+        notes.append(f"{path.name}: is no JSON object")
+        return {}
+    return content
+
+
+def _parse(text: str | bytes) -> Any:
+    """JSON, or None for what is none; numbers beyond all bounds and nesting without end are none either."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _count(value: Any) -> int | None:
+    """A whole number of steps, or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**12 else None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300 or not math.isfinite(value):
+        return None
+    return float(value)

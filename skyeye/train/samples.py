@@ -1,0 +1,222 @@
+"""Answers to a few fixed questions by the model as it is in the middle of training: ``samples/<stage>-<step>.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+
+from skyeye.config.schema import Recipe, StageConfig
+from skyeye.data.boxes import parse_boxes
+from skyeye.data.formats import iter_source
+from skyeye.data.formats.common import Problem
+from skyeye.data.images import load_image
+from skyeye.data.mixture import Mixture
+from skyeye.data.record import Record
+from skyeye.data.show import choose
+from skyeye.errors import SkyEyeError
+from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.precision import DTYPES
+from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.shared_generation import PromptGroup, answer_groups
+from skyeye.train.trackers import Shown, Trackers
+
+LONGEST_ANSWER = 64  # tokens
+PICTURE_SIDE = 320  # pixels of the longer side
+MOST_PICTURES = 8  # of one sample, e.g. frames of a video
+SEED = 0  # of the choice of samples: the same ones in every stage and in runs that are compared
+ANSWER, EXPECTED = "#ff8a1f", "#21c063"
+
+
+class Samples:
+    """The fixed samples of one stage.
+
+    Args:
+        folder: run folder.
+        every: steps between two rounds; the last step of a stage has one, too.
+        records: what is asked: the first question of each.
+        held_out: whether no stage trains on them.
+        precision: fp32, bf16 or fp16, as the training computes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        records: Sequence[Record],
+        processor: SkyEyeGPTProcessor,
+        *,
+        stage: str,
+        every: int,
+        steps: int,
+        held_out: bool,
+        precision: str,
+        tracker: Trackers | None,
+    ):
+        self.folder, self.records, self.processor, self.stage = folder / "samples", list(records), processor, stage
+        self.every, self.steps, self.held_out, self.tracker = every, steps, held_out, tracker
+        self.dtype = DTYPES[precision]
+
+    def after_step(self, step: int, model: SkyEyeGPTForConditionalGeneration) -> None:
+        """Answer after finished step ``step``, where it is time for it."""
+        if step % self.every and step != self.steps:
+            return
+        with undisturbed(model):
+            answers = self._answers(model)
+        rows, shown = [], []
+        for record, (answer, failed) in zip(self.records, answers, strict=True):
+            turn = record.turns[0]
+            shown_images = () if failed else record.images[:MOST_PICTURES]
+            pictures = [thumbnail(reference, self.folder) for reference in shown_images]
+            rows.append(
+                {
+                    "id": record.id,
+                    "source": record.source,
+                    "task": record.task,
+                    "where": record.where,
+                    "images": list(record.images),
+                    "pictures": pictures,
+                    "question": turn.question,
+                    "expected": turn.answer,
+                    "answer": answer,
+                    "failed": failed,
+                }
+            )
+            text = f"question: {turn.question}\nexpected: {turn.answer}\nanswer: {failed or answer}"
+            shown.append(Shown(self._drawn(pictures, turn.answer, answer), text))
+        content = {"stage": self.stage, "step": step, "held_out": self.held_out, "samples": rows}
+        target = self.folder / f"{self.stage}-{step:07d}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.partial")
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        os.replace(partial, target)
+        if self.tracker is not None:
+            self.tracker.samples(self.stage, step, shown)
+
+    @torch.no_grad()  # not inference mode: what a layer keeps for later passes has to serve training, too
+    def _answers(self, model: SkyEyeGPTForConditionalGeneration) -> list[tuple[str, str]]:
+        """(answer, why there is none) for each record."""
+        found = [("", "")] * len(self.records)
+        groups, places, builder = [], [], self.processor.builder
+        autocast = torch.autocast(model.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        with autocast:
+            for place, record in enumerate(self.records):
+                try:
+                    pixels = [self.processor.pixels(reference) for reference in record.images]
+                    prompt = builder.prompt(len(pixels), record.turns[0].question)
+                except SkyEyeError as error:
+                    found[place] = ("", str(error))
+                    continue
+                seen = model.encode_images(torch.stack(pixels).to(model.device)) if pixels else None
+                groups.append(PromptGroup([prompt], seen, [LONGEST_ANSWER]))
+                places.append(place)
+            tokenizer = self.processor.tokenizer
+            # static steps would be compiled, which takes longer than the answers
+            said = answer_groups(
+                model, groups, rows=len(groups) or 1, eos_token_id=tokenizer.eos_token_id, static=False
+            )
+            for answer in said:
+                found[places[answer.group]] = (self.processor.decode(answer.ids), "")
+        return found
+
+    def _drawn(self, pictures: Sequence[str], expected: str, answer: str) -> Image.Image | None:
+        """The first picture with the boxes of both texts, for a tracker."""
+        if self.tracker is None or not pictures:
+            return None
+        with Image.open(self.folder / "pictures" / pictures[0]) as file:
+            picture = file.convert("RGB")
+        draw = ImageDraw.Draw(picture)
+        for text, colour in ((expected, EXPECTED), (answer, ANSWER)):
+            for box in parse_boxes(text):
+                x1, y1, x2, y2 = box.clipped().to_pixels(picture.width - 1, picture.height - 1)
+                corners = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))  # a model may say them in any order
+                draw.rectangle(corners, outline=colour, width=2)
+        return picture
+
+
+def stage_samples(
+    recipe: Recipe,
+    stage: StageConfig,
+    mixture: Mixture,
+    processor: SkyEyeGPTProcessor,
+    folder: Path,
+    tracker: Trackers | None,
+) -> Samples | None:
+    """What ``run.samples_every`` asks for in a stage; to be called by the process that writes.
+
+    None where it asks for nothing, and in a stage that learns no answers.
+
+    Raises:
+        SkyEyeError: ``run.samples_source`` cannot be read or holds no record.
+    """
+    if recipe.run.samples_every is None or not stage.answers:
+        return None
+    records, held_out = choose_samples(recipe, mixture)
+    return Samples(
+        folder,
+        records,
+        processor,
+        stage=stage.name,
+        every=recipe.run.samples_every,
+        steps=stage.steps,
+        held_out=held_out,
+        precision=recipe.run.precision,
+        tracker=tracker,
+    )
+
+
+def choose_samples(recipe: Recipe, mixture: Mixture) -> tuple[list[Record], bool]:
+    """The samples of a stage: of ``run.samples_source``, else of the stage's first groups; and whether held out.
+
+    Raises:
+        SkyEyeError: the source cannot be read or holds no record.
+    """
+    run = recipe.run
+    if run.samples_source is None:
+        first = min(len(mixture), 4 * run.samples)
+        drawn = [record for n in range(first) for record in mixture.draw(n).records]
+        return choose({(record.source, record.id): record for record in drawn}.values(), run.samples, SEED), False
+    items = iter_source(recipe.sources[run.samples_source], run.samples_source)
+    return choose((item for item in items if not isinstance(item, Problem)), run.samples, SEED), True
+
+
+@contextmanager
+def undisturbed(model: torch.nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; afterwards every module is in the mode it was in, every parameter is trained or
+    not as before, and all random number generators stand where they stood: training goes on as if nothing had been."""
+    modes = [(module, module.training) for module in model.modules()]
+    trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    drawn = random.getstate()
+    devices = [model.device] if model.device.type == "cuda" else []
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices))
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train()  # wakes and rests adapters as in training
+            for module, mode in modes:
+                module.training = mode
+            for parameter, needed in trained:
+                parameter.requires_grad_(needed)
+            random.setstate(drawn)
+
+
+def thumbnail(reference: str, folder: Path) -> str:
+    """The name of the small JPEG of an image below ``folder/pictures``, written once."""
+    name = hashlib.blake2b(reference.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest() + ".jpg"
+    path = folder / "pictures" / name
+    if not path.is_file():
+        image = load_image(reference)
+        image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BICUBIC)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        image.convert("RGB").save(partial, "JPEG", quality=85)
+        os.replace(partial, path)
+    return name

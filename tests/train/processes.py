@@ -1,0 +1,141 @@
+"""Training in processes that are forked from one with all libraries loaded, and that can be made to die at any moment."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["skyeye.train.run", "deepspeed", "accelerate"])
+
+
+def run(
+    recipe: Path,
+    *overrides: str,
+    processes: int = 1,
+    resume: bool = False,
+    die: str | None = None,
+    rank: int = 0,
+    inject: str | None = None,
+    after: float | None = None,
+    send: int = signal.SIGKILL,
+    timeout: float = 120.0,
+) -> list[int]:
+    """Train; the exit codes of the processes, -9 for one that was killed.
+
+    Args:
+        die: ``"module:name:n"``: process ``rank`` kills itself when it calls this for the n-th time (``:n+`` after it).
+        inject: ``"module:function"``: called in every process before the run, to break something.
+        after: seconds after which process ``rank`` gets the signal ``send``.
+    """
+    port = _free_port()
+    output = Path(recipe).with_name("output.txt")
+    output.unlink(missing_ok=True)
+    arguments = (str(recipe), list(overrides), processes, port, resume, inject, str(output), os.getcwd(), list(sys.path))
+    children = [
+        _SERVER.Process(target=_child, args=(number, die if number == rank else None, *arguments))
+        for number in range(processes)
+    ]
+    for child in children:
+        child.start()
+    if after is not None:
+        children[rank].join(after)
+        if children[rank].is_alive():
+            os.kill(children[rank].pid, send)
+    deadline = time.monotonic() + timeout
+    while any(child.is_alive() for child in children) and time.monotonic() < deadline:
+        if -signal.SIGKILL in [child.exitcode for child in children]:
+            time.sleep(0.3)  # as a launcher does, the others are ended
+            for child in children:
+                child.kill()
+        time.sleep(0.02)
+    late = [child for child in children if child.is_alive()]
+    for child in late:
+        child.kill()
+    for child in children:
+        child.join()
+    assert not late, f"not finished after {timeout} s:\n{said(recipe)}"
+    return [child.exitcode for child in children]
+
+
+def said(recipe: Path) -> str:
+    """What the processes of the last run printed."""
+    return Path(recipe).with_name("output.txt").read_text(errors="replace")
+
+
+def _child(
+    number: int,
+    die: str | None,
+    recipe: str,
+    overrides: Sequence[str],
+    processes: int,
+    port: int,
+    resume: bool,
+    inject: str | None,
+    output: str,
+    folder: str,
+    path: list[str],
+) -> None:
+    os.chdir(folder)
+    sys.path[:] = path
+    with open(output, "a", buffering=1) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if processes > 1 or any("strategy=zero" in override for override in overrides):
+        os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(processes)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    import torch
+
+    from skyeye.cli import main
+
+    torch.set_num_threads(1)
+    if inject is not None:
+        module, name = inject.split(":")
+        getattr(importlib.import_module(module), name)()
+    if die is not None:
+        _die_at(*die.split(":"))
+    code = 1
+    try:
+        code = main(["train", recipe, *overrides, *(["--resume"] if resume else [])])
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _die_at(module: str, name: str, count: str) -> None:
+    """Make ``module.name`` (or ``module.Class.method``) kill its process on its n-th call; ``n+``: when it returns."""
+    owner = importlib.import_module(module)
+    *outer, last = name.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    real, calls = getattr(owner, last), [0]
+
+    @functools.wraps(real)
+    def deadly(*args, **kwargs):
+        calls[0] += 1
+        if calls[0] == int(count.rstrip("+")) and not count.endswith("+"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*args, **kwargs)
+        if calls[0] == int(count.rstrip("+")):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, last, deadly)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

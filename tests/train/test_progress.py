@@ -1,0 +1,124 @@
+"""The numbers of a log line, by arithmetic on a clock that the test turns."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from skyeye.config.schema import MixtureEntry, RunConfig, StageConfig
+from skyeye.train import progress
+from skyeye.train.progress import Monitor, draw_loss_curve
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: Clock.now)
+    return Clock
+
+
+def stage(**changes) -> StageConfig:
+    return StageConfig(name="one", mixture=[MixtureEntry("world")], steps=10, **changes)
+
+
+def monitor(folder, stage, every: int = 2, **more) -> Monitor:
+    return Monitor(folder, RunConfig(log_every=every), stage, start_step=more.pop("start", 0), writes=True, **more)
+
+
+def a_step(number: int, clock, seconds: float = 2.0, **changes) -> dict:
+    clock.now += seconds
+    told = {"loss": torch.tensor(1.5), "learning_rate": 1e-3, "gradient_norm": 0.25, "samples": 30, "targets": 50}
+    told |= {"tokens": 300, "places": 400, "seconds": seconds, "waited": 0.5, "image_tokens": 64, "operations": 6e9}
+    return {"step": number, **told, **changes}
+
+
+def lines(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_line_holds_the_rates_of_the_steps_since_the_last(tmp_path, clock):
+    seen = monitor(tmp_path, stage(), peak=1e10, start=4)
+    seen.step(**a_step(4, clock))
+    clock.now += 4.0  # a checkpoint is written
+    seen.step(**a_step(5, clock, seconds=3.0, samples=20, waited=0.75))
+    (line,) = lines(tmp_path)
+    seen._bar.close()
+    assert (line["stage"], line["step"], line["steps"]) == ("one", 6, 10)
+    assert (line["loss"], line["learning_rate"], line["gradient_norm"]) == (1.5, 1e-3, 0.25)
+    assert line["samples_per_second"] == 50 / 5
+    assert line["tokens_per_second"] == 600 / 5
+    assert line["supervised_tokens_per_second"] == 100 / 5
+    assert line["image_tokens_per_second"] == round(128 / 5, 1)
+    assert line["mfu"] == pytest.approx(12e9 / 5 / 1e10)
+    assert line["padding_share"] == 0.25 and line["data_wait_share"] == 0.25
+    assert line["pause_seconds"] == 4.0
+    assert line["seconds_left"] == 9.0 / 2 * 4  # nine seconds for two steps; four are left
+    assert line["memory_peak_gib"] > 0.05  # torch alone takes more
+    assert line["time"].endswith("+00:00")
+
+
+def test_without_a_peak_or_operations_there_is_no_mfu(tmp_path, clock):
+    seen = monitor(tmp_path, stage(), every=1)
+    seen.step(**a_step(0, clock))
+    seen._bar.close()
+    seen = monitor(tmp_path, stage(), every=1, peak=1e10)
+    seen.step(**a_step(1, clock, operations=None))
+    seen.step(**a_step(2, clock))
+    assert [line["mfu"] for line in lines(tmp_path)] == [None, None, 0.3]
+    seen._bar.close()
+
+
+@pytest.mark.parametrize(("normalisation", "loss"), [("micro_batch", 1.5), ("global_tokens", 6.0)])
+def test_the_reference_sums_the_means_of_the_packs_and_their_mean_is_told(tmp_path, clock, normalisation, loss):
+    seen = monitor(tmp_path, stage(loss_normalisation=normalisation), every=1)
+    seen.step(**a_step(0, clock, loss=torch.tensor(6.0), packs=4))
+    assert lines(tmp_path)[0]["loss"] == loss
+    seen._bar.close()
+
+
+def test_what_is_no_number_is_null_and_draws_a_gap(tmp_path, clock):
+    seen = monitor(tmp_path, stage(), every=1)
+    for step, loss in enumerate((2.0, float("nan"), float("inf"))):
+        seen.step(**a_step(step, clock, loss=torch.tensor(loss), gradient_norm=loss))
+    assert [line["loss"] for line in lines(tmp_path)] == [2.0, None, None]
+    assert [line["gradient_norm"] for line in lines(tmp_path)] == [2.0, None, None]
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
+    seen._bar.close()
+    draw_loss_curve(tmp_path)
+    assert (tmp_path / "loss.png").stat().st_size > 1000
+
+
+def test_half_a_line_of_a_killed_run_spoils_no_other(tmp_path, clock):
+    (tmp_path / "log.jsonl").write_text('{"stage": "one", "step": 1, "loss": 3.0}\n{"stage": "one", "st')
+    seen = monitor(tmp_path, stage(), every=1, start=1)
+    seen.step(**a_step(1, clock))
+    seen._bar.close()
+    written = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert len(written) == 3 and json.loads(written[2])["step"] == 2
+
+
+def test_a_run_that_goes_back_has_a_time_left(tmp_path, clock):
+    seen = monitor(tmp_path, stage(), every=1, start=6)
+    seen.step(**a_step(6, clock))
+    seen.step(**a_step(2, clock))  # as after a rewind
+    assert [line["seconds_left"] for line in lines(tmp_path)] == [2.0 * 3, 2.0 * 7]
+    assert seen._bar.n == 3
+    seen._bar.close()
+
+
+def test_the_other_processes_write_nothing(tmp_path, clock):
+    seen = Monitor(tmp_path, RunConfig(log_every=1), stage(), start_step=0, writes=False)
+    seen.step(**a_step(0, clock))
+    seen.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_without_a_line_draws_nothing(tmp_path):
+    draw_loss_curve(tmp_path)
+    (tmp_path / "log.jsonl").write_text("")
+    draw_loss_curve(tmp_path)
+    assert not (tmp_path / "loss.png").exists()
