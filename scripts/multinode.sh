@@ -12,6 +12,8 @@ bash scripts/setup.sh
 nodes=$1 node=$2 endpoint=$3
 shift 3
 if [ "$node" = 0 ]; then host=1; else host=0; fi # else two machines of one name would both open the meeting point
+# A meeting point of its own for each start: one that is kept still holds the addresses of the processes that died.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 # A worker that is told to end saves its state first, which takes longer than the 30 s that torchrun waits.
 exec .venv/bin/torchrun --nnodes="$nodes" --node-rank="$node" --nproc-per-node="${NPROC:-auto}" \
     --rdzv-backend=c10d --rdzv-endpoint="$endpoint" --rdzv-id="${RUN_ID:-skyeye}" --rdzv-conf="is_host=$host" \

@@ -175,7 +175,9 @@ def _processes(seconds: float) -> Iterator[Finding]:
                 process.wait()
                 process.stderr.close()
     took = f"2 processes exchanged numbers in {time.monotonic() - began:.1f} s, their start included"
-    remedy = "let the host's name resolve (/etc/hosts), and set GLOO_SOCKET_IFNAME to an interface of `ip link`, or unset it"
+    remedy = (
+        "let the host's name resolve (/etc/hosts), and set GLOO_SOCKET_IFNAME to an interface of `ip link`, or unset it"
+    )
     yield Finding("gloo", problem or took, remedy if problem else None)
 
 
@@ -204,7 +206,7 @@ def _tool(name: str, command: list[str], remedy: str) -> Finding:
 
 
 def _disk(out: Path) -> Iterator[Finding]:
-    """Free space, permission and sequential speed where runs are written: in the folder, or what is there of its path."""
+    """Free space, permission and sequential speed in the folder of the runs, or in what there is of its path."""
     folder = out.absolute()
     while not folder.is_dir() and folder != folder.parent:
         if folder.exists():

@@ -34,17 +34,17 @@ class StepFlops:
         self.head = (6 if output.requires_grad else 4) * output.numel()
         linear = {name: part for name, part in model.language_model.named_modules() if isinstance(part, nn.Linear)}
         head = id(model.get_output_embeddings())
-        self.token = sum(
+        self.token = sum(  # adapters that are not trained are skipped
             (6 if part.weight.requires_grad else 4) * part.weight.numel()
             for name, part in linear.items()
-            if id(part) != head and (part.weight.requires_grad or not is_adapter(f".{name}."))  # resting ones are skipped
+            if id(part) != head and (part.weight.requires_grad or not is_adapter(f".{name}."))
         )
         shape = model.config.vision_shape
         tower = sum(part.weight.numel() for part in model.vision_tower.modules() if isinstance(part, nn.Linear))
         blocks = getattr(model.vision_tower.backbone, "blocks", ())
         trained = any(p.requires_grad for p in model.vision_tower.parameters())
-        self.image = (3 if trained else 1) * (2 * tower * shape.tokens + 4 * shape.tokens**2 * shape.width * len(blocks))
-        self.image *= not cached
+        once = 2 * tower * shape.tokens + 4 * shape.tokens**2 * shape.width * len(blocks)
+        self.image = 0 if cached else (3 if trained else 1) * once
         projector = list(model.projector.parameters())
         per_weight = 6 if any(p.requires_grad for p in projector) else 4 if trained else 2
         self.projection = per_weight * sum(p.numel() for p in projector) * model.tokens_per_image

@@ -323,7 +323,7 @@ class RunConfig:
         if self.timeout_minutes <= 0:
             errors.append(f"timeout_minutes: {self.timeout_minutes} is not above 0")
         if self.frozen not in ("fp32", self.precision):
-            errors.append(f"frozen: weights held in {self.frozen} are computed with in {self.frozen}; set precision to it, too")
+            errors.append(f"frozen: {self.frozen} weights are computed with in that precision; set precision, too")
         given = [name for name in ("tokens_per_pack", "samples_every", "keep_every") if getattr(self, name) is not None]
         errors += _below(self, 1, "samples", *given)
         if self.peak_tflops is not None and self.peak_tflops <= 0:

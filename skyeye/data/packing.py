@@ -42,7 +42,7 @@ def pack_step(
         For each process its packs, each a list of groups.
 
     Raises:
-        SkyEyeError: a single sample is longer than the budget, or there are fewer samples than packs.
+        SkyEyeError: a single sample is longer than the budget, or there are fewer samples than ``processes * least``.
     """
     pieces = [piece for sequence in sequences for piece in split_to(sequence, budget)]
     pieces = _at_least(pieces, processes * least)
@@ -54,7 +54,10 @@ def pack_step(
             break
         number += 1
         if processes * number > len(pieces):
-            pieces = _at_least(pieces, processes * number)
+            # A number of packs that all processes share may be above that of the samples: some packs are then idle.
+            missing = processes * number - sum(len(piece.branches) for piece in pieces)
+            idle = [nothing_to_learn(pieces[0].branches[0].input_ids[-1]) for _ in range(missing)]
+            pieces = _at_least(pieces + idle, processes * number)
             lengths = [len(piece) for piece in pieces]
     return [
         [[pieces[i] for i in packs[step * processes + rank]] for step in range(number)] for rank in range(processes)
@@ -127,7 +130,7 @@ def usable(
 
 
 def nothing_to_learn(token_id: int) -> GroupSequence:
-    """A group without image and targets, for a process that would have nothing to compute."""
+    """A group of three tokens without image and targets, for a process that would have nothing to compute."""
     record = Record(id="nothing", source="", task="vqa", split="train", images=(), turns=())
     return GroupSequence((), [token_id], [Branch([token_id] * 2, [IGNORE_INDEX] * 2, record)])
 

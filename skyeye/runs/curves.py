@@ -133,7 +133,7 @@ def short(value: float) -> str:
     if abs(value) < 1e-12:
         return "0"
     text = f"{value:.4g}"
-    return f"{value:.2e}" if "e" in text else text
+    return f"{value:.3g}" if "e" in text else text
 
 
 def _unbroken(points: Sequence[Point]) -> list[list[tuple[float, float]]]:

@@ -225,10 +225,8 @@ def _sample(run: Run, answers: list[tuple[int, dict[str, Any]]]) -> Sample:
 
 
 def _outline(box: Box, kind: str) -> Outline:
-    box = box.clipped()
-    x1, x2 = sorted((box.x1, box.x2))
-    y1, y2 = sorted((box.y1, box.y2))
-    return Outline(*(round(100 * v, 2) for v in (x1, y1, x2 - x1, y2 - y1)), kind=kind)
+    x1, y1, x2, y2 = box.clipped().to_pixels(100, 100)
+    return Outline(*(round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)), kind=kind)
 
 
 def _picture(path: Path) -> str | None:

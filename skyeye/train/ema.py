@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -46,11 +46,12 @@ class MovingAverage:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Whole averages by parameter name, float32, on the CPU. ZeRO-3: to be called on all processes."""
-        whole = {}
-        with self.in_place():
-            for name, parameter in self._parameters.items():
-                with _gathered(parameter):
-                    whole[name] = parameter.detach().float().cpu().clone().contiguous()
+        whole = {name: average.cpu().clone() for name, average in self._averages.items() if not self._shared(name)}
+        if len(whole) < len(self._averages):
+            with self.in_place():
+                for name in filter(self._shared, self._averages):
+                    with _gathered(self._parameters[name]):
+                        whole[name] = self._parameters[name].detach().float().cpu().clone()
         return whole
 
     def load_state_dict(self, averages: Mapping[str, torch.Tensor]) -> None:
@@ -67,10 +68,16 @@ class MovingAverage:
             )
         trained = {name: _share(p).clone() for name, p in self._parameters.items()}
         for name, parameter in self._parameters.items():
+            if not self._shared(name):
+                self._averages[name].copy_(averages[name])
+                continue
             with _gathered(parameter, writes=True), torch.no_grad():
                 parameter.copy_(averages[name])
-            self._averages[name] = _share(parameter).float().clone()
+            self._averages[name].copy_(_share(parameter))
         self._fill(trained)
+
+    def _shared(self, name: str) -> bool:
+        return hasattr(self._parameters[name], "ds_id")
 
     @torch.no_grad()
     def _fill(self, values: Mapping[str, torch.Tensor]) -> None:
@@ -89,8 +96,6 @@ def _share(parameter: nn.Parameter) -> torch.Tensor:
 
 
 def _gathered(parameter: nn.Parameter, writes: bool = False):
-    if not hasattr(parameter, "ds_id"):
-        return nullcontext()
     import deepspeed
 
     return deepspeed.zero.GatheredParameters([parameter], modifier_rank=0 if writes else None)

@@ -2,8 +2,8 @@
 
 A step whose loss or gradient norm is not finite, or far above the median of the last steps, changes no weight. After
 ``patience`` such steps in a row the run goes back to an earlier state and passes over the steps around them; after
-``max_rewinds`` of these it stops. Samples that cannot be read are learnt nothing from, and too many of them stop the run.
-All of this is a function of the steps so far, and :meth:`Guard.state` goes into every saved state: a resumed run
+``max_rewinds`` of these it stops. From samples that cannot be read nothing is learnt, and too many of them stop the
+run. All of this is a function of the steps so far, and :meth:`Guard.state` goes into every saved state: a resumed run
 decides as the one that was never interrupted. Every event is a line of ``events.jsonl``.
 """
 

@@ -39,7 +39,7 @@ def train_stage(
     Args:
         steps: what this process computes, from ``start_step`` on, without the steps that ``guard`` passes over.
         longest: a pack as long as any can be. It is computed first, with weight 0: memory peaks at once or not at all.
-        guard: holds updates back that would do harm, and decides when to go back or to stop (:mod:`skyeye.train.guards`).
+        guard: holds harmful updates back, and decides when to go back or to stop (:mod:`skyeye.train.guards`).
         monitor: is told loss, learning rate and counts of every step.
         after_step: called with the number of finished steps, on all processes alike; True ends the stage early.
 
@@ -133,7 +133,7 @@ def accumulating(accelerator: Accelerator, model: torch.nn.Module, last: bool) -
 
 
 def _counts(batch: dict[str, torch.Tensor]) -> list[int]:
-    """For each of :data:`COUNTED`, how many things of a micro-batch are learnt from; takes ``samples`` and ``broken`` out of it."""
+    """For each of :data:`COUNTED`, how many things of a micro-batch are learnt from; takes the first two out of it."""
     samples = [int(batch.pop(name)) for name in ("samples", "broken")]
     marks = {name: batch[name] if name == "labels" else batch[name][..., 0] for name in COUNTED if name in batch}
     return samples + [int((marks[n] != IGNORE_INDEX).sum()) if n in marks else 0 for n in COUNTED[2:]]

@@ -202,9 +202,8 @@ class _Stage:
         if room < points[0][1]:
             return None
         # Costs are the largest of several straight lines, so a chord lies above them and never promises too much.
-        for (low, least), (high, most) in zip(points[:-1], points[1:], strict=True):
-            if room < most:
-                break
+        above = next((n for n, (_, cost) in enumerate(points) if cost > room), len(points) - 1)
+        (low, least), (high, most) = points[above - 1 : above + 1]
         tokens = int(low + (high - low) * (room - least) / (most - least)) // FLEX_BLOCK * FLEX_BLOCK
         return _scaled(shape, min(tokens, points[-1][0]), self.model.tokens_per_image)
 

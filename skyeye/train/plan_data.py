@@ -55,7 +55,7 @@ def planned_data(recipe: Recipe, tokens_per_image: int, vocabulary: int) -> Plan
             vocabulary=vocabulary,
             branches=stage.branches,
         )
-        made[stage.name] = [groups[first :: SAMPLED_STEPS][: stage.groups_per_step] for first in range(SAMPLED_STEPS)]
+        made[stage.name] = [groups[first::SAMPLED_STEPS][: stage.groups_per_step] for first in range(SAMPLED_STEPS)]
         if stage.steps is None:
             steps = math.ceil(stage.epochs * thousands * 1000 / stage.groups_per_step)
             stage = replace(stage, steps=steps, epochs=None)

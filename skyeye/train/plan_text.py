@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-GIB = 2**30
+from skyeye.train.plan import COUNTED_TOKENS, GIB
+
 _COMPONENTS = ("weights", "gradients", "optimizer", "activations", "logits", "working", "buffers", "update", "total")
 
 
@@ -66,10 +67,17 @@ def _stage(plan: dict[str, Any], stage: dict[str, Any]) -> list[str]:
                 "yes" if row["checkpointing"] else "no",
                 *(_gib(row[name]) for name in _COMPONENTS),
                 "yes" if row["fits"] else "no",
-                f"{largest['tokens']:,} tokens, {largest['images']} images" if largest else "none",
+                _largest(largest),
             ]
         )
     return [*lines, *_table(rows)]
+
+
+def _largest(pack: dict[str, int] | None) -> str:
+    if pack is None:
+        return "none"
+    more = " or more" if pack["tokens"] >= COUNTED_TOKENS[-1] else ""
+    return f"{pack['tokens']:,} tokens, {pack['images']} images{more}"
 
 
 def _chosen(plan: dict[str, Any], row: dict[str, Any]) -> bool:
@@ -90,4 +98,4 @@ def _table(rows: list[list[str]]) -> list[str]:
 
 
 def _cell(text: str, width: int) -> str:
-    return text.rjust(width) if text[:1].isdigit() else text.ljust(width)
+    return text.rjust(width) if text.replace(",", "").replace(".", "").isdigit() else text.ljust(width)

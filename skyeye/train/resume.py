@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +38,9 @@ def changed_settings(kept: Path, recipe_yaml: str) -> list[str]:
     return [f"{key}: {values}" for key, values in changed.items()]
 
 
-def trim_log(folder: Path, stages: Sequence[str], step: int) -> None:
-    """Take the steps out of log.jsonl that will be computed again, and a line that a crash cut off.
-
-    Args:
-        stages: names of the stages so far; of the last one, ``step`` steps are finished.
-    """
+def trim_log(folder: Path, stage: str, step: int) -> None:
+    """Take the steps of a stage behind the ``step``-th out of log.jsonl, which will be computed again, and a line that a
+    crash cut off."""
     path = folder / "log.jsonl"
     if not path.is_file():
         return
@@ -53,8 +49,8 @@ def trim_log(folder: Path, stages: Sequence[str], step: int) -> None:
         try:
             entry = json.loads(line)
         except ValueError:
-            continue  # only the last line can be cut off: it is computed again
-        if entry["stage"] in stages[:-1] or (entry["stage"] == stages[-1] and entry["step"] <= step):
+            continue  # only the last line can be cut off, and it belongs to a step that is computed again
+        if entry["stage"] != stage or entry["step"] <= step:
             kept.append(f"{line}\n")
     whole = folder / ".log.jsonl"
     whole.write_text("".join(kept), encoding="utf-8")

@@ -71,7 +71,7 @@ def train(
     if rank() == 0:
         write_run_folder(folder, recipe_yaml, manifest, left_out)
         if resume:
-            trim_log(folder, [stage.name for stage in recipe.stages[: first + 1]], start_step)
+            trim_log(folder, recipe.stages[first].name, start_step)
     exported = folder / "checkpoints" / recipe.stages[first - 1].name if first else None
     model, processor = prepare_model(recipe, groups, exported)
     tracker = None

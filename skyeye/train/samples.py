@@ -134,9 +134,7 @@ class Samples:
         draw = ImageDraw.Draw(picture)
         for text, colour in ((expected, EXPECTED), (answer, ANSWER)):
             for box in parse_boxes(text):
-                x1, y1, x2, y2 = box.clipped().to_pixels(picture.width - 1, picture.height - 1)
-                corners = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))  # a model may say them in any order
-                draw.rectangle(corners, outline=colour, width=2)
+                draw.rectangle(box.clipped().to_pixels(picture.width - 1, picture.height - 1), outline=colour, width=2)
         return picture
 
 

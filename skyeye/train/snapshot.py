@@ -86,7 +86,7 @@ def give_back(
 
 
 def start(optimizer: torch.optim.Optimizer) -> None:
-    """Give AdamW the state that its first step would: zero moments. What ZeRO holds can then be read and set at once."""
+    """Give AdamW the state that its first step would: zero moments. They can then be read and set at once."""
     base = _base(optimizer)
     for parameter in _held(optimizer):
         if not base.state[parameter]:

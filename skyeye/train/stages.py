@@ -15,7 +15,7 @@ from skyeye.data.mixture import Mixture
 from skyeye.data.record import Group
 from skyeye.data.sequence import SequenceBuilder
 from skyeye.errors import SkyEyeError
-from skyeye.train.compile import compile_layers
+from skyeye.models.compile import compile_layers
 from skyeye.train.distributed import check_position, make_accelerator
 from skyeye.train.ema import MovingAverage
 from skyeye.train.features.stage import stage_features
@@ -26,6 +26,7 @@ from skyeye.train.loop import train_stage
 from skyeye.train.optim import make_optimizer
 from skyeye.train.progress import Monitor
 from skyeye.train.samples import stage_samples
+from skyeye.train.resume import trim_log
 from skyeye.train.snapshot import start
 from skyeye.train.state import complete_states, drop_states_after, export, load_state, save_state
 from skyeye.train.throughput import peak_operations, step_operations
@@ -238,4 +239,6 @@ def _go_back(
     guard.restore({**manifest["guard"], "streak": [], "passed_over": passed_over})
     guard.record("went back", rewind.last, state=state.name, passed_over=passed_over[-1])
     drop_states_after(accelerator, folder, manifest["serial"])
+    if accelerator.is_main_process:
+        trim_log(folder, guard.stage, manifest["step"])
     return manifest["step"]

@@ -117,9 +117,7 @@ def save_state(
     return target
 
 
-def load_state(
-    accelerator: Accelerator, model, optimizer, state: Path, average: MovingAverage | None = None
-) -> dict:
+def load_state(accelerator: Accelerator, model, optimizer, state: Path, average: MovingAverage | None = None) -> dict:
     """Load what :func:`save_state` wrote into a prepared model and optimiser, of this strategy or another.
 
     Returns:

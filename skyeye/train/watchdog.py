@@ -60,6 +60,6 @@ class Watchdog:
             file.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} no step for {quiet:.0f} s\n")
             file.flush()
             faulthandler.dump_traceback(file, all_threads=True)
-        print(f"rank {self.rank}: no step was finished for {quiet:.0f} s; what every thread does: {self.path}", flush=True)
+        print(f"rank {self.rank}: no step finished for {quiet:.0f} s; what every thread does: {self.path}", flush=True)
         if self.abort:
             os._exit(HUNG)

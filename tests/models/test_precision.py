@@ -113,5 +113,5 @@ def test_a_run_goes_on_after_a_stage_in_the_same_precision(recipe, tmp_path):
 
 
 def test_another_precision_than_that_of_the_products_is_refused(recipe):
-    with pytest.raises(SkyEyeError, match="run.frozen: weights held in bf16 .* set precision"):
+    with pytest.raises(SkyEyeError, match="run.frozen: bf16 weights .* set precision, too"):
         load_recipe(recipe(), ["run.frozen=bf16"])

@@ -4,26 +4,86 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 
-def _signal_at_third_step(number: int) -> None:
-    """The last process gets a signal in its third step; the others know nothing of it."""
+def _is_last() -> bool:
+    return int(os.environ.get("RANK", 0)) == int(os.environ.get("WORLD_SIZE", 1)) - 1
+
+
+def _at_every_step(act) -> None:
+    """Call ``act(step)`` at the beginning of every step of this process."""
     from skyeye.train import loop
 
-    real, calls = loop.learning_rate, [0]
+    real = loop.learning_rate
 
-    def learning_rate(*args, **kwargs):
-        calls[0] += 1
-        if calls[0] == 3 and int(os.environ.get("RANK", 0)) == int(os.environ.get("WORLD_SIZE", 1)) - 1:
-            os.kill(os.getpid(), number)
-        return real(*args, **kwargs)
+    def learning_rate(step, *args, **kwargs):
+        act(step)
+        return real(step, *args, **kwargs)
 
     loop.learning_rate = learning_rate
 
 
-def signal_sigterm_at_third_step() -> None:
-    _signal_at_third_step(signal.SIGTERM)
+def _signal_in_third_step(number: int) -> None:
+    """The last process gets a signal; the others know nothing of it."""
+    _at_every_step(lambda step: os.kill(os.getpid(), number) if step == 2 and _is_last() else None)
 
 
-def signal_sigusr1_at_third_step() -> None:
-    _signal_at_third_step(signal.SIGUSR1)
+def sigterm_in_third_step() -> None:
+    _signal_in_third_step(signal.SIGTERM)
+
+
+def sigusr1_in_third_step() -> None:
+    _signal_in_third_step(signal.SIGUSR1)
+
+
+def hang_in_third_step() -> None:
+    """The last process never comes back from its third step."""
+    _at_every_step(lambda step: time.sleep(1000) if step == 2 and _is_last() else None)
+
+
+def _spoil(steps: set[int], factor: float) -> None:
+    """In these steps the loss of the last process, and with it the gradient, is multiplied."""
+    from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration as Model
+
+    now = [0]
+    _at_every_step(lambda step: now.__setitem__(0, step))
+    real = Model.forward
+
+    def forward(self, *args, **kwargs):
+        output = real(self, *args, **kwargs)
+        if now[0] in steps and _is_last():
+            output.loss = output.loss * factor
+        return output
+
+    Model.forward = forward
+
+
+def nan_in_second_step() -> None:
+    _spoil({1}, float("nan"))
+
+
+def nan_in_steps_five_and_six() -> None:
+    _spoil({4, 5}, float("nan"))
+
+
+def spike_in_fourth_step() -> None:
+    _spoil({3}, 1000.0)
+
+
+def spike_of_the_gradient_in_fourth_step() -> None:
+    """Only the gradient, on the last process: its loss is what it was."""
+    import torch
+    from accelerate import Accelerator
+
+    now = [0]
+    _at_every_step(lambda step: now.__setitem__(0, step))
+    real = Accelerator.backward
+
+    def backward(self, loss, **kwargs):
+        if now[0] == 3 and _is_last():
+            loss = 1000.0 * loss - (999.0 * loss).detach()
+        assert torch.is_tensor(loss)
+        return real(self, loss, **kwargs)
+
+    Accelerator.backward = backward

@@ -40,7 +40,17 @@ def run(
     port = _free_port()
     output = Path(recipe).with_name("output.txt")
     output.unlink(missing_ok=True)
-    arguments = (str(recipe), list(overrides), processes, port, resume, inject, str(output), os.getcwd(), list(sys.path))
+    arguments = (
+        str(recipe),
+        list(overrides),
+        processes,
+        port,
+        resume,
+        inject,
+        str(output),
+        os.getcwd(),
+        list(sys.path),
+    )
     children = [
         _SERVER.Process(target=_child, args=(number, die if number == rank else None, *arguments))
         for number in range(processes)

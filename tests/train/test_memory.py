@@ -1,4 +1,4 @@
-"""The memory of a step as counted without a device, against arithmetic, against live tensors and against the process."""
+"""The memory of a step counted without a device, against arithmetic, against live tensors, against the process."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_live_bytes_of_two_layers_by_hand():
     with live:
         values = torch.ones(100, 8)
         result = layers(values)
-        # The input, the product, its tanh, the result; the product is gone.
-        assert live.now == 3 * 3200 and live.peak == 4 * 3200 - 3200 + 3200 - 3200
+        # The product is gone when its tanh is there.
+        assert live.now == 3 * 3200 and live.peak == 3 * 3200
         view = result.view(-1)
         assert live.now == 3 * 3200
         del view, values, result
@@ -75,10 +75,20 @@ def test_live_bytes_of_two_layers_by_hand():
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("trained", [{}, {"vision": "full", "language": "full"}])
-def test_the_count_is_that_of_a_real_step(trained, checkpointing):
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"vision": "full", "language": "full"},
+        {"precision": "bf16"},
+        {"precision": "bf16", "frozen": "bf16"},
+        {"precision": "bf16", "vision": "full", "language": "full"},
+    ],
+    ids=["adapters", "all", "bf16", "frozen-bf16", "all-bf16"],
+)
+def test_the_count_is_that_of_a_real_step(chosen, checkpointing):
     """Real tensors under the same counter: the stand-ins take the same ways through the libraries."""
-    settings = _settings(checkpointing=checkpointing, tokens=512, images=3, targets=64, **trained)
+    settings = _settings(checkpointing=checkpointing, tokens=512, images=3, targets=64, **chosen)
     counted = _counter(settings).count(Load(512, 3, 64), checkpointing)
     model = measured_step.prepared(settings).train()
     if checkpointing:
@@ -91,7 +101,8 @@ def test_the_count_is_that_of_a_real_step(trained, checkpointing):
     live.ignore(model)
     with live:
         pixels = torch.zeros(3, 3, 112, 112)
-        loss = model(batch["input_ids"], pixel_values=pixels, labels=batch["labels"], logits="none").loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings["precision"] == "bf16"):
+            loss = model(batch["input_ids"], pixel_values=pixels, labels=batch["labels"], logits="none").loss
         loss.backward()
     assert counted.peak == pytest.approx(live.peak, rel=0.03)
     assert min(counted.activations, counted.logits) > 0 and counted.working >= 0
@@ -102,7 +113,7 @@ def test_the_count_is_that_of_a_real_step(trained, checkpointing):
 def test_the_count_agrees_with_the_memory_of_the_process(precision, frozen, checkpointing):
     settings = _settings(precision, frozen, checkpointing)
     counted = _counter(settings).count(Load(**LOAD), checkpointing).peak
-    assert counted == pytest.approx(_measured(settings), rel=0.15)
+    assert counted == pytest.approx(_measured(settings), rel=0.10)
 
 
 @pytest.mark.gpu
@@ -137,10 +148,10 @@ def test_float32_weights_that_stay_frozen_leave_a_copy_for_the_backward_pass():
 
 
 def test_logits_are_those_of_one_piece():
-    """1,024 targets of a vocabulary of 8,000 in float32 are 32.8 MB; more targets are computed piece by piece."""
+    """1,024 targets of a vocabulary of 2,000 in float32 are 8.2 MB; more targets are computed piece by piece."""
     counter = _counter(_settings())
     one, four = (counter.count(Load(8192, 4, targets), True).logits for targets in (1024, 4096))
-    assert one > 8000 * 1024 * 4
+    assert one > 2000 * 1024 * 4
     assert four < 1.5 * one
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from skyeye.train.optim import learning_rate, parameter_groups
+from skyeye.config.schema import OptimizerConfig
+from skyeye.errors import SkyEyeError
+from skyeye.train.optim import learning_rate, make_optimizer, parameter_groups, set_learning_rate
 
 
 def _arguments(config: dict) -> dict:
@@ -63,3 +65,57 @@ def test_groups_hold_the_reference_parameters_in_its_order(golden):
     name_of = {id(parameter): name for name, parameter in named}
     assert [[name_of[id(p)] for p in group["params"]] for group in ours] == [group["params"] for group in groups]
     assert [group["weight_decay"] for group in ours] == [group["weight_decay"] for group in groups]
+
+
+class Parts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.vision_tower, self.projector, self.language_model, self.objective = (nn.Linear(2, 2) for _ in range(4))
+
+
+def test_each_part_learns_at_its_own_rate():
+    model = Parts()
+    optimizer = make_optimizer(
+        model, OptimizerConfig(part_lr={"projector": 2.0, "vision": 0.1}, betas=(0.0, 0.0), eps=1e-12, weight_decay=0)
+    )
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    set_learning_rate(optimizer, 0.5)
+    optimizer.step()  # without moments AdamW moves by its learning rate
+    moved = {name.split(".")[0]: (before[name] - p).mean().item() for name, p in model.named_parameters()}
+    assert moved == pytest.approx(
+        {"vision_tower": 0.05, "projector": 1.0, "language_model": 0.5, "objective": 0.5}, rel=1e-5
+    )
+
+
+def test_parts_with_rates_of_their_own_keep_their_decay():
+    groups = parameter_groups(Parts().named_parameters(), 0.3, {"vision": 0.5})
+    found = [(g["lr_factor"], g["weight_decay"], len(g["params"])) for g in groups]
+    assert found == [(0.5, 0.3, 1), (0.5, 0.0, 1), (1.0, 0.3, 3), (1.0, 0.0, 3)]
+
+
+def test_fused_adamw_computes_what_the_plain_one_does():
+    finals = []
+    for fused in (False, True):
+        torch.manual_seed(1)
+        model = Parts()
+        optimizer = make_optimizer(model, OptimizerConfig(fused=fused))
+        assert bool(optimizer.defaults["fused"]) == fused
+        for step in range(5):
+            for parameter in model.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            set_learning_rate(optimizer, 0.1 / (step + 1))
+            optimizer.step()
+        finals.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(finals[1], finals[0], rtol=1e-6, atol=1e-7)
+
+
+def test_fused_adamw_where_there_is_none_is_refused(monkeypatch):
+    def refuse(*arguments, fused=False, **named):
+        raise RuntimeError("`fused=True` requires all the params to be floating point Tensors of supported devices")
+
+    monkeypatch.setattr(torch.optim, "AdamW", refuse)
+    with pytest.raises(SkyEyeError, match="cannot be fused here") as refused:
+        make_optimizer(Parts(), OptimizerConfig(fused=True))
+    assert "optimizer.fused" in str(refused.value)

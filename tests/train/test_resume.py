@@ -91,7 +91,9 @@ def test_a_run_of_two_processes_ends_as_if_nothing_had_happened(recipe, tmp_path
     _same_end(tmp_path / "killed", _whole(untouched, recipe, strategy))
 
 
-@pytest.mark.parametrize(("before", "after"), [("zero2", "single"), ("single", "ddp"), ("ddp", "zero3"), ("zero3", "zero2")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("zero2", "single"), ("single", "ddp"), ("ddp", "zero3"), ("zero3", "zero2")]
+)
 def test_another_strategy_goes_on_from_the_same_weights_and_moments(recipe, tmp_path, untouched, before, after):
     _train(recipe, tmp_path / "moved", before, die="skyeye.train.state:_replace:1+", expected=(-signal.SIGKILL,))
     assert [path.name for path in (tmp_path / "moved" / "states").glob("[!.]*")] == ["pretrain-0000002"]
@@ -117,10 +119,12 @@ def test_killed_at_twenty_random_moments(recipe, tmp_path, untouched):
 
 
 @pytest.mark.parametrize(("strategy", "number"), [("single", signal.SIGTERM), ("ddp", signal.SIGUSR1)])
-def test_the_batch_system_is_heard_on_all_processes_and_told_to_queue_again(recipe, tmp_path, untouched, strategy, number):
+def test_the_batch_system_is_heard_on_all_processes_and_told_to_queue_again(
+    recipe, tmp_path, untouched, strategy, number
+):
     path = recipe(output_dir=str(tmp_path / "run"))
     processes = 1 if strategy == "single" else 2
-    inject = f"injected:signal_{number.name.lower()}_at_third_step"
+    inject = f"injected:{number.name.lower()}_in_third_step"
     codes = run(path, *STEPS, f"run.strategy={strategy}", processes=processes, inject=inject)
     assert codes == [REQUEUE] * processes, said(path)
     assert [path.name for path in (tmp_path / "run" / "states").glob("[!.]*3")] == ["pretrain-0000003"]

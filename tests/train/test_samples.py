@@ -100,7 +100,7 @@ class Seen:
 def test_an_image_that_cannot_be_read_is_said_and_the_others_are_answered(runs, tmp_path):
     model, processor = open_checkpoint(runs[1] / "checkpoints" / "pretrain")
     Image.new("RGB", (60, 30), "navy").save(tmp_path / "a.png")
-    box = (Turn("[refer] where is it?", "{<80><10><20><60>}"),)  # corners in the wrong order
+    box = (Turn("[refer] where is it?", "{<20><10><80><60>} {<80><10><20><60>}"),)
     records = [
         Record("gone", "s", "vqa", "train", (str(tmp_path / "gone.png"),), box),
         Record("there", "s", "refer", "train", (str(tmp_path / "a.png"),), box),
@@ -151,3 +151,12 @@ def test_settings_that_cannot_be_carried_out_are_refused(recipe, override, words
     asked = ["run.samples_every=2", *(["run.samples_source=world"] if "null" in override else [])]
     with pytest.raises(SkyEyeError, match=words):
         load_recipe(recipe(), [*asked, override])
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero2"])
+def test_with_two_processes_the_first_answers_and_the_others_wait(recipe, runs, tmp_path, launch, strategy):
+    launch(recipe(), f"run.strategy={strategy}", "run.samples_every=3", "run.samples=3", processes=2)
+    names = sorted(path.name for path in (tmp_path / "run" / "samples").glob("*.json"))
+    assert names == [f"{stage}-{step:07d}.json" for stage in ("pretrain", "single_task") for step in (3, 4)]
+    # the first stage has no dropout and is that of the single process
+    assert _losses(tmp_path / "run")[:4] == pytest.approx(_losses(runs[0])[:4], abs=1e-4)

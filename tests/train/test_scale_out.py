@@ -64,7 +64,7 @@ def _output(process: subprocess.Popen) -> str:
     try:
         return process.communicate(timeout=200)[0]
     finally:
-        process.kill()
+        process.terminate()  # a launcher that is killed leaves its processes behind
 
 
 def _workers(folder: Path) -> list[int]:
@@ -91,7 +91,7 @@ def test_two_nodes_compute_the_run_of_one_process_though_a_worker_dies(recipe, p
     nodes = [
         subprocess.Popen(
             ["bash", str(project / "scripts" / "multinode.sh"), "2", str(node), endpoint, *settings],
-            env=_environment(NPROC="1", MAX_RESTARTS="1", LOCAL_ADDR="127.0.0.1"),
+            env=_environment(NPROC="1", MAX_RESTARTS="1", LOCAL_ADDR="127.0.0.1", SHUTDOWN_SECONDS="5"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -151,9 +151,7 @@ def batch_system(project, tmp_path):
             **changes,
         )
         command = ["bash", str(project / "scripts" / "slurm.sh"), *arguments]
-        return subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     return start
 

@@ -1,0 +1,232 @@
+"""Each guard is shown by a fault that is put into a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from processes import run, said
+from safetensors.torch import load_file
+
+from skyeye.config.load import load_recipe
+from skyeye.data.packing import nothing_to_learn, pack_step, usable
+from skyeye.data.record import Group, Turn
+from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder
+from skyeye.train.loader import StepPacks
+from skyeye.train.run import load_data, prepare_model
+from skyeye.train.stages import stage_mixture
+from skyeye.train.watchdog import HUNG, Watchdog
+
+ONE_STAGE = ["stages.0.steps=9", "stages.1.steps=2"]
+
+
+def _events(folder: Path, name: str) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] == name]
+
+
+def _train(recipe, tmp_path: Path, *overrides: str, strategy: str = "single", code: int = 0, **options) -> Path:
+    folder = tmp_path / options.pop("name", "run")
+    path = recipe(output_dir=str(folder))
+    options.setdefault("processes", 1 if strategy == "single" else 2)
+    codes = run(path, *ONE_STAGE, f"run.strategy={strategy}", *overrides, **options)
+    # of a process that is killed, the others may notice first
+    assert set(codes) == {code} or (code == -9 and code in codes), f"{codes}\n{said(path)[-3000:]}"
+    return folder
+
+
+@pytest.mark.parametrize("strategy", ["single", "ddp", "zero1", "zero2", "zero3"])
+def test_a_step_with_a_loss_that_is_not_finite_changes_nothing(recipe, tmp_path, strategy):
+    folder = _train(recipe, tmp_path, "stages.0.steps=3", "run.checkpoint_every=1", "run.keep_states=9",
+                    strategy=strategy, inject="injected:nan_in_second_step")  # fmt: skip
+    held = _events(folder, "held back")
+    assert [(event["stage"], event["step"]) for event in held] == [("pretrain", 2), ("single_task", 2)]
+    ranks = held[0]["ranks"]
+    assert [rank["rank"] for rank in ranks] == list(range(1 if strategy == "single" else 2))
+    assert ranks[-1]["loss"] != ranks[-1]["loss"] and all(rank["samples"] for rank in ranks)
+    before, after = (folder / "states" / f"pretrain-{step:07d}" for step in (1, 2))
+    assert before.exists() and not after.exists()  # no state is saved in trouble
+    last = json.loads((folder / "checkpoints" / "pretrain" / "manifest.json").read_text())
+    assert last["step"] == 3
+    weights = load_file(folder / "checkpoints" / "pretrain" / "model.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize("strategy", ["single", "zero2", "zero3"])
+@pytest.mark.parametrize("what", ["loss", "gradient norm"])
+def test_a_spike_is_held_back(recipe, tmp_path, strategy, what):
+    inject = "injected:spike_in_fourth_step" if what == "loss" else "injected:spike_of_the_gradient_in_fourth_step"
+    folder = _train(recipe, tmp_path, "stages.0.steps=5", "run.checkpoint_every=2", "run.guards.window=3",
+                    strategy=strategy, inject=inject)  # fmt: skip
+    (held,) = _events(folder, "held back")
+    assert held["step"] == 4 and f"the {what}" in held["reason"] and "the median of 3 steps" in held["reason"]
+
+
+@pytest.mark.parametrize("strategy", ["single", "zero2"])
+def test_after_too_many_the_run_goes_back_and_passes_over_the_window(recipe, tmp_path, strategy):
+    settings = ["run.guards.patience=2", "run.guards.lead=1", "run.checkpoint_every=2"]
+    inject = "injected:nan_in_steps_five_and_six"
+    folder = _train(recipe, tmp_path, *settings, strategy=strategy, inject=inject)
+    (back,) = _events(folder, "went back")
+    assert back["state"] == "pretrain-0000002" and back["passed_over"] == [3, 5]  # counted from 0
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["stage"] == "pretrain"] == [1, 2, 3, 7, 8, 9]
+    state = json.loads((folder / "states" / "pretrain-0000008" / "manifest.json").read_text())
+    assert set(state["optimizer_steps"].values()) == {5.0}  # steps 1, 2, 3, 7 and 8
+    assert state["guard"]["passed_over"] == [[3, 5]]
+
+    # killed when the state after the window is there, and gone on: nothing is different
+    killed = _train(recipe, tmp_path, *settings, strategy=strategy, inject=inject, name="killed",
+                    die="skyeye.train.state:_replace:3+", code=-9)  # fmt: skip
+    assert (killed / "states" / "pretrain-0000008").exists()
+    _train(recipe, tmp_path, *settings, strategy=strategy, inject=inject, name="killed", resume=True)
+    for stage in ("pretrain", "single_task"):
+        ours, theirs = (load_file(f / "checkpoints" / stage / "model.safetensors") for f in (folder, killed))
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_that_went_back_too_often_stops_and_says_why(recipe, tmp_path):
+    settings = ["run.guards.patience=2", "run.guards.max_rewinds=0", "run.checkpoint_every=2"]
+    folder = _train(recipe, tmp_path, *settings, inject="injected:nan_in_steps_five_and_six", code=2)
+    assert "2 updates in a row were held back (the loss is nan)" in said(tmp_path / "recipe.yaml")
+    assert _events(folder, "stopped")
+
+
+def test_without_a_state_to_go_back_to_the_run_stops(recipe, tmp_path):
+    settings = ["run.guards.patience=2", "run.checkpoint_every=100"]
+    _train(recipe, tmp_path, *settings, inject="injected:nan_in_steps_five_and_six", code=2)
+    assert "no earlier state to go back to" in said(tmp_path / "recipe.yaml")
+
+
+# ---------------------------------------------------------------------- data
+
+
+@pytest.fixture
+def broken_world(world, tmp_path):
+    return shutil.copytree(world, tmp_path / "broken")
+
+
+def _packs(recipe_path: Path, world: int = 2, rank: int = 0, budget: int | None = None, **prompt) -> StepPacks:
+    overrides = [f"model.prompt.{key}={value}" for key, value in prompt.items()]
+    loaded = load_recipe(recipe_path, overrides)
+    groups, _, _ = load_data(loaded)
+    model, processor = prepare_model(loaded, groups, None)
+    stage = loaded.stages[0]
+    return StepPacks(
+        stage_mixture(loaded, stage, groups),
+        SequenceBuilder(processor.tokenizer, loaded.model.prompt, model.config.tokens_per_image),
+        loaded.model.vision,
+        steps=4,
+        groups_per_step=4,
+        accumulation=1,
+        rank=rank,
+        world=world,
+        budget=budget,
+    )
+
+
+def test_nothing_is_learnt_from_a_broken_image_and_the_others_are_untouched(recipe, broken_world):
+    path = recipe(sources={"world": {"format": "made_world", "path": str(broken_world)}})
+    whole = _packs(path)[0]
+    image = _packs(path)._sequences(0)[0][0].images[0]
+    Path(image).write_bytes(b"no image")
+    ranks = [_packs(path, rank=rank)[0] for rank in (0, 1)]
+    problems = [problem for step in ranks for problem in step.problems]
+    assert problems and all(Path(image).name in what for _, what in problems)
+    assert ranks[0].samples == whole.samples  # who computes what stays
+    for before, after in zip(whole.packs, ranks[0].packs, strict=True):
+        assert torch.equal(before["input_ids"], after["input_ids"])
+        changed = before["labels"] != after["labels"]
+        assert (after["labels"][changed] == IGNORE_INDEX).all()
+        for group in before["group_ids"].unique():  # whole groups or nothing
+            places = (before["group_ids"] == group) & (before["labels"] != IGNORE_INDEX)
+            assert changed[places].all() or not changed[places].any()
+    broken = sum(int(pack["broken"]) for step in ranks for pack in step.packs)
+    assert broken == len(problems)
+
+
+@pytest.mark.parametrize("strategy", ["single", "zero3"])
+def test_a_broken_image_is_listed_and_the_run_goes_on(recipe, broken_world, tmp_path, strategy):
+    for image in sorted((broken_world / "images").iterdir())[:3]:
+        image.write_bytes(image.read_bytes()[:200])
+    settings = [f"sources.world.path={broken_world}", "run.guards.max_broken=0.5", "stages.0.steps=4"]
+    folder = _train(recipe, tmp_path, *settings, strategy=strategy)
+    broken = _events(folder, "broken")
+    assert broken and all("broken/images/" in event["problem"] and event["sample"] for event in broken)
+    strict = [*settings, "run.guards.max_broken=0"]
+    _train(recipe, tmp_path, *strict, strategy=strategy, name="strict", code=2)
+    assert "samples are broken" in said(tmp_path / "recipe.yaml")
+
+
+def test_a_sample_that_is_too_long_is_left_out_by_all_processes_alike(recipe):
+    sequences, none = _packs(recipe())._sequences(0)
+    assert none == []
+    budget = sorted(len(s.prefix_ids) + len(b.input_ids) for s in sequences for b in s.branches)[-3]
+    steps = [_packs(recipe(), rank=rank, budget=budget)[0] for rank in (0, 1)]
+    long = [b.record.id for s in sequences for b in s.branches if len(s.prefix_ids) + len(b.input_ids) > budget]
+    assert long and sorted(sample for sample, _ in steps[0].problems) == sorted(long)
+    assert steps[1].problems == []  # counted once
+    assert "longer than a pack" in steps[0].problems[0][1]
+    kept = sorted(b.record.id for s in sequences for b in s.branches if b.record.id not in long)
+    assert sorted(steps[0].samples + steps[1].samples) == kept
+
+
+def test_a_record_that_leaves_nothing_to_learn_takes_no_other_with_it(recipe):
+    dataset = _packs(recipe())
+    group = dataset.mixture.draw(0)
+    assert len(group.records) == 3
+    first = group.records[0]
+    empty = dataclasses.replace(first, id="empty", turns=(Turn(first.turns[0].question, " "),))
+    sequence, problems = usable(dataset.builder, Group(group.images, (empty, *group.records[1:])))
+    assert [branch.record.id for branch in sequence.branches] == [record.id for record in group.records[1:]]
+    ((sample, what),) = problems
+    assert sample == "empty" and "the answer of turn 1 is empty" in what
+    assert usable(dataset.builder, Group(group.images, (empty,)))[0] is None
+
+
+def test_a_process_without_samples_gets_something_to_compute():
+    packs = pack_step([nothing_to_learn(3) for _ in range(3)], processes=3)
+    assert [len(packs[rank][0]) for rank in range(3)] == [1, 1, 1]
+    assert set(packs[0][0][0].branches[0].labels) == {IGNORE_INDEX}
+
+
+@pytest.mark.parametrize("strategy", ["single", "ddp"])
+def test_a_step_without_anything_to_learn_is_no_accident(recipe, broken_world, tmp_path, strategy):
+    for image in (broken_world / "images").iterdir():
+        image.write_bytes(b"")
+    settings = [f"sources.world.path={broken_world}", "run.guards.max_broken=1", "stages.0.steps=2"]
+    folder = _train(recipe, tmp_path, *settings, strategy=strategy)
+    assert not _events(folder, "held back")
+    losses = [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert len(losses) == 4 and set(losses) == {0.0}
+
+
+# ---------------------------------------------------------------------- hangs
+
+
+def test_the_watchdog_writes_down_what_every_thread_does(tmp_path, capfd):
+    with Watchdog(tmp_path, rank=3, seconds=0.2):
+        time.sleep(0.6)
+    stacks = (tmp_path / "stacks" / "rank-3.txt").read_text()
+    assert "test_the_watchdog_writes_down_what_every_thread_does" in stacks and stacks.count("no step for") == 1
+    assert "rank 3: no step finished" in capfd.readouterr().out
+
+
+def test_the_watchdog_keeps_quiet_while_steps_are_finished(tmp_path):
+    with Watchdog(tmp_path, rank=0, seconds=0.5) as watchdog:
+        for _ in range(12):
+            time.sleep(0.1)
+            watchdog.beat()
+    assert not (tmp_path / "stacks").exists()
+
+
+def test_a_hang_leaves_the_stack_of_every_rank(recipe, tmp_path):
+    settings = ["run.guards.hang_seconds=4", "run.guards.hang_abort=true"]
+    folder = _train(recipe, tmp_path, *settings, strategy="ddp", inject="injected:hang_in_third_step", code=HUNG)
+    assert "injected.py" in (folder / "stacks" / "rank-1.txt").read_text()
+    assert "loop.py" in (folder / "stacks" / "rank-0.txt").read_text()
