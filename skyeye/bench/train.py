@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from skyeye.bench.common import alternate, machine, ratios
-from skyeye.bench.flops import StepFlops, known_peak, matmul_rate, supervised
 from skyeye.data.packing import pack_step
 from skyeye.data.sequence import GroupSequence, collate_rows, pack, separate_rows
+from skyeye.models.flops import StepFlops, known_peak, matmul_rate, supervised
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
 from skyeye.models.prefix_attention import FLEX_BLOCK
 

@@ -26,7 +26,7 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     train.add_argument("--images", type=int, metavar="N", help="images of a step (default: a few, by distribution)")
     train.add_argument("--tokens-per-pack", type=int, default=4096, metavar="N", help="of a micro-batch (default 4096)")
     train.add_argument("--baseline-samples", type=int, metavar="N", help="that the baseline computes in a step")
-    train.add_argument("--attention", choices=("sdpa", "eager"), help="with an additive mask (default: ours, by device)")
+    train.add_argument("--attention", choices=("sdpa", "eager"), help="additive mask (default: ours, by device)")
     train.add_argument("--peak-tflops", type=float, metavar="X", help="of the device, for MFU (known for some GPUs)")
 
     generate = command(bench, "generate", _generate, "answers with shared prefixes against a whole prompt for each")
@@ -62,9 +62,9 @@ def _common_arguments(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> int:
     import torch
 
-    from skyeye.bench.distributions import made_groups
     from skyeye.bench.model import VOCABULARY
     from skyeye.bench.train import bench_train
+    from skyeye.data.distributions import made_groups
 
     dtype = getattr(torch, options.dtype)
     # small steps: more pairs fit into the time, and their median is the sounder
@@ -139,8 +139,8 @@ def _model_and_groups(options: argparse.Namespace, images: dict[str | None, int]
     """
     import torch
 
-    from skyeye.bench.distributions import made_groups
     from skyeye.bench.model import VOCABULARY, bench_model
+    from skyeye.data.distributions import made_groups
     from skyeye.models.precision import in_precision
 
     device, dtype, pixels = _device(options.device), getattr(torch, options.dtype), None

@@ -387,6 +387,11 @@ class Recipe:
                 errors.append(f"stages: {stage.name}-ema is the name of the averages that {stage.name} exports")
             if stage.alignment.any() and not self.run.share_prefix:
                 errors.append(f"stages[{i}].alignment: is learnt on shared prefixes only; set run.share_prefix: true")
+        if self.model.language.quantize and len(self.stages) > 1:
+            errors.append(
+                "model.language.quantize: the next stage would begin with the exported weights, which are not in 4"
+                " bits; give each stage a recipe of its own"
+            )
         if self.run.strategy == "zero3":
             for key, used in (
                 ("model.language.quantize", self.model.language.quantize is not None),

@@ -149,10 +149,8 @@ def read_objects(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
         notes.append(f"{path.name}: {len(broken)} lines are no JSON objects, the first is line {broken[0]}")
 
 
-def flatten(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """The settings of a recipe as (dotted name, text); members of a list by their name where they have one."""
-    if depth > 30:
-        raise SkyEyeError("is nested too deeply for a recipe")
     inner: list[tuple[str, Any]] = []
     if isinstance(value, dict):
         inner = [(str(key), entry) for key, entry in value.items()]
@@ -161,7 +159,7 @@ def flatten(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, s
     if not inner:
         yield name, json.dumps(value, ensure_ascii=False, default=str)
     for key, entry in inner:
-        yield from flatten(entry, f"{name}.{key}" if name else key, depth + 1)
+        yield from flatten(entry, f"{name}.{key}" if name else key)
 
 
 def _read_recipe(run: Run) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from skyeye.bench.flops import StepFlops, supervised
 from skyeye.config.schema import Recipe, StageConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
+from skyeye.models.flops import StepFlops, supervised
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
 from skyeye.models.precision import DTYPES, in_precision

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from skyeye.bench.distributions import DISTRIBUTIONS, made_groups
-from skyeye.bench.flops import supervised
 from skyeye.config.schema import Recipe, RunConfig, StageConfig
+from skyeye.data.distributions import DISTRIBUTIONS, made_groups
 from skyeye.data.packing import fill, merge_same_images, pack_step
 from skyeye.data.sequence import GroupSequence, SequenceBuilder
 from skyeye.errors import SkyEyeError
+from skyeye.models.flops import supervised
 from skyeye.models.prefix_attention import FLEX_BLOCK
 from skyeye.train.memory import Load
 from skyeye.train.run import load_data, recipe_tokenizer, resolve_epochs

@@ -39,8 +39,8 @@ def changed_settings(kept: Path, recipe_yaml: str) -> list[str]:
 
 
 def trim_log(folder: Path, stage: str, step: int) -> None:
-    """Take the steps of a stage behind the ``step``-th out of log.jsonl, which will be computed again, and a line that a
-    crash cut off."""
+    """Take the steps of a stage behind the ``step``-th out of log.jsonl: they will be computed again. A line that
+    a crash cut off goes, too."""
     path = folder / "log.jsonl"
     if not path.is_file():
         return

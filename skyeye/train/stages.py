@@ -25,8 +25,8 @@ from skyeye.train.loader import StepPacks, steps
 from skyeye.train.loop import train_stage
 from skyeye.train.optim import make_optimizer
 from skyeye.train.progress import Monitor
-from skyeye.train.samples import stage_samples
 from skyeye.train.resume import trim_log
+from skyeye.train.samples import stage_samples
 from skyeye.train.snapshot import start
 from skyeye.train.state import complete_states, drop_states_after, export, load_state, save_state
 from skyeye.train.throughput import peak_operations, step_operations

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from accelerate import Accelerator
 
-from skyeye.bench.flops import StepFlops, known_peak
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.data.sequence import GroupSequence
+from skyeye.models.flops import StepFlops, known_peak
 
 
 def peak_operations(run: RunConfig, accelerator: Accelerator) -> float | None:

@@ -10,13 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import skyeye.models  # noqa: F401  makes torchvision importable before transformers asks for it
 from skyeye.bench.common import alternate, ratios
-from skyeye.bench.distributions import DISTRIBUTIONS, PREFIX_WORDS, made_groups
-from skyeye.bench.flops import StepFlops, supervised
 from skyeye.bench.model import bench_model
 from skyeye.bench.train import TrainingStep, bench_train, equality, some_samples
 from skyeye.cli import main
 from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, VisionConfig
+from skyeye.data.distributions import DISTRIBUTIONS, PREFIX_WORDS, made_groups
 from skyeye.models import prefix_attention
+from skyeye.models.flops import StepFlops, supervised
 from skyeye.models.precision import in_precision
 
 TEXT = {

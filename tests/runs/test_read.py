@@ -46,9 +46,10 @@ def test_the_line_being_written_is_left_for_later_and_a_broken_one_is_told(tmp_p
     log = write_log(tmp_path, line("a", 1) + '{"stage": "a", "st\n' + line("a", 2) + line("a", 3)[:-9])
     assert [entry["step"] for entry in read_log(log, notes)] == [1, 2]
     assert notes == ["log.jsonl: 1 lines are no JSON objects, the first is line 2"]
-    log.write_text(line("a", 1) + line("a", 2).rstrip("\n"))  # whole, but for its end
+    log.write_text("[" * 200_000 + "\n" + line("a", 1) + line("a", 2).rstrip("\n"))  # whole, but for its end
     notes = []
-    assert [entry["step"] for entry in read_log(log, notes)] == [1, 2] and notes == []
+    assert [entry["step"] for entry in read_log(log, notes)] == [1, 2]
+    assert notes == ["log.jsonl: 1 lines are no JSON objects, the first is line 1"]
 
 
 def test_of_steps_done_twice_the_later_counts(tmp_path):

@@ -87,3 +87,17 @@ def spike_of_the_gradient_in_fourth_step() -> None:
         return real(self, loss, **kwargs)
 
     Accelerator.backward = backward
+
+
+def share_out_every_parameter() -> None:
+    """ZeRO-3 leaves parameters as small as those of tests whole on every process; here it does not."""
+    from skyeye.train import distributed
+
+    real = distributed.deepspeed_settings
+
+    def deepspeed_settings(*args, **kwargs):
+        settings = real(*args, **kwargs)
+        settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+        return settings
+
+    distributed.deepspeed_settings = deepspeed_settings

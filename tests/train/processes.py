@@ -1,4 +1,4 @@
-"""Training in processes that are forked from one with all libraries loaded, and that can be made to die at any moment."""
+"""Training in processes forked from one with all libraries loaded, which can be made to die at any moment."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from processes import run, said
 
+SHARED = "injected:share_out_every_parameter"
+
 
 @pytest.fixture
 def mixed(recipe, world, tmp_path):
@@ -39,7 +41,7 @@ def mixed(recipe, world, tmp_path):
 
 
 def _losses(recipe: Path, folder: Path, strategy: str, processes: int, *overrides: str) -> list[float]:
-    codes = run(recipe, f"run.strategy={strategy}", *overrides, processes=processes, timeout=240)
+    codes = run(recipe, f"run.strategy={strategy}", *overrides, processes=processes, inject=SHARED, timeout=240)
     assert set(codes) == {0}, f"{codes}\n{said(recipe)[-3000:]}"
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert len(lines) == 6

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from skyeye.bench.flops import StepFlops
 from skyeye.cli import main
 from skyeye.config.load import load_recipe
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.data.sequence import Branch, GroupSequence
 from skyeye.errors import SkyEyeError
+from skyeye.models.flops import StepFlops
 from skyeye.train import plan as planning
 from skyeye.train.plan import make_plan, planned_model
 from skyeye.train.strategies import held
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 LLAMA_2_7B = (
     "model.language.config={model_type: llama, hidden_size: 4096, intermediate_size: 11008, num_hidden_layers: 32,"
     " num_attention_heads: 32, vocab_size: 32000, max_position_embeddings: 4096}"
@@ -27,7 +29,7 @@ LLAMA_2_7B = (
 @pytest.fixture(scope="module")
 def seven():
     """The 7B recipe and its model in the first stage, on the meta device."""
-    recipe = load_recipe("configs/skyeyegpt_7b.yaml", ["model.language.pretrained=null", LLAMA_2_7B])
+    recipe = load_recipe(CONFIGS / "skyeyegpt_7b.yaml", ["model.language.pretrained=null", LLAMA_2_7B])
     return recipe, planned_model(recipe, recipe.stages[0])
 
 

@@ -35,6 +35,7 @@ def _whole(untouched: Path, recipe, strategy: str = "single") -> Path:
 def _train(recipe, folder: Path, strategy: str = "single", expected: tuple[int, ...] = (0,), **options) -> None:
     path = recipe(output_dir=str(folder))
     options.setdefault("processes", 1 if strategy == "single" else 2)
+    options.setdefault("inject", "injected:share_out_every_parameter")
     codes = run(path, *STEPS, f"run.strategy={strategy}", **options)
     assert set(codes) & set(expected), f"{codes}:\n{said(path)[-3000:]}"
 
@@ -62,7 +63,7 @@ MOMENTS = {
     "while a state is written": "skyeye.train.state:save_file:4",
     "before a state gets its name": "skyeye.train.state:_replace:2",
     "while an old state goes": "skyeye.train.state:_remove:1+",
-    "while the model is exported": "skyeye.models.modeling_skyeyegpt:SkyEyeGPTForConditionalGeneration.save_pretrained:1+",
+    "while the model is exported": "transformers:PreTrainedModel.save_pretrained:1+",
     "between two stages": "skyeye.train.stages:make_accelerator:2",
 }
 

@@ -122,9 +122,12 @@ def test_an_image_that_cannot_be_read_is_said_and_the_others_are_answered(runs, 
 
 def test_every_mode_and_every_random_number_is_what_it_was(runs):
     model, _ = open_checkpoint(runs[1] / "checkpoints" / "pretrain")
+    model.set_trainable(vision="full", projector="full", language="full")
     model.train()
-    odd = [module for module in model.modules()][5]
-    odd.training = False  # a part that rests in training
+    adapters = [module for module in model.modules() if hasattr(module, "disable_adapters")]
+    resting = [module.disable_adapters for module in adapters]
+    assert any(resting)  # adapters that are still zero are skipped in training, and answers wake them
+    model.get_output_embeddings().training = False  # a part that rests, which model.train() does not know about
     trained = [p.requires_grad for p in model.parameters()]
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()
@@ -133,6 +136,7 @@ def test_every_mode_and_every_random_number_is_what_it_was(runs):
         torch.rand(3)
         raise KeyboardInterrupt
     assert [module.training for module in model.modules()] == modes
+    assert [module.disable_adapters for module in adapters] == resting
     assert [p.requires_grad for p in model.parameters()] == trained
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -27,11 +27,10 @@ def project(tmp_path) -> Path:
     """A folder with the launchers and an environment that is there already."""
     folder = tmp_path / "project"
     (folder / "scripts").mkdir(parents=True)
-    (folder / ".venv").mkdir()
     for name in ("multinode.sh", "slurm.sh"):
         (folder / "scripts" / name).write_text((SCRIPTS / name).read_text())
     (folder / "scripts" / "setup.sh").write_text("exit 0\n")
-    (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (folder / ".venv").symlink_to(sys.prefix)
     return folder
 
 
@@ -82,6 +81,7 @@ def _workers(folder: Path) -> list[int]:
     return [found[rank] for rank in sorted(found)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the worker in /proc")
 def test_two_nodes_compute_the_run_of_one_process_though_a_worker_dies(recipe, project, tmp_path):
     train(recipe(), [f"output_dir={tmp_path / 'single'}"])
@@ -156,6 +156,7 @@ def batch_system(project, tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_a_job_that_is_told_to_end_saves_is_queued_again_and_goes_on(recipe, batch_system, tmp_path):
     train(recipe(), [f"output_dir={tmp_path / 'single'}"])
     folder = tmp_path / "job"
@@ -178,8 +179,8 @@ def test_a_job_that_is_told_to_end_saves_is_queued_again_and_goes_on(recipe, bat
 @pytest.mark.parametrize(("code", "starts"), [(0, 1), (2, 1), (7, 3)])
 def test_processes_that_die_are_started_again_and_mistakes_are_not(batch_system, project, tmp_path, code, starts):
     fake, count = project / ".venv" / "bin", tmp_path / "starts"
-    fake.unlink()
-    fake.mkdir()
+    fake.parent.unlink()
+    fake.mkdir(parents=True)
     (fake / "python").write_text(f'#!/usr/bin/env bash\necho "$RANK $@" >>{count}\nexit {code}\n')
     (fake / "python").chmod(0o755)
     job = batch_system("some.yaml", "seed=3", tasks=1, MAX_RESTARTS="2")

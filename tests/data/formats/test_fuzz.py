@@ -24,7 +24,7 @@ from skyeye.data.record import TASK_TAGS, Record
 from skyeye.data.reference import parse_reference
 from skyeye.errors import SkyEyeError
 
-CASES = int(os.environ.get("SKYEYE_FUZZ", "200"))
+CASES = int(os.environ.get("SKYEYE_FUZZ", "2000"))
 SECONDS = 5  # for one file; a sound one takes milliseconds
 SENTENCES = [{"raw": "A field .", "tokens": ["A"]}, {"raw": "Two ships ."}, {"raw": "Grass ."}]
 
