@@ -32,12 +32,13 @@ def _whole(untouched: Path, recipe, strategy: str = "single") -> Path:
     return folder
 
 
-def _train(recipe, folder: Path, strategy: str = "single", expected: tuple[int, ...] = (0,), **options) -> None:
+def _train(recipe, folder: Path, strategy: str = "single", expected: tuple[int, ...] = (0,), **options) -> list[int]:
     path = recipe(output_dir=str(folder))
     options.setdefault("processes", 1 if strategy == "single" else 2)
     options.setdefault("inject", "injected:share_out_every_parameter")
     codes = run(path, *STEPS, f"run.strategy={strategy}", **options)
     assert set(codes) & set(expected), f"{codes}:\n{said(path)[-3000:]}"
+    return codes
 
 
 def _same_end(one: Path, other: Path) -> None:
@@ -105,17 +106,17 @@ def test_another_strategy_goes_on_from_the_same_weights_and_moments(recipe, tmp_
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(recipe, tmp_path, untouched):
+def test_killed_at_twenty_random_moments(recipe, tmp_path):
     began = time.monotonic()
     _train(recipe, tmp_path / "timed")
-    duration, moments = time.monotonic() - began, random.Random(5)
-    for number in range(20):
-        folder = tmp_path / f"killed-{number}"
-        while (moments.random() * 1.2) < 1.0 and not (folder / "checkpoints" / "single_task").exists():
-            resume = folder.exists()
-            _train(recipe, folder, resume=resume, after=moments.random() * duration, expected=(0, -signal.SIGKILL))
-        if not (folder / "checkpoints" / "single_task").exists():
-            _train(recipe, folder, resume=folder.exists())
+    duration, moments, kills = time.monotonic() - began, random.Random(5), 0
+    while kills < 20:
+        folder = tmp_path / f"killed-{kills}"
+        done = False
+        while not done:
+            options = {"resume": folder.exists(), "after": moments.random() * duration}
+            done = _train(recipe, folder, expected=(0, -signal.SIGKILL), **options) == [0]
+            kills += not done
         _same_end(folder, tmp_path / "timed")
 
 
