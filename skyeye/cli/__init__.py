@@ -114,6 +114,9 @@ def build_parser() -> argparse.ArgumentParser:
     checkpoint = group("checkpoint", "look into checkpoints and convert them")
     show = command(checkpoint, "show", _checkpoint_show, "print what a checkpoint holds, training settings included")
     show.add_argument("file", type=Path, metavar="FILE", help="file of the reference, or directory written by training")
+    diff = command(checkpoint, "diff", _checkpoint_diff, "whether two runs or checkpoints are the same, bit by bit")
+    diff.add_argument("first", type=Path, metavar="A", help="run folder, or directory written by training")
+    diff.add_argument("second", type=Path, metavar="B", help="the same of another run (exit code 1 if they differ)")
     convert = command(checkpoint, "convert", _checkpoint_convert, "between the reference's file and a skyeye directory")
     convert.add_argument("source", type=Path, metavar="SRC", help="reference checkpoint (.pth) or skyeye directory")
     convert.add_argument("target", type=Path, metavar="DST", help="what to write: a directory, or a .pth file")
@@ -184,6 +187,14 @@ def _checkpoint_show(options: argparse.Namespace) -> int:
 
     print(describe_checkpoint(options.file))
     return 0
+
+
+def _checkpoint_diff(options: argparse.Namespace) -> int:
+    from skyeye.models.difference import first_difference
+
+    difference = first_difference(options.first, options.second)
+    print(difference or "identical")
+    return 1 if difference else 0
 
 
 def _checkpoint_convert(options: argparse.Namespace) -> int:

@@ -294,6 +294,7 @@ class GuardsConfig:
 class RunConfig:
     """How the run is carried out; nothing here changes what is computed, except precision."""
 
+    dir: str | None = None  # folder of the run, as it is; null: output_dir, with -quick behind it for a quick run
     strategy: Literal["single", "ddp", "zero1", "zero2", "zero3"] = "single"
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     frozen: Literal["fp32", "bf16", "fp16"] = "fp32"  # of tower and language model where no stage trains them in full
@@ -360,6 +361,11 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     run: RunConfig = field(default_factory=RunConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    @property
+    def folder(self) -> str:
+        """Folder of the run."""
+        return self.run.dir or self.output_dir
 
     def check(self) -> list[str]:
         errors = []

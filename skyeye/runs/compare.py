@@ -13,7 +13,7 @@ from skyeye.runs.page import COLOURS, median_of, render, stage_starts
 from skyeye.runs.read import METRICS, Run
 
 #: Settings that differ between any two runs and say nothing.
-PLACES = ("output_dir",)
+PLACES = ("output_dir", "run.dir")
 #: Rates that are compared, as the median of the logged steps.
 RATES = ("samples_per_second", "tokens_per_second", "supervised_tokens_per_second", "mfu", "data_wait_share")
 #: Keys of a benchmark in scores.json that are no metrics.

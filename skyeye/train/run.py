@@ -56,7 +56,7 @@ def train(
     if quick:
         recipe = quick_recipe(recipe)
     check_trackers(recipe.run)
-    folder = Path(recipe.output_dir)
+    folder = Path(recipe.folder)
     recipe_yaml = recipe_to_yaml(recipe)
     position = _position(folder, recipe, recipe_yaml, resume)
     _say(f"run folder {folder}")

@@ -285,3 +285,10 @@ def test_round_trip(tmp_path_factory, name, options, betas, precision, weights):
     path = tmp_path_factory.mktemp("round") / "recipe.yaml"
     path.write_text(recipe_to_yaml(recipe), encoding="utf-8")
     assert load_recipe(path) == recipe
+
+
+def test_a_folder_given_for_the_run_is_taken_as_it_is(recipe):
+    written = load_recipe(recipe(), ["run.dir=somewhere/a"])
+    assert written.folder == quick_recipe(written).folder == "somewhere/a"
+    plain = load_recipe(recipe())
+    assert plain.folder == plain.output_dir and quick_recipe(plain).folder == f"{plain.output_dir}-quick"

@@ -129,7 +129,7 @@ def _tower(recipe: Recipe, stage: StageConfig, groups: dict[str, Sequence[Group]
         tower = VisionTower(dataclasses.asdict(vision))  # a language model of many gigabytes is not needed for this
         load_vision_weights(tower, vision.weights)
         return tower.requires_grad_(False).eval()
-    exported = Path(recipe.output_dir) / "checkpoints" / trained[-1] if trained else None
+    exported = Path(recipe.folder) / "checkpoints" / trained[-1] if trained else None
     if exported is not None and not (exported / "config.json").is_file():
         raise SkyEyeError(
             f"the tower of stage {stage.name} is trained by stage {trained[-1]}, which has not been finished",
