@@ -6,6 +6,7 @@ import functools
 import importlib
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import sys
@@ -37,7 +38,7 @@ def run(
         inject: ``"module:function"``: called in every process before the run, to break something.
         after: seconds after which process ``rank`` gets the signal ``send``.
     """
-    port = _free_port()
+    port = free_port()
     output = Path(recipe).with_name("output.txt")
     output.unlink(missing_ok=True)
     arguments = (
@@ -67,6 +68,8 @@ def run(
             time.sleep(0.3)  # as a launcher does, the others are ended
             for child in children:
                 child.kill()
+        if any(child.exitcode for child in children):  # the others may wait for one that has failed
+            deadline = min(deadline, time.monotonic() + 30)
         time.sleep(0.02)
     late = [child for child in children if child.is_alive()]
     for child in late:
@@ -145,7 +148,13 @@ def _die_at(module: str, name: str, count: str) -> None:
     setattr(owner, last, deadly)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_port() -> int:
+    """A port below those that the system gives to any connection, one of which could take it before the run does."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import free_port
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
@@ -37,12 +37,6 @@ def project(tmp_path) -> Path:
 def _losses(folder: Path) -> dict[tuple[str, int], float]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return {(line["stage"], line["step"]): line["loss"] for line in lines}
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def _environment(**changes: str) -> dict[str, str]:
@@ -85,7 +79,7 @@ def _workers(folder: Path) -> list[int]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the worker in /proc")
 def test_two_nodes_compute_the_run_of_one_process_though_a_worker_dies(recipe, project, tmp_path):
     train(recipe(), [f"output_dir={tmp_path / 'single'}"])
-    folder, endpoint = tmp_path / "nodes", f"127.0.0.1:{_free_port()}"
+    folder, endpoint = tmp_path / "nodes", f"127.0.0.1:{free_port()}"
     path = recipe()
     settings = [str(path), f"output_dir={folder}", "run.strategy=ddp", "run.checkpoint_every=1"]
     nodes = [
@@ -144,7 +138,7 @@ def batch_system(project, tmp_path):
         environment = _environment(
             PATH=f"{tools}:{os.environ['PATH']}",
             SLURM_SUBMIT_DIR=str(project),
-            SLURM_JOB_ID=str(_free_port() - 20000 & 0x3FFF),
+            SLURM_JOB_ID=str(free_port() - 20000 & 0x3FFF),
             SLURM_JOB_NODELIST="node",
             SLURM_NTASKS=str(tasks),
             REQUEUED=str(tmp_path / "requeued"),

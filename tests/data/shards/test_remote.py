@@ -29,12 +29,17 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True  # a client that keeps its connection open must not keep the test from ending
+    block_on_close = False
+
+
 @pytest.fixture
 def served(many, tmp_path):
     """URL of a packed set, its folder, and the list of paths asked for."""
     pack(many, tmp_path / "out", shard_bytes=20_000)
     Quiet.asked = []
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path)) as server:
+    with Server(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/out", tmp_path / "out", Quiet.asked
         server.shutdown()
