@@ -1,15 +1,13 @@
-"""What every benchmark tells: ratios from alternating pairs, the machine, one JSON file."""
+"""What every benchmark tells: ratios from alternating pairs, and the machine."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,11 +61,3 @@ def machine(device: torch.device) -> dict[str, Any]:
         "transformers": version("transformers"),
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def write_json(result: dict[str, Any], path: Path) -> None:
-    """Write the result whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)

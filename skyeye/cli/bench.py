@@ -114,8 +114,9 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from skyeye.bench.common import machine, write_json
+    from skyeye.bench.common import machine
     from skyeye.bench.data import FULL, SMALL, bench_data, in_words
+    from skyeye.data.files import write_json
 
     size = FULL if options.full else SMALL
     records, images = options.records or size["records"], options.images or size["images"]
@@ -126,7 +127,7 @@ def _data(options: argparse.Namespace) -> int:
     if options.json:
         import torch
 
-        write_json({**result, "machine": machine(torch.device("cpu"))}, options.json)
+        write_json(options.json, {**result, "machine": machine(torch.device("cpu"))}, indent=1)
         print(f"written: {options.json}")
     return 0
 
@@ -179,7 +180,7 @@ def _tell(result: dict, options: argparse.Namespace) -> int:
     """Print the result, its ratio first, and write it where asked."""
     import json
 
-    from skyeye.bench.common import write_json
+    from skyeye.data.files import write_json
 
     result = {**result, "distribution": options.distribution, "recipe": str(options.recipe) if options.recipe else None}
     print(json.dumps(result, indent=1))
@@ -187,6 +188,6 @@ def _tell(result: dict, options: argparse.Namespace) -> int:
     spread = f"{ratio['min']} to {ratio['max']}, {ratio['pairs']} pairs"
     print(f"{ratio['median']} x the samples per second of the baseline ({spread})")
     if options.json:
-        write_json(result, options.json)
+        write_json(options.json, result, indent=1)
         print(f"written: {options.json}")
     return 0

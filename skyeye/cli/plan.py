@@ -27,7 +27,7 @@ def _plan(options: argparse.Namespace) -> int:
     from skyeye.config.load import load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)  # mistakes are answered before torch is imported
-    from skyeye.bench.common import write_json
+    from skyeye.data.files import write_json
     from skyeye.train.plan import make_plan
     from skyeye.train.plan_text import in_words
 
@@ -41,6 +41,6 @@ def _plan(options: argparse.Namespace) -> int:
     )
     print(in_words(plan))
     if options.json:
-        write_json(plan, options.json)
+        write_json(options.json, plan, indent=1)
         print(f"written: {options.json}")
     return 0

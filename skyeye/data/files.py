@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from skyeye.errors import SkyEyeError
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to write to under a temporary name beside ``path``; it gets its name when the block ends without error.
+    """A file to write to under a temporary name beside ``path``. It gets its name when the block ends without error and
+    all of it is on the disk; otherwise nothing is left of it.
 
     Raises:
-        SkyEyeError: it cannot be written.
+        SkyEyeError: it cannot be written, for instance because the disk is full.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -24,10 +26,13 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SkyEyeError(f"cannot be written: {reason}", where=str(path), remedy="choose another place") from error
+        remedy = "make room and run it again, or choose another place"
+        raise SkyEyeError(f"cannot be written: {reason}", where=str(path), remedy=remedy) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -41,3 +46,8 @@ def write_whole(path: str | Path, parts: str | bytes | Iterable[str]) -> None:
     with whole_file(path) as file:
         for part in [parts] if isinstance(parts, (str, bytes)) else parts:
             file.write(part if isinstance(part, bytes) else part.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
+    """Write a value as JSON by :func:`whole_file`."""
+    write_whole(path, json.dumps(value, indent=indent) + "\n")

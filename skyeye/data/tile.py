@@ -30,7 +30,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.boxes import Box, OrientedBox
-from skyeye.data.files import write_whole
+from skyeye.data.files import whole_file, write_whole
 from skyeye.data.formats import READERS, check_source, read_with_problems
 from skyeye.data.formats.common import Problem
 from skyeye.data.formats.detection import Annotated, Labelled
@@ -282,9 +282,8 @@ def _cut(job: tuple[Annotated, str, Path, Settings, int]) -> None:
 
 
 def _write_png(picture: Image.Image, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    picture.save(partial, "PNG", compress_level=6)
-    os.replace(partial, path)
+    with whole_file(path) as file:
+        picture.save(file, "PNG", compress_level=6)
 
 
 def _tiles(reference: str, places: list[Window], workers: int) -> Iterator[tuple[Window, Image.Image]]:

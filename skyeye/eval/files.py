@@ -1,10 +1,9 @@
-"""Files of an evaluation: written whole or not at all, and the fingerprint of what was evaluated."""
+"""Files of an evaluation, and the fingerprint of what was evaluated."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -13,17 +12,10 @@ from typing import Any
 
 import yaml
 
+from skyeye.data.files import write_whole
 from skyeye.data.formats.common import load_json
 
 _LIBRARIES = ("skyeye", "torch", "transformers", "peft", "timm", "numpy", "scipy", "pillow", "pycocoevalcap")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write under a temporary name beside it, then rename: a reader never finds half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from skyeye.data.files import write_whole
 from skyeye.data.formats import summary
 from skyeye.data.formats.common import Problem
 from skyeye.data.record import Record
@@ -21,7 +22,7 @@ from skyeye.errors import SkyEyeError
 from skyeye.eval import controls as control
 from skyeye.eval.benchmarks import Benchmark, select
 from skyeye.eval.captions import default_scorer
-from skyeye.eval.files import fingerprint, origin, versions, write_jsonl, write_whole
+from skyeye.eval.files import fingerprint, origin, versions, write_jsonl
 from skyeye.eval.metrics import Scores
 from skyeye.eval.report import markdown, report
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from skyeye.config.load import load_recipe, recipe_to_yaml
+from skyeye.data.files import write_whole
 from skyeye.errors import SkyEyeError
 
 #: Settings that may differ when a run goes on: how it is carried out, not what is computed.
@@ -52,9 +53,7 @@ def trim_log(folder: Path, stage: str, step: int) -> None:
             continue  # only the last line can be cut off, and it belongs to a step that is computed again
         if entry["stage"] != stage or entry["step"] <= step:
             kept.append(f"{line}\n")
-    whole = folder / ".log.jsonl"
-    whole.write_text("".join(kept), encoding="utf-8")
-    whole.replace(path)
+    write_whole(path, kept)
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from skyeye.config.load import load_recipe, quick_recipe, recipe_to_yaml
 from skyeye.config.schema import Recipe
+from skyeye.data.files import write_whole
 from skyeye.data.formats import check_source, read_with_problems, summary
 from skyeye.data.formats.shards import open_groups
 from skyeye.data.mixture import epoch_size
@@ -214,9 +215,7 @@ def write_run_folder(folder: Path, recipe_yaml: str, manifest: dict, left_out: S
     """What a reader of the run needs to repeat it: the recipe as resolved, seed, versions, data fingerprint, and every
     record that was left out."""
     folder.mkdir(parents=True, exist_ok=True)
-    whole = folder / ".recipe.yaml"  # half a recipe would not be found equal to the one of a run to resume
-    whole.write_text(recipe_yaml, encoding="utf-8")
-    whole.replace(folder / "recipe.yaml")
+    write_whole(folder / "recipe.yaml", recipe_yaml)  # half a recipe would not equal that of a run to resume
     environment = {"python": sys.version.split()[0], "platform": platform.platform(), "command": sys.argv, **manifest}
     (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
     (folder / "left_out.txt").write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from skyeye.config.schema import Recipe, StageConfig
 from skyeye.data.boxes import parse_boxes
+from skyeye.data.files import whole_file, write_json
 from skyeye.data.formats import iter_source
 from skyeye.data.formats.common import Problem
 from skyeye.data.images import load_image
@@ -91,11 +90,7 @@ class Samples:
             text = f"question: {turn.question}\nexpected: {turn.answer}\nanswer: {failed or answer}"
             shown.append(Shown(self._drawn(pictures, turn.answer, answer), text))
         content = {"stage": self.stage, "step": step, "held_out": self.held_out, "samples": rows}
-        target = self.folder / f"{self.stage}-{step:07d}.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(partial, target)
+        write_json(self.folder / f"{self.stage}-{step:07d}.json", content, indent=1)
         if self.tracker is not None:
             self.tracker.samples(self.stage, step, shown)
 
@@ -213,8 +208,6 @@ def thumbnail(reference: str, folder: Path) -> str:
     if not path.is_file():
         image = load_image(reference)
         image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BICUBIC)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        image.convert("RGB").save(partial, "JPEG", quality=85)
-        os.replace(partial, path)
+        with whole_file(path) as file:
+            image.convert("RGB").save(file, "JPEG", quality=85)
     return name

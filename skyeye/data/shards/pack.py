@@ -22,13 +22,14 @@ import yaml
 
 from skyeye import __version__
 from skyeye.config.schema import SourceConfig
+from skyeye.data.files import whole_file, write_json
 from skyeye.data.formats import check_source
 from skyeye.data.formats.images import IMAGE_SUFFIXES
 from skyeye.data.shards.encode import Encoding
 from skyeye.data.shards.layout import FORMAT, HEADER, LEFT_OUT, SOURCES, SPLITS, TASKS, VERSION, shard_name
 from skyeye.data.shards.remote import is_url
-from skyeye.data.shards.spool import identify, spool_source, write_json
-from skyeye.data.shards.write import finished_shard, whole_file, write_index, write_shard
+from skyeye.data.shards.spool import identify, spool_source
+from skyeye.data.shards.write import finished_shard, write_index, write_shard
 from skyeye.errors import SkyEyeError
 
 SHARD_BYTES = 256 << 20

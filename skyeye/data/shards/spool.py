@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from skyeye.config.schema import SourceConfig
+from skyeye.data.files import write_json
 from skyeye.data.formats import iter_source
 from skyeye.data.formats.common import Problem
 from skyeye.data.shards.encode import source_bytes
@@ -193,13 +193,6 @@ def in_range(array: np.ndarray, low: int, high: int) -> np.ndarray:
     first = np.searchsorted(column, np.uint64(low))
     last = len(column) if high > 2**64 - 1 else np.searchsorted(column, np.uint64(high))
     return array[first:last]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write under a temporary name, then rename: the file is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value), encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _short(text: str, prefixes: Iterable[str]) -> str:

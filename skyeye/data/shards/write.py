@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tarfile
 from collections.abc import Iterable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from skyeye.data.files import whole_file, write_json
 from skyeye.data.shards.encode import Encoding, encode, extension, source_bytes
 from skyeye.data.shards.layout import (
     COLUMN_FOLDER,
@@ -25,7 +24,7 @@ from skyeye.data.shards.layout import (
     key_text,
     shard_name,
 )
-from skyeye.data.shards.spool import Spool, first_of_each, halves, in_range, sort_by, write_json
+from skyeye.data.shards.spool import Spool, first_of_each, halves, in_range, sort_by
 from skyeye.errors import SkyEyeError
 
 _BLOCK = 512
@@ -57,28 +56,6 @@ class TarWriter:
         self._file.write(content)
         self._digest.update(content)
         self._at += len(content)
-
-
-@contextmanager
-def whole_file(path: Path):
-    """A file to write that appears under its name when it is complete, and leaves nothing behind when it fails.
-
-    Raises:
-        SkyEyeError: it cannot be written, for instance because the disk is full.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise SkyEyeError(
-            f"cannot be written: {error.strerror or error}", where=str(path), remedy="make room and run it again"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_shard(
