@@ -11,7 +11,7 @@ from typing import Any
 
 from skyeye.data.boxes import Box
 from skyeye.data.formats.common import BadRecord, Problem, load_json
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, samples
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, samples_of
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.splits import Splits, split_in
 from skyeye.data.record import Record
@@ -35,11 +35,8 @@ def read(
         images: folder of the images; default: the folder of the file.
         min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
     """
-    for item in annotated(path, images, split, splits=splits, test_fraction=test_fraction):
-        if isinstance(item, Annotated):
-            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
-        else:
-            yield item
+    items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
+    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
 
 
 def annotated(

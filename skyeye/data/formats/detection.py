@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,17 @@ class Annotated:
     key: str
     split: str
     where: str
+
+
+def samples_of(
+    items: Iterable[Annotated | Problem], *, min_side: float = MIN_SIDE, clip_boxes: bool = True
+) -> Iterator[Record | Problem]:
+    """The records and problems of annotated images, one after the other (:func:`samples`); problems pass through."""
+    for item in items:
+        if isinstance(item, Annotated):
+            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
+        else:
+            yield item
 
 
 def samples(

@@ -8,7 +8,7 @@ from typing import Any
 
 from skyeye.data.boxes import OrientedBox
 from skyeye.data.formats.common import BadRecord, Problem, image_size, read_text
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, label_files, samples
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, label_files, samples_of
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.splits import Splits, split_in
 from skyeye.data.record import Record
@@ -39,11 +39,8 @@ def read(
         min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`; the folder
             ``path`` decides first when it is called train, val or test.
     """
-    for item in annotated(path, images, split, splits=splits, test_fraction=test_fraction):
-        if isinstance(item, Annotated):
-            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
-        else:
-            yield item
+    items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
+    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
 
 
 def annotated(

@@ -19,7 +19,7 @@ from typing import Any
 from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.captions import PROMPTS, VIDEO_PROMPTS, caption_records
 from skyeye.data.formats.common import BadRecord, Problem, as_text, image_size, nearest
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, samples
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, samples_of
 from skyeye.data.formats.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder
 from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.formats.llava import parse_llava
@@ -70,11 +70,7 @@ def read(
                 yield from part()
             except BadRecord as error:
                 yield error.problem()
-        for item in line.annotated():
-            if isinstance(item, Annotated):
-                yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
-            else:
-                yield item
+        yield from samples_of(line.annotated(), min_side=min_side, clip_boxes=clip_boxes)
 
 
 def annotated(

@@ -9,7 +9,7 @@ from typing import Any
 
 from skyeye.data.boxes import Box
 from skyeye.data.formats.common import BadRecord, Problem, image_size, text_lines
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, samples
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, samples_of
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.splits import Splits
 from skyeye.data.record import Record
@@ -54,11 +54,8 @@ def read(
             (the negative images have no objects, and the same numbers for names).
         min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
     """
-    for item in annotated(path, images, split, splits=splits, test_fraction=test_fraction):
-        if isinstance(item, Annotated):
-            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
-        else:
-            yield item
+    items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
+    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
 
 
 def annotated(

@@ -13,7 +13,7 @@ from typing import Any
 
 from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.common import BadRecord, Problem, text_lines
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, samples
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, samples_of
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.splits import SPLITS, Splits, split_in
 from skyeye.data.formats.xml_objects import XmlObject, read_xml
@@ -49,11 +49,8 @@ def read(
         min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`, for sets without
             lists; a folder called train, val or test decides first.
     """
-    for item in annotated(path, images, split, splits=splits, test_fraction=test_fraction):
-        if isinstance(item, Annotated):
-            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
-        else:
-            yield item
+    items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
+    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
 
 
 def annotated(

@@ -10,7 +10,7 @@ import yaml
 
 from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.common import BadRecord, Problem, read_text
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, label_files, samples
+from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, label_files, samples_of
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.splits import Splits, split_in
 from skyeye.data.record import Record
@@ -40,11 +40,8 @@ def read(
         splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; a folder called train, val or test
             decides first.
     """
-    for item in annotated(path, images, split, names=names, splits=splits, test_fraction=test_fraction):
-        if isinstance(item, Annotated):
-            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
-        else:
-            yield item
+    items = annotated(path, images, split, names=names, splits=splits, test_fraction=test_fraction)
+    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
 
 
 def annotated(
