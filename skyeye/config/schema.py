@@ -257,6 +257,11 @@ class StageConfig:
             )
         if not self.answers and not (self.alignment.words or self.alignment.boxes):
             errors.append("answers: without answers and without alignment.words or alignment.boxes nothing is learnt")
+        if not self.answers and self.language != "frozen":
+            errors.append(
+                f"language: {self.language}, but without answers the language model does not run and nothing in it is"
+                " learnt; use frozen"
+            )
         if not 0 <= self.number_noise <= 1:
             errors.append(f"number_noise: {self.number_noise} is not a share between 0 and 1")
         if self.steps is not None and self.optimizer.warmup_steps >= self.steps:
@@ -341,12 +346,29 @@ class RunConfig:
 
 @dataclass
 class EvalConfig:
-    """Which held-out scores ``skyeye eval`` gives for this recipe when it is not told otherwise."""
+    """Which held-out scores ``skyeye eval`` gives for this recipe when it is not told otherwise, and which are taken
+    while it is trained."""
 
     benchmarks: list[str] = field(default_factory=list)
     data_root: str | None = None
     limit: int | None = None  # samples per benchmark
     batch_size: int = 32
+    prompts: dict[str, str] = field(default_factory=dict)  # benchmark -> what is asked instead of its own prompt
+    missing_images: Literal["leave-out", "stop"] = "leave-out"
+    every: int | None = None  # steps after which the benchmarks are scored in training; None: never
+    every_limit: int | None = 200  # samples per benchmark then
+    choose: str | None = None  # benchmark/metric: the best model by it is exported as <stage>-best
+
+    def check(self) -> list[str]:
+        given = [name for name in ("limit", "every", "every_limit") if getattr(self, name) is not None]
+        errors = _below(self, 1, "batch_size", *given)
+        if self.every is not None and (not self.benchmarks or self.data_root is None):
+            errors.append("every: needs benchmarks and data_root")
+        if self.choose is not None and self.every is None:
+            errors.append("choose: needs every: without scores in training there is nothing to choose by")
+        if self.choose is not None and "/" not in self.choose:
+            errors.append(f"choose: {self.choose!r} is not benchmark/metric, e.g. world.vqa/accuracy")
+        return errors
 
 
 @dataclass
@@ -391,8 +413,15 @@ class Recipe:
                 )
             if stage.optimizer.ema_decay is not None and f"{stage.name}-ema" in names:
                 errors.append(f"stages: {stage.name}-ema is the name of the averages that {stage.name} exports")
+            if self.eval.choose is not None and f"{stage.name}-best" in names:
+                errors.append(f"stages: {stage.name}-best is the name of the best model that {stage.name} exports")
             if stage.alignment.any() and not self.run.share_prefix:
                 errors.append(f"stages[{i}].alignment: is learnt on shared prefixes only; set run.share_prefix: true")
+        if self.eval.every is not None and self.run.strategy == "zero3":
+            errors.append(
+                "eval.every: under zero3 no process holds the whole model, and an answer whose length differs by a"
+                " rounding would leave the others waiting for ever; leave eval.every out, or use zero2"
+            )
         if self.model.language.quantize and len(self.stages) > 1:
             errors.append(
                 "model.language.quantize: the next stage would begin with the exported weights, which are not in 4"

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from skyeye.errors import SkyEyeError
 
+#: What the manifest of a resume state says about the optimiser besides its moments.
+OPTIMIZER_KEYS = ("optimizer_steps", "scaler")
+
 
 def first_difference(a: str | Path, b: str | Path) -> str | None:
     """What differs first between two checkpoint directories, two run folders or two ``.safetensors`` files.
 
-    Of run folders, every exported model is compared, and every resume state that both still keep: which states an
+    Of run folders, every exported model is compared, the newest resume state (of a finished run that of its last step:
+    parameters, AdamW's moments and number of steps), and every older state that both still keep: which of these an
     interrupted run keeps depends on where it was interrupted.
 
     Returns:
@@ -23,27 +29,53 @@ def first_difference(a: str | Path, b: str | Path) -> str | None:
         SkyEyeError: one of them holds no tensors, or a file cannot be read.
     """
     ours, theirs = _files(Path(a)), _files(Path(b))
+    newest = {_newest_state(files) for files in (ours, theirs)}
     for name in sorted(ours.keys() | theirs.keys()):
         if name not in ours or name not in theirs:
-            if Path(name).parts[0] == "states":
+            if Path(name).parts[0] == "states" and Path(name).parent not in newest:
                 continue
             return f"{name} is only in {a if name in ours else b}"
-        found = _difference(ours[name], theirs[name])
+        compare = _difference if name.endswith(".safetensors") or name == "file" else _manifest_difference
+        found = compare(ours[name], theirs[name])
         if found:
             return f"{name}: {found}"
     return None
 
 
 def _files(path: Path) -> dict[str, Path]:
+    """Files with tensors, and the manifests of resume states, by their path inside ``path``."""
     if path.is_file():
         return {"file": path}
-    files = {str(file.relative_to(path)): file for file in sorted(path.rglob("*.safetensors"))}
-    files = {name: file for name, file in files.items() if not any(part.startswith(".") for part in Path(name).parts)}
+    files = {str(file.relative_to(path)): file for file in path.rglob("*.safetensors")}
     if not files:
         raise SkyEyeError(
             "holds no *.safetensors", where=str(path), remedy="give a run folder or a checkpoint directory"
         )
-    return files
+    files |= {str(file.relative_to(path)): file for file in path.glob("states/*/manifest.json")}
+    return {name: file for name, file in files.items() if not any(part.startswith(".") for part in Path(name).parts)}
+
+
+def _newest_state(files: dict[str, Path]) -> Path | None:
+    """``states/STAGE-STEP`` that was written last; None without states."""
+    manifests = {Path(name).parent: _read(file) for name, file in files.items() if name.endswith("manifest.json")}
+    return max(manifests, key=lambda state: manifests[state]["serial"], default=None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        return {key: manifest[key] for key in ("serial", *OPTIMIZER_KEYS)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SkyEyeError(
+            f"is no manifest of a resume state: {type(error).__name__}: {error}",
+            where=str(file),
+            remedy=f"remove {file.parent}: a run can go on from the state before it",
+        ) from error
+
+
+def _manifest_difference(a: Path, b: Path) -> str | None:
+    ours, theirs = _read(a), _read(b)
+    return next((f"{key} differs" for key in OPTIMIZER_KEYS if ours[key] != theirs[key]), None)
 
 
 def _difference(a: Path, b: Path) -> str | None:

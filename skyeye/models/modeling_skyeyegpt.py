@@ -283,11 +283,12 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         blank = self._blank_image() if image_features is None and self._images_are_needed() else None
         shown = image_features if blank is None else blank[:0]
         aligned = objective.regions(shown, region_words, region_boxes, num_aligned, self._word_embeddings)
-        if blank is not None:
-            aligned = aligned + (0.0 * blank).sum()
+        nothing = 0.0 if blank is None else (0.0 * blank).sum()
         if not objective.answers and self.training:
-            return SkyEyeGPTOutput(loss=aligned, image_features=image_features)
+            return SkyEyeGPTOutput(loss=aligned + nothing, image_features=image_features)
         embeddings = self.embed(objective.noisy_numbers(input_ids, labels), image_features)
+        if blank is not None:  # here, so that the backward pass, too, asks for what that of images does
+            embeddings = embeddings + nothing.to(embeddings.dtype)
         if branch_ids is not None:
             self._check_branches(group_ids, branch_ids, position_ids, labels)
             implementation = self.language_model.config._attn_implementation

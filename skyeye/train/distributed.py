@@ -14,6 +14,10 @@ from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
+from skyeye.train.build_lock import use_dying_locks
+
+#: DeepSpeed's default for ``reduce_bucket_size``, in numbers.
+LARGEST_BUCKET = 500_000_000
 
 MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -28,14 +32,19 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
+def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accelerator:
     """The Accelerator for one stage under ``run.strategy``.
 
+    Args:
+        trained: numbers that the stage trains (:func:`trained_values`).
+
     Raises:
-        SkyEyeError: when the strategy does not fit the number of processes, or when the processes did not find each
-            other (Accelerate on a CPU can train each rank on its own without a word, hence the sum over ones).
+        SkyEyeError: when the strategy does not fit the number of processes, when the device does not compute in the
+            precision of the run, or when the processes did not find each other (Accelerate on a CPU can train each rank
+            on its own without a word, hence the sum over ones).
     """
     check_strategy(run, stage)
+    use_dying_locks()  # before DeepSpeed loads its extension
     AcceleratorState._reset_state()  # DeepSpeed takes its settings once per Accelerator, and each stage has its own
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if run.tf32 and torch.cuda.is_available():
@@ -44,12 +53,18 @@ def make_accelerator(run: RunConfig, stage: StageConfig) -> Accelerator:
     launched = "RANK" in os.environ  # naming a backend without a launcher would make Accelerate look for a group
     accelerator = Accelerator(
         mixed_precision="no" if run.strategy.startswith("zero") else MIXED_PRECISION[run.precision],
-        deepspeed_plugin=_deepspeed_plugin(run, stage) if run.strategy.startswith("zero") else None,
+        deepspeed_plugin=_deepspeed_plugin(run, stage, trained) if run.strategy.startswith("zero") else None,
         step_scheduler_with_optimizer=False,
         # On a CPU Accelerate synchronises DDP only when told cpu=True, and DeepSpeed only when not told.
         cpu=run.strategy == "ddp" and not torch.cuda.is_available(),
         kwargs_handlers=[InitProcessGroupKwargs(backend=backend, timeout=patience)] if launched else None,
     )
+    if run.precision == "fp16" and run.strategy in ("single", "ddp") and accelerator.scaler is None:
+        raise SkyEyeError(
+            "fp16 needs a GPU under single and ddp: here Accelerate would compute in float32 without a word",
+            where="run.precision",
+            remedy="use bf16 or fp32",
+        )
     present = int(accelerator.reduce(torch.ones((), device=accelerator.device), "sum"))
     if present != world_size():
         raise SkyEyeError(
@@ -106,10 +121,16 @@ def check_strategy(run: RunConfig, stage: StageConfig) -> None:
         )
 
 
-def deepspeed_settings(run: RunConfig, stage: StageConfig, strategy: str) -> dict:
+def trained_values(model: torch.nn.Module) -> int:
+    """How many numbers the trained parameters of a model have, also where ZeRO-3 of an earlier stage holds them."""
+    return sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
+
+
+def deepspeed_settings(run: RunConfig, stage: StageConfig, strategy: str, trained: int) -> dict:
     """DeepSpeed's configuration for a ZeRO strategy, whichever ``run.strategy`` is.
 
-    Mixed precision goes through torch's autocast so that trained weights stay float32.
+    Mixed precision goes through torch's autocast so that trained weights stay float32. The buckets that gradients are
+    sent through are allocated in full, so they are as large as ``trained`` numbers need and not larger.
     """
     level = int(strategy[-1])
     config: dict = {
@@ -117,7 +138,11 @@ def deepspeed_settings(run: RunConfig, stage: StageConfig, strategy: str) -> dic
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": stage.optimizer.clip_norm or 0.0,
-        "zero_optimization": {"stage": level, "overlap_comm": torch.cuda.is_available()},
+        "zero_optimization": {
+            "stage": level,
+            "overlap_comm": torch.cuda.is_available(),
+            "reduce_bucket_size": min(trained, LARGEST_BUCKET),
+        },
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
@@ -130,8 +155,8 @@ def deepspeed_settings(run: RunConfig, stage: StageConfig, strategy: str) -> dic
     return config
 
 
-def _deepspeed_plugin(run: RunConfig, stage: StageConfig) -> DeepSpeedPlugin:
-    config = deepspeed_settings(run, stage, run.strategy)
+def _deepspeed_plugin(run: RunConfig, stage: StageConfig, trained: int) -> DeepSpeedPlugin:
+    config = deepspeed_settings(run, stage, run.strategy, trained)
     # Accelerate would otherwise partition models while they are built (zero.Init), before their weights are loaded.
     return DeepSpeedPlugin(hf_ds_config=config, zero3_init_flag=False)
 

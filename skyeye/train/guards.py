@@ -23,6 +23,7 @@ from accelerate.utils import DistributedType, gather_object
 
 from skyeye.config.schema import GuardsConfig
 from skyeye.errors import SkyEyeError
+from skyeye.train.loss_scale import loss_scaler
 
 #: The share of broken samples is taken of at least this many: the first sample of a run may be the one that is broken.
 LEAST_SEEN = 1000
@@ -54,7 +55,7 @@ class Guard:
         self._losses, self._norms = deque(maxlen=settings.window), deque(maxlen=settings.window)
         self._loss, self._local, self._norm = math.nan, math.nan, None
         self._reason: str | None = None
-        self._scaled = False  # ZeRO with fp16: the gradient norm has the changing scale in it and is not comparable
+        self._scaler: torch.amp.GradScaler | None = None  # of fp16
         self._norm_so_far: Callable[[], float | None] = lambda: self._norm
 
     # ------------------------------------------------------------------ what the loop tells
@@ -109,6 +110,8 @@ class Guard:
         """
         reason = self._reason or self._wrong()
         if reason is None:
+            if self._overflow(self._norm):
+                self.record("overflow", step, loss=float(self._loss), loss_scale=self._scaler.get_scale())
             self.streak = []
             self._losses.append(float(self._loss))
             if self._norm is not None and math.isfinite(self._norm):
@@ -149,11 +152,12 @@ class Guard:
         optimizer.step = step
 
     def watch(self, prepared: torch.optim.Optimizer) -> None:
-        """Say where the gradient norm of a step is found before its update: DeepSpeed keeps it in its optimiser."""
+        """Say where the gradient norm of a step is found before its update: DeepSpeed keeps it in its optimiser,
+        multiplied with the loss scale of fp16."""
+        self._scaler = loss_scaler(self.accelerator, prepared)
         if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
-            zero = prepared.optimizer
-            self._norm_so_far = lambda: float(zero._global_grad_norm)
-            self._scaled = getattr(zero, "torch_autocast_gradscaler", None) is not None
+            zero, scaler = prepared.optimizer, self._scaler
+            self._norm_so_far = lambda: float(zero._global_grad_norm) / (scaler.get_scale() if scaler else 1.0)
 
     def _wrong(self) -> str | None:
         """Why this step should change no weight, or None."""
@@ -162,18 +166,23 @@ class Guard:
         if not math.isfinite(self._loss):
             return f"the loss is {self._loss}"
         if norm is not None and not math.isfinite(norm):
-            # A gradient that is too large for fp16 is the loss scaler's business: it holds the update back itself.
-            return None if self.accelerator.scaler is not None else f"the gradient norm is {norm}"
+            return None if self._overflow(norm) else f"the gradient norm is {norm}"
         settings = self.settings
         for name, value, past, factor in (
             ("loss", self._loss, self._losses, settings.loss_factor),
-            ("gradient norm", None if self._scaled else norm, self._norms, settings.norm_factor),
+            ("gradient norm", norm, self._norms, settings.norm_factor),
         ):
             if value is not None and factor is not None and len(past) == settings.window:
                 usual = median(past)
                 if 0 < usual * factor < value:
                     return f"the {name} {value:.4g} is above {factor:g} x {usual:.4g}, the median of {len(past)} steps"
         return None
+
+    def _overflow(self, norm: float | None) -> bool:
+        """Whether a gradient is too large for fp16: the loss scaler holds the update back and lowers its scale, which
+        is how it finds the right one. Below a scale of 1 it is the gradient itself that is wrong."""
+        too_large = norm is not None and not math.isfinite(norm)
+        return too_large and self._scaler is not None and self._scaler.get_scale() >= 1.0
 
     # ------------------------------------------------------------------ what is kept
 

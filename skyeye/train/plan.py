@@ -231,10 +231,10 @@ def _warnings(recipe: Recipe, data: PlannedData, stages: list[dict], gpus: int, 
         planned = next(row for row in mine if row["checkpointing"] == run.gradient_checkpointing)
         if not planned["fits"]:
             found.append(_what_fits(stage, planned, run.strategy, memory))
-        elif planned["buffers"] > 4 * planned["gradients"] and run.strategy.startswith("zero"):
+        elif (least := _ddp(stage, planned)) < planned["total"] and run.strategy.startswith("zero"):
             found.append(
-                f"stage {stage['stage']}: DeepSpeed's buffers take {planned['buffers'] / GIB:.1f} GiB for"
-                f" {planned['gradients'] / GIB:.2f} GiB of gradients; with so few trained weights ddp is the leaner"
+                f"stage {stage['stage']}: {run.strategy} needs {planned['total'] / GIB:.2f} GiB, with its buffers of"
+                f" {planned['buffers'] / GIB:.2f}; ddp is the leaner with {least / GIB:.2f}"
             )
     if run.tokens_per_pack is None:
         found.append(
@@ -242,6 +242,12 @@ def _warnings(recipe: Recipe, data: PlannedData, stages: list[dict], gpus: int, 
             " set it to the largest pack that fits, or less"
         )
     return found
+
+
+def _ddp(stage: dict, planned: dict) -> int:
+    """Bytes that DDP takes in the place of a planned row."""
+    rows = {(row["strategy"], row["checkpointing"]): row["total"] for row in stage["strategies"]}
+    return rows["ddp", planned["checkpointing"]]
 
 
 def _what_fits(stage: dict, planned: dict, strategy: str, memory: float) -> str:

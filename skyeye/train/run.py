@@ -32,6 +32,7 @@ from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
 from skyeye.train.background import CHORES, BackgroundTracker
 from skyeye.train.distributed import rank, shut_down
+from skyeye.train.examination import Examine
 from skyeye.train.guards import record_event
 from skyeye.train.interrupt import REQUEUE, Interrupt
 from skyeye.train.resume import changed_settings, trim_log
@@ -43,9 +44,17 @@ LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed",
 
 
 def train(
-    recipe_path: str | Path, overrides: Sequence[str] = (), *, resume: bool = False, quick: bool = False
+    recipe_path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    quick: bool = False,
+    examine: Examine | None = None,
 ) -> Path | None:
     """Run all stages of a recipe, or go on where an interrupted run stopped.
+
+    Args:
+        examine: what scores the benchmarks that ``eval.every`` asks for.
 
     Returns:
         The exported model of the last stage, or None when the run was interrupted (its state is saved).
@@ -92,6 +101,7 @@ def train(
                 recipe_yaml=recipe_yaml,
                 interrupt=interrupt,
                 tracker=tracker,
+                examine=examine,
                 state=state,
                 start_step=start_step,
             )

@@ -16,13 +16,15 @@ from skyeye.data.record import Group
 from skyeye.data.sequence import SequenceBuilder
 from skyeye.errors import SkyEyeError
 from skyeye.models.compile import compile_layers
-from skyeye.train.distributed import check_position, make_accelerator
+from skyeye.train.distributed import check_position, make_accelerator, trained_values
 from skyeye.train.ema import MovingAverage
+from skyeye.train.examination import Examine, StageExamination
 from skyeye.train.features.stage import stage_features
 from skyeye.train.guards import Guard, Rewind
 from skyeye.train.interrupt import Interrupt
 from skyeye.train.loader import StepPacks, steps
 from skyeye.train.loop import train_stage
+from skyeye.train.loss_scale import heed_scale
 from skyeye.train.optim import make_optimizer
 from skyeye.train.progress import Monitor
 from skyeye.train.resume import trim_log
@@ -45,6 +47,7 @@ def run_stage(
     recipe_yaml: str,
     interrupt: Interrupt,
     tracker: Any,
+    examine: Examine | None,
     state: Path | None,
     start_step: int,
 ) -> tuple[Accelerator, bool]:
@@ -63,7 +66,7 @@ def run_stage(
     )
     if recipe.run.gradient_checkpointing:
         model.activation_checkpointing_enable()
-    accelerator = make_accelerator(recipe.run, stage)
+    accelerator = make_accelerator(recipe.run, stage, trained_values(model))
     check_position(accelerator, (recipe.stages.index(stage), start_step))
     if recipe.run.compile:
         accelerator.print(compile_layers(model.language_model, accelerator.device))
@@ -77,6 +80,7 @@ def run_stage(
     guard.hold_back(optimizer)
     operations, peak = step_operations(recipe.run, stage, model), peak_operations(recipe.run, accelerator)
     prepared, optimizer = accelerator.prepare(model, optimizer)
+    heed_scale(optimizer, stage.optimizer.clip_norm)
     guard.watch(optimizer)
     average = None
     if stage.optimizer.ema_decay is not None:
@@ -119,15 +123,37 @@ def run_stage(
         kept = {**manifest, "step": step, "loss": guard.usual_loss(), "guard": guard.state()}
         save_state(accelerator, prepared, optimizer, folder, kept, recipe.run, average)
 
+    def export_best(step: int) -> None:
+        best = folder / "checkpoints" / f"{stage.name}-best"
+        export(accelerator, prepared, processor, best, {**manifest, "step": step}, recipe_yaml)
+
+    examination = None
+    if examine is not None and stage.answers:
+        examination = StageExamination(
+            accelerator,
+            examine,
+            recipe.eval,
+            folder,
+            processor,
+            stage=stage.name,
+            steps=stage.steps,
+            precision=recipe.run.precision,
+            tracker=tracker,
+            export=export_best,
+        )
+
     def look(step: int) -> None:
         if samples is not None:
             samples.after_step(step, model)
+        if examination is not None and examination.is_due(step):
+            examination.after_step(step, model)
 
     watchdog = Watchdog(folder, accelerator.process_index, recipe.run.guards.hang_seconds, recipe.run.guards.hang_abort)
     after_step = _after_step(
         accelerator, recipe.run.checkpoint_every, stage.steps, interrupt, guard, watchdog, average, save, look
     )
-    longest, finished = dataset.longest(start_step), None
+    done = start_step == stage.steps  # killed after its last state, before its export was whole
+    longest, finished = None if done else dataset.longest(start_step), None
     try:
         with watchdog:
             while finished is None:
@@ -149,8 +175,9 @@ def run_stage(
                     start_step = _go_back(accelerator, prepared, optimizer, average, folder, guard, rewind)
     finally:
         monitor.close()  # also before an error is told: it needs a line of its own
+    if not done:
+        save(finished)  # also of the end: it holds the moments, which the export does not
     if finished < stage.steps:
-        save(finished)
         return accelerator, False
     target, manifest = folder / "checkpoints" / stage.name, {**manifest, "step": finished}
     if average is not None:  # first, because the other one says that the stage is finished

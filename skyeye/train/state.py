@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from skyeye.config.schema import RunConfig
 from skyeye.errors import SkyEyeError
 from skyeye.train.ema import MovingAverage
+from skyeye.train.loss_scale import loss_scaler
 from skyeye.train.snapshot import collect, give_back, trained
 
 #: Files of a state that are protected by a checksum.
@@ -102,7 +103,7 @@ def save_state(
                 save_file(tensors, partial / name)
                 _same(load_file(partial / name), tensors, partial / name)
             serial = 1 + max([state["serial"] for _, state in complete_states(folder)], default=0)
-            scaler = _scaler(accelerator, optimizer)
+            scaler = loss_scaler(accelerator, optimizer)
             written = {
                 **manifest,
                 "serial": serial,
@@ -140,7 +141,7 @@ def load_state(accelerator: Accelerator, model, optimizer, state: Path, average:
     if average is not None:
         averages = {name: tensor for name, tensor in moments.items() if name.endswith("/average")}
         average.load_state_dict({name.removesuffix("/average"): tensor for name, tensor in averages.items()})
-    scaler = _scaler(accelerator, optimizer)
+    scaler = loss_scaler(accelerator, optimizer)
     if scaler is not None and manifest["scaler"] is not None:
         scaler.load_state_dict(manifest["scaler"])
     return manifest
@@ -254,9 +255,3 @@ def _remove(path: Path) -> None:
     shutil.rmtree(going, ignore_errors=True)
     os.replace(path, going)
     shutil.rmtree(going)
-
-
-def _scaler(accelerator: Accelerator, optimizer) -> torch.amp.GradScaler | None:
-    """The loss scaler of fp16: Accelerate's, or under ZeRO DeepSpeed's."""
-    zero = getattr(optimizer, "optimizer", None)
-    return accelerator.scaler or getattr(zero, "torch_autocast_gradscaler", None)

@@ -5,8 +5,9 @@ read there for models whose trained weights are float32:
 
 * ZeRO-1 and 2 flatten the trained weights (no copy is left behind), keep a float32 *master* copy of the partition of
   this process although the weights are float32 themselves, and give AdamW that partition. Frozen weights stay whole.
-* Their gradients go through *buckets* of ``reduce_bucket_size`` elements (5e8 unless set) that are allocated in full in
-  the backward pass, in the weights' precision: two with ``overlap_comm``, for each type that gradients are sent in.
+* Their gradients go through *buckets* of ``reduce_bucket_size`` elements (all trained ones, at most 5e8:
+  :mod:`skyeye.train.distributed`) that are allocated in full in the backward pass, in the weights' precision: two with
+  ``overlap_comm``, for each type that gradients are sent in.
   Under autocast those of linear layers and convolutions are sent in low precision, all others in float32.
 * ZeRO-3 shares out every weight, frozen ones too, except those below ``stage3_param_persistence_threshold``. The master
   copy is the partition itself. One bucket for each type; and at most ``stage3_max_live_parameters`` weights are
@@ -58,7 +59,7 @@ def held(model: nn.Module, strategy: str, gpus: int, run: RunConfig, stage: Stag
     gradients, moments = 4 * values, 8 * values
     if strategy in ("single", "ddp"):
         return Held(weights + buffers, gradients, moments, gradients if strategy == "ddp" else 0, 4 * values)
-    zero = zero_settings(run, stage, strategy)
+    zero = zero_settings(run, stage, strategy, values)
     kinds = _sent_types(model, run)
     if strategy == "zero3":
         small = [p for p in model.parameters() if p.numel() < zero.param_persistence_threshold]
@@ -83,11 +84,11 @@ def held(model: nn.Module, strategy: str, gpus: int, run: RunConfig, stage: Stag
     )
 
 
-def zero_settings(run: RunConfig, stage: StageConfig, strategy: str) -> Any:
+def zero_settings(run: RunConfig, stage: StageConfig, strategy: str, trained: int) -> Any:
     """DeepSpeed's own reading of the settings of a run under a ZeRO strategy, on GPUs."""
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 
-    settings = deepspeed_settings(run, stage, strategy)["zero_optimization"]
+    settings = deepspeed_settings(run, stage, strategy, trained)["zero_optimization"]
     return DeepSpeedZeroConfig(**{**settings, "overlap_comm": True})
 
 

@@ -239,6 +239,37 @@ class TestForward:
         assert all(gradient is not None for gradient in gradients.values())
         assert not gradients["projector.linear.weight"].any()
 
+    @pytest.mark.parametrize("shared_out", [True, False])
+    def test_text_alone_asks_for_a_resting_tower_only_where_its_weights_are_shared_out(self, tiny_model, shared_out):
+        tiny_model.set_trainable(vision="frozen", projector="frozen", language="lora")
+        tiny_model.train()
+        if shared_out:
+            tiny_model.vision_norm.weight.ds_id = 0  # as ZeRO-3 marks a weight of which this process holds a part
+        asked, ids = [], torch.randint(1, 100, (2, 6))
+        tiny_model.vision_tower.register_forward_hook(lambda *_: asked.append("tower"))
+        tiny_model.projector.register_forward_hook(lambda *_: asked.append("projector"))
+        tiny_model(ids, labels=ids).loss.backward()
+        assert asked == (["tower", "projector"] if shared_out else [])
+
+    @pytest.mark.parametrize(
+        ("vision", "projector", "language"),
+        [("full", "full", "full"), ("frozen", "full", "lora"), ("frozen", "frozen", "lora")],
+    )
+    def test_text_alone_goes_back_through_the_layers_that_images_do(self, tiny_model, vision, projector, language):
+        """A layer whose result needs a gradient is asked for again in the backward pass, and ZeRO-3 gathers it."""
+        tiny_model.set_trainable(vision=vision, projector=projector, language=language)
+        tiny_model.train()
+        passed = {}
+        for name, module in tiny_model.language_model.named_modules():
+            if list(module.parameters(recurse=False)):
+                module.register_forward_hook(lambda *a, name=name: passed.__setitem__(name, a[2].requires_grad))
+        inputs = batch(tiny_model)
+        tiny_model(**inputs)
+        with_images = dict(passed)
+        ids = torch.randint(1, 100, (2, 6))
+        tiny_model(ids, labels=ids)
+        assert passed == with_images and any(passed.values())
+
     def test_supervised_logits_have_the_same_loss_and_gradients(self, tiny_model):
         inputs = batch(tiny_model)
         results = {}

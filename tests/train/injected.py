@@ -67,6 +67,14 @@ def nan_in_steps_five_and_six() -> None:
     _spoil({4, 5}, float("nan"))
 
 
+def nan_in_two_windows() -> None:
+    _spoil({4, 5, 9, 10}, float("nan"))
+
+
+def nan_in_windows_that_touch() -> None:
+    _spoil({4, 5, 6, 7}, float("nan"))
+
+
 def spike_in_fourth_step() -> None:
     _spoil({3}, 1000.0)
 
@@ -101,3 +109,49 @@ def share_out_every_parameter() -> None:
         return settings
 
     distributed.deepspeed_settings = deepspeed_settings
+
+
+def say_bucket_size() -> None:
+    """Print what DeepSpeed's optimiser took as the size of its buckets, once in every stage; all weights shared out."""
+    share_out_every_parameter()
+    from skyeye.train import stages
+
+    real = stages.start
+
+    def start(optimizer):
+        print("bucket size", optimizer.optimizer.reduce_bucket_size, flush=True)
+        real(optimizer)
+
+    stages.start = start
+
+
+def fp16_on_the_cpu() -> None:
+    """Accelerate scales losses and computes in float16 on GPUs only; here also without one."""
+    import torch
+    from accelerate import Accelerator
+
+    real = Accelerator.__init__
+
+    def init(self, *args, mixed_precision=None, **kwargs):
+        real(self, *args, mixed_precision=mixed_precision, **kwargs)
+        if mixed_precision == "fp16":
+            self.scaler, self.native_amp = torch.amp.GradScaler("cpu"), True
+
+    Accelerator.__init__ = init
+
+
+def overflow_in_second_step() -> None:
+    """The gradient of the last process is too large for any scale of fp16; its loss is what it was."""
+    from accelerate import Accelerator
+
+    fp16_on_the_cpu()
+    now = [0]
+    _at_every_step(lambda step: now.__setitem__(0, step))
+    real = Accelerator.backward
+
+    def backward(self, loss, **kwargs):
+        if now[0] == 1 and _is_last():
+            loss = 1e36 * loss - (1e36 * loss - loss).detach()
+        return real(self, loss, **kwargs)
+
+    Accelerator.backward = backward

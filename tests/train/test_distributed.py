@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import run, said
 from safetensors.torch import load_file
 
-from skyeye.config.schema import MixtureEntry, RunConfig, StageConfig
+from skyeye.config.schema import AlignmentConfig, MixtureEntry, RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
-from skyeye.train.distributed import check_strategy
+from skyeye.train.distributed import check_strategy, deepspeed_settings
 
 
 def _losses(folder: Path) -> list[float]:
@@ -58,8 +59,33 @@ def test_how_a_step_is_divided_changes_nothing(recipe, launch, tmp_path, process
     assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), abs=2e-5)
 
 
+@pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
+def test_buckets_hold_what_a_stage_trains_and_no_more(recipe, tmp_path, strategy):
+    path, settings = recipe(), [f"run.strategy={strategy}", "run.keep_states=9", "stages.0.steps=2"]
+    assert run(path, *settings, inject="injected:say_bucket_size") == [0], said(path)[-3000:]
+    lines = [line for line in said(path).splitlines() if "bucket size" in line]
+    states = [tmp_path / "run" / "states" / name for name in ("pretrain-0000002", "single_task-0000004")]
+    trained = [sum(t.numel() for t in load_file(state / "parameters.safetensors").values()) for state in states]
+    assert [int(line.split("bucket size")[1]) for line in lines] == trained and trained[0] > 2 * trained[1]
+
+
+def test_buckets_have_an_upper_limit():
+    for trained, expected in ((1000, 1000), (10**9, 500_000_000)):
+        settings = deepspeed_settings(RunConfig(), _stage(), "zero2", trained)
+        assert settings["zero_optimization"]["reduce_bucket_size"] == expected
+
+
 def _stage(**settings) -> StageConfig:
     return StageConfig(name="s", mixture=[MixtureEntry(source="w")], steps=10, **settings)
+
+
+def test_a_stage_without_answers_that_trains_the_language_model_is_refused():
+    """DDP would wait for gradients that never come."""
+    alignment = AlignmentConfig(words=1.0)
+    for language in ("frozen", "lora", "full"):
+        errors = _stage(answers=False, alignment=alignment, language=language).check()
+        refused = any(error.startswith(f"language: {language}, but without answers") for error in errors)
+        assert refused == (language != "frozen")
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):

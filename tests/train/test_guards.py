@@ -17,12 +17,13 @@ from skyeye.config.load import load_recipe
 from skyeye.data.packing import nothing_to_learn, pack_step, usable
 from skyeye.data.record import Group, Turn
 from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder
+from skyeye.models.difference import first_difference
 from skyeye.train.loader import StepPacks
 from skyeye.train.run import load_data, prepare_model
 from skyeye.train.stages import stage_mixture
 from skyeye.train.watchdog import HUNG, Watchdog
 
-ONE_STAGE = ["stages.0.steps=9", "stages.1.steps=2"]
+ONE_STAGE = ["stages.0.steps=9", "stages.1.steps=2", "run.keep_states=9"]
 
 
 def _events(folder: Path, name: str) -> list[dict]:
@@ -42,7 +43,7 @@ def _train(recipe, tmp_path: Path, *overrides: str, strategy: str = "single", co
 
 @pytest.mark.parametrize("strategy", ["single", "ddp", "zero1", "zero2", "zero3"])
 def test_a_step_with_a_loss_that_is_not_finite_changes_nothing(recipe, tmp_path, strategy):
-    folder = _train(recipe, tmp_path, "stages.0.steps=3", "run.checkpoint_every=1", "run.keep_states=9",
+    folder = _train(recipe, tmp_path, "stages.0.steps=3", "run.checkpoint_every=1",
                     strategy=strategy, inject="injected:nan_in_second_step")  # fmt: skip
     held = _events(folder, "held back")
     assert [(event["stage"], event["step"]) for event in held] == [("pretrain", 2), ("single_task", 2)]
@@ -90,6 +91,37 @@ def test_after_too_many_the_run_goes_back_and_passes_over_the_window(recipe, tmp
     for stage in ("pretrain", "single_task"):
         ours, theirs = (load_file(f / "checkpoints" / stage / "model.safetensors") for f in (folder, killed))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "inject", "passed_over", "steps"),
+    [  # passed over: counted from 0; steps of the log: from 1
+        ("single", "nan_in_two_windows", [[3, 5], [8, 10]], [1, 2, 3, 7, 8, 12, 13, 14]),
+        ("zero3", "nan_in_two_windows", [[3, 5], [8, 10]], [1, 2, 3, 7, 8, 12, 13, 14]),
+        # the second trouble begins right behind the first window: back to the same state
+        ("single", "nan_in_windows_that_touch", [[3, 5], [5, 7]], [1, 2, 3, 9, 10, 11, 12, 13, 14]),
+    ],
+)
+def test_a_run_goes_back_twice(recipe, tmp_path, strategy, inject, passed_over, steps):
+    settings = ["run.guards.patience=2", "run.guards.lead=1", "run.checkpoint_every=2", "stages.0.steps=14"]
+    options = {"strategy": strategy, "inject": f"injected:{inject}"}
+    folder = _train(recipe, tmp_path, *settings, **options)
+    assert [event["passed_over"] for event in _events(folder, "went back")] == passed_over
+    assert not _events(folder, "stopped")
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["stage"] == "pretrain"] == steps
+    state = json.loads((folder / "states" / "pretrain-0000014" / "manifest.json").read_text())
+    assert set(state["optimizer_steps"].values()) == {len(steps)} and state["guard"]["passed_over"] == passed_over
+
+    # killed when it goes back for the second time, and gone on: nothing is different
+    killed = _train(recipe, tmp_path, *settings, **options, name="killed",
+                    die="skyeye.train.stages:drop_states_after:2+", code=-9)  # fmt: skip
+    _train(recipe, tmp_path, *settings, **options, name="killed", resume=True)
+    assert first_difference(folder, killed) is None
+
+    stopped = _train(recipe, tmp_path, *settings, "run.guards.max_rewinds=1", **options, name="stopped", code=2)
+    assert "after the run had gone back 1 times" in said(tmp_path / "recipe.yaml")
+    assert len(_events(stopped, "went back")) == len(_events(stopped, "stopped")) == 1
 
 
 def test_a_run_that_went_back_too_often_stops_and_says_why(recipe, tmp_path):

@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 from processes import run, said
 
+from skyeye.config.load import load_recipe
+from skyeye.data.sequence import SequenceBuilder
+from skyeye.train.loader import StepPacks
+from skyeye.train.run import load_data, prepare_model
+from skyeye.train.stages import stage_mixture
+
 SHARED = "injected:share_out_every_parameter"
 
 
@@ -15,14 +21,16 @@ SHARED = "injected:share_out_every_parameter"
 def mixed(recipe, world, tmp_path):
     """A function that writes a recipe over 24 records: text alone, an image, two and three images."""
     images = sorted(path.name for path in (world / "images").iterdir())
-    lines = []
+    items = []
     for number in range(24):
-        line = {"question": f"how many ships are there? {number}", "answer": f"there are {number}"}
+        words = [("human", f"how many ships are there? {number}"), ("gpt", f"there are {number}")]
+        item = {"conversations": [{"from": role, "value": text} for role, text in words]}
         shown = number % 4  # 0: text alone
         if shown:
-            line["image"] = [images[(number + i) % len(images)] for i in range(shown)]
-        lines.append(json.dumps(line))
-    (tmp_path / "mixed.jsonl").write_text("\n".join(lines))
+            item["image"] = [images[(number + i) % len(images)] for i in range(shown)]
+        items.append(item)
+    (tmp_path / "mixed.json").write_text(json.dumps(items))
+    (tmp_path / "text.json").write_text(json.dumps([item for item in items if "image" not in item]))
 
     def write(folder: Path, **stage) -> Path:
         settings = {
@@ -34,15 +42,18 @@ def mixed(recipe, world, tmp_path):
             "optimizer": {"lr": 3e-3, "min_lr": 1e-4, "warmup_lr": 1e-3, "warmup_steps": 1},
             **stage,
         }
-        sources = {"mixed": {"format": "jsonl", "path": str(tmp_path / "mixed.jsonl"), "images": str(world / "images")}}
+        sources = {name: {"format": "llava", "path": str(tmp_path / f"{name}.json")} for name in ("mixed", "text")}
+        sources["mixed"]["images"] = str(world / "images")
+        sources["world"] = {"format": "made_world", "path": str(world)}
         return recipe(stages=[settings], sources=sources, output_dir=str(folder))
 
     return write
 
 
 def _losses(recipe: Path, folder: Path, strategy: str, processes: int, *overrides: str) -> list[float]:
-    codes = run(recipe, f"run.strategy={strategy}", *overrides, processes=processes, inject=SHARED, timeout=240)
+    codes = run(recipe, f"run.strategy={strategy}", *overrides, processes=processes, inject=SHARED, timeout=120)
     assert set(codes) == {0}, f"{codes}\n{said(recipe)[-3000:]}"
+    assert (folder / "left_out.txt").read_text() == ""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert len(lines) == 6
     return [line["loss"] for line in lines]
@@ -55,12 +66,50 @@ PARTS = {
 }
 
 
+def test_in_these_runs_one_process_has_text_alone_while_the_other_has_images(mixed, tmp_path):
+    recipe = load_recipe(mixed(tmp_path / "run", groups_per_step=2))
+    groups, _, left_out = load_data(recipe)
+    assert sum(not group.images for group in groups["mixed"]) == 6 and not left_out
+    model, processor = prepare_model(recipe, groups, None)
+    builder = SequenceBuilder(processor.tokenizer, recipe.model.prompt, model.config.tokens_per_image)
+    mixture, met = stage_mixture(recipe, recipe.stages[0], groups), set()
+    sizes = {"steps": 6, "groups_per_step": 2, "accumulation": 1, "world": 2}
+    for step in range(6):
+        ranks = [StepPacks(mixture, builder, recipe.model.vision, rank=rank, **sizes)[step].packs for rank in (0, 1)]
+        met.add(tuple(len(pack["pixel_values"]) if "pixel_values" in pack else 0 for (pack,) in ranks))
+    assert any(min(pair) == 0 < max(pair) for pair in met) and any(max(pair) > 1 for pair in met)
+
+
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("strategy", ["ddp", "zero1", "zero2", "zero3"])
 def test_kinds_of_samples_meet_in_a_step(mixed, tmp_path, strategy, parts):
     parts = {**PARTS[parts], "groups_per_step": 2}  # a group for each process: text here, images there
     alone = _losses(mixed(tmp_path / "alone", **parts), tmp_path / "alone", "single", 1)
     many = _losses(mixed(tmp_path / "many", **parts), tmp_path / "many", strategy, 2)
+    assert many == pytest.approx(alone, abs=2e-5)
+
+
+ALIGNMENT = {
+    "without answers": {
+        "answers": False,
+        "alignment": {"words": 1.0, "boxes": 1.0},
+        **PARTS["everything"],
+        "language": "frozen",
+    },
+    "beside answers": {"alignment": {"words": 0.5, "phrases": 1.0}, **PARTS["adapters and projector"]},
+}
+
+
+@pytest.mark.parametrize("kind", ALIGNMENT)
+@pytest.mark.parametrize("strategy", ["single", "ddp", "zero2", "zero3"])
+def test_the_alignment_is_learnt_beside_text_alone(mixed, world, tmp_path, strategy, kind):
+    """Pictures of the made world know their objects; beside them come questions without any picture."""
+    mixture = [{"source": "text"}, {"source": "world"}]
+    stage = {**ALIGNMENT[kind], "mixture": mixture, "groups_per_step": 4}
+    alone = _losses(mixed(tmp_path / "alone", **stage), tmp_path / "alone", "single", 1)
+    assert any(alone)
+    processes, pieces = (1, ["stages.0.accumulation=2"]) if strategy == "single" else (2, [])
+    many = _losses(mixed(tmp_path / "many", **stage), tmp_path / "many", strategy, processes, *pieces)
     assert many == pytest.approx(alone, abs=2e-5)
 
 

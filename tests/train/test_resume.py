@@ -12,11 +12,12 @@ import pytest
 from processes import run, said
 from safetensors.torch import load_file
 
+from skyeye.models.difference import first_difference
 from skyeye.train.interrupt import REQUEUE
 
-#: Five steps and a state at every second: the last state of a run holds optimiser state that nothing comes after.
+#: Five steps and a state at every second, and one of the end of each stage: it holds what no export does, the moments.
 STEPS = ["stages.0.steps=5", "stages.1.steps=5"]
-LAST = "states/single_task-0000004"
+LAST = "states/single_task-0000005"
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +33,25 @@ def _whole(untouched: Path, recipe, strategy: str = "single") -> Path:
     return folder
 
 
-def _train(recipe, folder: Path, strategy: str = "single", expected: tuple[int, ...] = (0,), **options) -> list[int]:
+def _train(
+    recipe, folder: Path, strategy: str = "single", expected: tuple[int, ...] = (0,), settings: tuple = (), **options
+) -> list[int]:
     path = recipe(output_dir=str(folder))
     options.setdefault("processes", 1 if strategy == "single" else 2)
     options.setdefault("inject", "injected:share_out_every_parameter")
-    codes = run(path, *STEPS, f"run.strategy={strategy}", **options)
+    codes = run(path, *STEPS, *settings, f"run.strategy={strategy}", **options)
     assert set(codes) & set(expected), f"{codes}:\n{said(path)[-3000:]}"
     return codes
 
 
 def _same_end(one: Path, other: Path) -> None:
-    """Exports of both stages, last optimiser state and parameters: bit for bit, and no step logged twice."""
+    """Exports of both stages, parameters and optimiser state of the end: bit for bit, and no step logged twice."""
     names = ["checkpoints/pretrain/model.safetensors", "checkpoints/single_task/model.safetensors"]
     for name in (*names, f"{LAST}/parameters.safetensors", f"{LAST}/moments.safetensors"):
         ours, theirs = load_file(one / name), load_file(other / name)
         assert ours.keys() == theirs.keys()
         assert [key for key in ours if ours[key].numpy().tobytes() != theirs[key].numpy().tobytes()] == [], name
+    assert first_difference(one, other) is None
     assert _losses(one) == _losses(other)
 
 
@@ -64,6 +68,7 @@ MOMENTS = {
     "while a state is written": "skyeye.train.state:save_file:4",
     "before a state gets its name": "skyeye.train.state:_replace:2",
     "while an old state goes": "skyeye.train.state:_remove:1+",
+    "between the last state and the export": "skyeye.train.stages:export:2",
     "while the model is exported": "transformers:PreTrainedModel.save_pretrained:1+",
     "between two stages": "skyeye.train.stages:make_accelerator:2",
 }
@@ -76,11 +81,33 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(recipe, tmp_path, untouche
     _same_end(tmp_path / "killed", _whole(untouched, recipe))
 
 
+@pytest.mark.parametrize("strategy", ["single", "zero3"])
+def test_a_stage_that_lacks_only_its_export_is_not_trained_again(recipe, tmp_path, untouched, strategy):
+    folder = tmp_path / "killed"
+    _train(recipe, folder, strategy, die="skyeye.train.stages:export:1", expected=(-signal.SIGKILL,))
+    assert (folder / "states" / "pretrain-0000005").exists() and not (folder / "checkpoints" / "pretrain").exists()
+    before = (folder / "log.jsonl").read_text()
+    _train(recipe, folder, strategy, resume=True)
+    assert "going on after step 5 of stage pretrain" in said(tmp_path / "recipe.yaml")
+    assert (folder / "log.jsonl").read_text().startswith(before)  # with the times of the steps as they were
+    _same_end(folder, _whole(untouched, recipe, strategy))
+
+
+def test_behind_the_last_step_there_is_no_longest_pack_to_begin_with(recipe, tmp_path):
+    limit = ("run.tokens_per_pack=130",)
+    die = {"die": "skyeye.train.stages:export:2", "expected": (-signal.SIGKILL,)}
+    _train(recipe, tmp_path / "killed", settings=limit, **die)
+    _train(recipe, tmp_path / "killed", settings=limit, resume=True)
+    assert (tmp_path / "killed" / "checkpoints" / "single_task" / "manifest.json").exists()
+
+
 @pytest.mark.parametrize(
     ("strategy", "moment", "rank"),
     [
         ("ddp", "inside a step", 1),
         ("ddp", "while a state is written", 0),
+        ("zero1", "inside a step", 0),
+        ("zero1", "while a state is written", 0),
         ("zero2", "inside a step", 1),
         ("zero2", "before a state gets its name", 0),
         ("zero3", "inside a step", 0),
@@ -105,18 +132,65 @@ def test_another_strategy_goes_on_from_the_same_weights_and_moments(recipe, tmp_
     assert changed["changed"] == [f"run.strategy: {before} -> {after}"]
 
 
+OPTIONS = {
+    "dropout of the adapters": ["model.lora.dropout=0.3"],
+    "a feature cache": ["stages.1.feature_cache={folder}-cache"],
+    "a moving average": ["stages.1.optimizer.ema_decay=0.5"],
+    "packs of limited length": ["run.tokens_per_pack=130"],
+    "noise on numbers": ["stages.0.number_noise=0.5", "stages.1.number_noise=0.5"],
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "strategy"), [*((option, "single") for option in OPTIONS), ("dropout of the adapters", "ddp")]
+)
+def test_a_killed_run_ends_as_if_nothing_had_happened_with(recipe, tmp_path, untouched, option, strategy):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    set_for = {folder: [setting.format(folder=folder) for setting in OPTIONS[option]] for folder in (whole, killed)}
+    _train(recipe, whole, strategy, settings=set_for[whole])
+    # in the second stage, with its state at step 2, a step after it, and the next one begun
+    die = {"die": "skyeye.train.loop:learning_rate:9", "rank": 0, "expected": (-signal.SIGKILL,)}
+    _train(recipe, killed, strategy, settings=set_for[killed], **die)
+    assert (killed / "states" / "single_task-0000002").exists()
+    _train(recipe, killed, strategy, settings=set_for[killed], resume=True)
+    _same_end(killed, whole)
+    plain = _whole(untouched, recipe, strategy)
+    assert (_losses(whole) == _losses(plain)) == (option == "a moving average")  # the others change what is computed
+    assert (killed / "checkpoints" / "single_task-ema").exists() == (option == "a moving average")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "processes"), [("ddp", (2, 1, 2)), ("zero1", (1, 2)), ("zero2", (2, 1)), ("zero3", (1, 2, 1))]
+)
+def test_another_number_of_processes_goes_on_with_the_same_samples(recipe, tmp_path, untouched, strategy, processes):
+    folder = tmp_path / "moved"
+    for number, count in enumerate(processes[:-1]):  # each dies with its first state: at step 2, then at step 4
+        die = {"die": "skyeye.train.state:_replace:1+", "expected": (-signal.SIGKILL,)}
+        _train(recipe, folder, strategy, processes=count, resume=number > 0, **die)
+    _train(recipe, folder, strategy, processes=processes[-1], resume=True)
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [event["changed"] for event in events] == [[]] * (len(processes) - 1)
+    assert _losses(folder) == pytest.approx(_losses(_whole(untouched, recipe)), abs=2e-5)
+    seen = [json.loads((at / "states/single_task-0000005/manifest.json").read_text())["guard"]["seen"]
+            for at in (folder, _whole(untouched, recipe))]  # fmt: skip
+    assert seen[0] == seen[1] > 0
+
+
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(recipe, tmp_path):
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("strategy", ["single", "ddp", "zero1", "zero2", "zero3"])
+def test_killed_at_twenty_random_moments(recipe, tmp_path, strategy):
     began = time.monotonic()
-    _train(recipe, tmp_path / "timed")
+    _train(recipe, tmp_path / "timed", strategy)
     duration, moments, kills = time.monotonic() - began, random.Random(5), 0
     while kills < 20:
         folder = tmp_path / f"killed-{kills}"
-        done = False
-        while not done:
-            options = {"resume": folder.exists(), "after": moments.random() * duration}
-            done = _train(recipe, folder, expected=(0, -signal.SIGKILL), **options) == [0]
-            kills += not done
+        codes = [-signal.SIGKILL]
+        while any(codes):
+            rank = 0 if strategy == "single" else moments.randrange(2)
+            options = {"resume": folder.exists(), "after": moments.random() * duration, "rank": rank}
+            codes = _train(recipe, folder, strategy, expected=(0, -signal.SIGKILL), **options)
+            kills += any(codes)
         _same_end(folder, tmp_path / "timed")
 
 

@@ -230,10 +230,10 @@ def test_the_time_limit_and_tf32_of_the_recipe_reach_torch(monkeypatch):
     stage = StageConfig(name="s", mixture=[], steps=1)
     try:
         with pytest.raises(Asked, match="90.0"):
-            distributed.make_accelerator(RunConfig(timeout_minutes=1.5), stage)
+            distributed.make_accelerator(RunConfig(timeout_minutes=1.5), stage, 1)
         assert [flag.allow_tf32 for flag in flags] == [False, False]
         with pytest.raises(Asked, match="1800.0"):
-            distributed.make_accelerator(RunConfig(tf32=True), stage)
+            distributed.make_accelerator(RunConfig(tf32=True), stage, 1)
         assert [flag.allow_tf32 for flag in flags] == [True, True]
     finally:
         for flag, value in zip(flags, before, strict=True):

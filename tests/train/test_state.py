@@ -89,14 +89,20 @@ def test_a_damaged_state_is_told_and_the_one_before_it_taken(recipe, tmp_path, m
 def test_retention(recipe, tmp_path):
     settings = ["stages.0.steps=8", "run.checkpoint_every=1", "run.keep_states=1", "run.keep_every=3"]
     train(recipe(), settings)
-    # of the second stage (4 steps) the newest and the third step, which is the same; of the first the third and sixth
-    assert _states(tmp_path / "run") == ["pretrain-0000003", "pretrain-0000006", "single_task-0000003"]
+    # of the second stage the newest, that of its end, and the third step; of the first the third and sixth
+    names = ["pretrain-0000003", "pretrain-0000006", "single_task-0000003", "single_task-0000004"]
+    assert _states(tmp_path / "run") == names
+
+
+def test_the_end_is_kept_however_seldom_states_are_and_no_more_than_asked_for(recipe, tmp_path):
+    train(recipe(), ["run.checkpoint_every=1000", "run.keep_states=1"])
+    assert _states(tmp_path / "run") == ["single_task-0000004"]
 
 
 def test_the_best_state_is_kept_besides_the_newest(recipe, tmp_path, monkeypatch):
     from skyeye.train.guards import Guard
 
-    losses = iter([3.0, 1.0, 2.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.1])
+    losses = iter([3.0, 1.0, 2.0, 2.5, 2.0, 1.6, 1.5, 1.0, 0.5, 0.1])
     monkeypatch.setattr(Guard, "usual_loss", lambda self: next(losses))
     settings = ["stages.0.steps=6", "run.checkpoint_every=1", "run.keep_states=1", "run.keep_best=true"]
     folder, seen = tmp_path / "run", []
