@@ -141,9 +141,9 @@ def test_training_is_handed_its_options_and_its_end_is_the_exit_code(recipe, mon
     monkeypatch.setattr(run, "train", lambda *args, **kwargs: calls.append((args, kwargs)) or ends.pop())
     ends = [None, recipe]
     assert cli.main(["train", str(recipe), "--quick", "seed=3", "--resume", "name=u"]) == 0
-    assert calls == [((recipe, ["seed=3", "name=u"]), {"resume": True, "quick": True})]
+    assert calls == [((recipe, ["seed=3", "name=u"]), {"resume": True, "quick": True, "examine": None})]
     assert cli.main(["train", str(recipe)]) == 130  # interrupted, with its state saved
-    assert calls[1] == ((recipe, []), {"resume": False, "quick": False})
+    assert calls[1] == ((recipe, []), {"resume": False, "quick": False, "examine": None})
 
 
 def test_ctrl_c_is_no_traceback(recipe, monkeypatch, capsys):
@@ -164,16 +164,24 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
         calls.append((benchmarks, str(data_root), out.name, options))
         out.mkdir(parents=True, exist_ok=True)
         (out / "scores.md").write_text("| a table |")
+        return {}
 
     monkeypatch.setattr(run, "evaluate", evaluate)
     recipe.write_text(RECIPE + "eval: {benchmarks: [world.vqa], data_root: world, limit: 5}\n")
     assert cli.main(["eval", str(recipe.parent)]) == 0
-    given = ["--benchmarks", "a", "b", "--data-root", "d", "--limit", "2", "--batch-size", "1", "--out"]
+    given = ["--benchmarks", "a", "b", "--data-root", "d", "--limit", "2", "--batch-size", "1", "--no-controls"]
+    given += ["--prompt", "a=[vqa] {question} = ?", "--missing-images", "stop", "--max-new-tokens", "9", "--out"]
     assert cli.main(["eval", str(recipe.parent), *given, str(recipe.parent / "o")]) == 0
+    assert cli.main(["eval", str(recipe.parent), "--suite", "paper"]) == 0
+    usual = {"suite": None, "limit": 5, "batch_size": 32, "controls": True, "max_new_tokens": None, "prompts": {}}
+    usual |= {"missing_images": "leave-out", "device": None}
+    said = {"limit": 2, "batch_size": 1, "controls": False, "max_new_tokens": 9, "missing_images": "stop"}
     assert calls == [
-        (["world.vqa"], "world", "eval", {"limit": 5, "batch_size": 32}),
-        (["a", "b"], "d", "o", {"limit": 2, "batch_size": 1}),
+        (["world.vqa"], "world", "eval", usual),
+        (["a", "b"], "d", "o", {**usual, **said, "prompts": {"a": "[vqa] {question} = ?"}}),
+        ([], "world", "eval", {**usual, "suite": "paper"}),
     ]
+    assert cli.main(["eval", str(recipe.parent), "--prompt", "nothing"]) == 2
     assert "| a table |" in capsys.readouterr().out
 
 

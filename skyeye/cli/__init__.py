@@ -15,6 +15,8 @@ from skyeye.cli.bench import bench_commands
 from skyeye.cli.cache import cache_commands
 from skyeye.cli.data import data_commands
 from skyeye.cli.doctor import doctor_command
+from skyeye.cli.eval import eval_commands, joined
+from skyeye.cli.loading import hide_loading_bars
 from skyeye.cli.plan import plan_command
 from skyeye.cli.runs import runs_commands
 from skyeye.errors import SkyEyeError
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Arguments -> options; exits with usage on a mistake, as argparse does."""
     parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = parser.parse_known_args(joined(sys.argv[1:] if arguments is None else arguments))
     # argparse takes the overrides in one run only: `train a.yaml --resume seed=3` leaves seed=3 over.
     if hasattr(options, "overrides"):
         options.overrides += [word for word in rest if not word.startswith("-")]
@@ -91,15 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
     train.add_argument("--quick", action="store_true", help="a tenth of the steps of every stage")
 
-    evaluate = command(commands, "eval", _eval, "score a checkpoint on benchmarks and write a report")
-    evaluate.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="directory written by training")
-    evaluate.add_argument(
-        "--benchmarks", nargs="+", metavar="NAME", help="default: those named in the checkpoint's recipe"
-    )
-    evaluate.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the data; default: the recipe's")
-    evaluate.add_argument("--out", type=Path, metavar="DIR", help="for scores and report (default CHECKPOINT/eval)")
-    evaluate.add_argument("--limit", type=int, metavar="N", help="at most N samples of each benchmark")
-    evaluate.add_argument("--batch-size", type=int, metavar="N", help="changes speed, not scores")
+    eval_commands(commands, command)
 
     chat = command(commands, "chat", _chat, "ask about a picture, once or in a conversation")
     chat.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="directory written by training")
@@ -140,44 +134,23 @@ def _recipe_arguments(parser: argparse.ArgumentParser, optional: bool = False) -
 def _train(options: argparse.Namespace) -> int:
     from skyeye.config.load import load_recipe
 
-    load_recipe(options.recipe, options.overrides)  # a mistake in the recipe is answered before torch is imported
+    recipe = load_recipe(options.recipe, options.overrides)  # a mistake is answered before torch is imported
+    examine = None
+    if recipe.eval.every is not None:
+        from skyeye.eval.in_training import Examination
+
+        examine = Examination(recipe.eval)
     from skyeye.train.run import train
 
-    _hide_loading_bars()
-    finished = train(options.recipe, options.overrides, resume=options.resume, quick=options.quick)
+    hide_loading_bars()
+    finished = train(options.recipe, options.overrides, resume=options.resume, quick=options.quick, examine=examine)
     return INTERRUPTED if finished is None else 0
-
-
-def _eval(options: argparse.Namespace) -> int:
-    from skyeye.config.load import load_recipe
-    from skyeye.config.schema import EvalConfig
-    from skyeye.eval.run import evaluate
-
-    _hide_loading_bars()
-    recipe = options.checkpoint / "recipe.yaml"
-    settings = load_recipe(recipe).eval if recipe.is_file() else EvalConfig()
-    data_root = options.data_root or settings.data_root
-    if data_root is None:
-        remedy = "give --data-root: the folder of the made world, or the one that holds the data sets"
-        raise SkyEyeError("does not say where the benchmarks' data lie", where=str(options.checkpoint), remedy=remedy)
-    out = options.out or options.checkpoint / "eval"
-    evaluate(
-        options.checkpoint,
-        options.benchmarks or settings.benchmarks,
-        data_root,
-        out,
-        limit=options.limit or settings.limit,
-        batch_size=options.batch_size or settings.batch_size,
-    )
-    print((out / "scores.md").read_text(encoding="utf-8"))
-    print(f"scores: {out / 'scores.json'}\nreport: {out / 'report.html'}")
-    return 0
 
 
 def _chat(options: argparse.Namespace) -> int:
     from skyeye.serve.chat import chat
 
-    _hide_loading_bars()
+    hide_loading_bars()
     chat(options.checkpoint, options.image, options.ask, options.out)
     return 0
 
@@ -214,12 +187,3 @@ def _config_show(options: argparse.Namespace) -> int:
 
     print(recipe_to_yaml(load_recipe(options.recipe, options.overrides)), end="")
     return 0
-
-
-def _hide_loading_bars() -> None:
-    """Bars of transformers that fill in a tenth of a second would only break up what is told here."""
-    from transformers.utils import logging
-
-    import skyeye.models  # noqa: F401  comes before transformers: it makes torchvision importable
-
-    logging.disable_progress_bar()

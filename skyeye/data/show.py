@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import heapq
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from PIL import Image
 
 from skyeye.data.boxes import parse_boxes, parse_phrases
 from skyeye.data.check.texts import LONE_SURROGATE
 from skyeye.data.formats.common import nearest
-from skyeye.data.images import load_image
+from skyeye.data.pictures import Outline, outline, thumbnail
 from skyeye.data.record import TASK_TAGS, Record
 from skyeye.data.sequence import IGNORE_INDEX, IMAGE_TOKEN_ID
 from skyeye.errors import SkyEyeError
@@ -27,17 +24,6 @@ if TYPE_CHECKING:
 
 PICTURE_SIDE = 480  # pixels of the longer side in the page
 MOST_PICTURES = 8  # of one sample, e.g. frames of a video
-
-
-@dataclass(frozen=True)
-class Outline:
-    """A polygon over the picture, in percent of its sides, with the words for it. ``kind``: answer, question, known."""
-
-    points: str
-    label: str
-    kind: str
-    x: float
-    y: float
 
 
 @dataclass(frozen=True)
@@ -148,35 +134,20 @@ def _outlines(record: Record) -> Iterator[Outline]:
         for kind, boxes in (("question", dict.fromkeys(parse_boxes(turn.question), "")), ("answer", phrases)):
             for box, phrase in boxes.items():
                 drawn += 1
-                yield _outline(_corners(box), phrase, kind)
+                yield outline(box, kind, phrase)
     for polygon in polygons:
         if polygon is not None:
-            yield _outline(polygon, "", "oriented")
+            yield outline(polygon, "oriented")
     if not drawn:
         for region in record.regions:
             whole = tuple(region.box) == (0.0, 0.0, 1.0, 1.0)  # the word for all of the ground
             if not whole:
-                yield _outline(region.polygon or _corners(region.box), region.phrase, "known")
-
-
-def _corners(box: Iterable[float]) -> tuple[float, ...]:
-    x1, y1, x2, y2 = box
-    return x1, y1, x2, y1, x2, y2, x1, y2
-
-
-def _outline(corners: Sequence[float], label: str, kind: str) -> Outline:
-    percent = [round(100 * float(value), 2) for value in corners]
-    points = " ".join(f"{x},{y}" for x, y in zip(percent[::2], percent[1::2], strict=True))
-    inside = [min(max(value, 0.0), 94.0) for value in (min(percent[::2]), min(percent[1::2]))]
-    return Outline(points, label, kind, *inside)
+                yield outline(region.polygon or region.box, "known", region.phrase)
 
 
 def _picture(reference: str) -> str:
+    """A data: URL, or why there is none."""
     try:
-        image = load_image(reference)
+        return thumbnail(reference, PICTURE_SIDE)
     except SkyEyeError as error:
         return str(error)
-    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.BICUBIC)
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
+from pathlib import Path
 
 import torch
 
 from skyeye.data.record import Record
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
 from skyeye.models.shared_generation import PromptGroup, answer_groups
 
@@ -18,16 +21,31 @@ KEPT_IMAGES = 256
 _READERS = 4  # threads that read and decode image files
 
 
-@torch.inference_mode()
-def answer(
+def open_to_answer(
+    checkpoint: str | Path, device: str | torch.device | None = None
+) -> tuple[SkyEyeGPTForConditionalGeneration, SkyEyeGPTProcessor]:
+    """Model and processor of a checkpoint directory, ready to be asked.
+
+    Args:
+        device: None: the GPU of this process when there is one.
+    """
+    model, processor = open_checkpoint(checkpoint)
+    model.eval()
+    if model.config.lora is not None and model.dtype == torch.float32:  # in half precision merging would round the base
+        model.language_model.merge_adapter()
+    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    model.to(device or own)
+    return model, processor
+
+
+def answers_as_ready(
     model: SkyEyeGPTForConditionalGeneration,
     processor: SkyEyeGPTProcessor,
     records: Sequence[Record],
     *,
     batch_size: int = 32,
     max_new_tokens: int = 20,
-    progress: Callable[[int], None] | None = None,
-) -> list[str]:
+) -> Iterator[tuple[int, str]]:
     """Answer the first question of every record, greedily and once.
 
     Questions about the same images are brought together: an image is encoded once however many questions it has, and
@@ -38,25 +56,33 @@ def answer(
         model: in evaluation mode, on the device to use.
         batch_size: questions decoded together.
         max_new_tokens: longest answer, in tokens.
-        progress: called with the number of answers that have become ready.
 
-    Returns:
-        One answer for each record, in their order.
+    Yields:
+        (index of a record, its answer), in the order in which answers end.
     """
     places: dict[tuple[str, ...], list[int]] = {}
     for i, record in enumerate(records):
         places.setdefault(record.images, []).append(i)
     groups = list(places.values())
-    answers: dict[int, str] = {}
+    eos = processor.tokenizer.eos_token_id
     with ThreadPoolExecutor(_READERS) as readers:
         asked = _ask(model, processor, [[records[i] for i in group] for group in groups], batch_size, readers)
         prompts = (PromptGroup(prompts, features, [max_new_tokens] * len(prompts)) for prompts, features in asked)
-        eos = processor.tokenizer.eos_token_id
         for said in answer_groups(model, prompts, rows=batch_size, eos_token_id=eos):
-            answers[groups[said.group][said.prompt]] = processor.decode(said.ids)
-            if progress:
-                progress(1)
-    return [answers[i] for i in range(len(records))]
+            yield groups[said.group][said.prompt], processor.decode(said.ids)
+
+
+def answer(
+    model: SkyEyeGPTForConditionalGeneration,
+    processor: SkyEyeGPTProcessor,
+    records: Sequence[Record],
+    *,
+    batch_size: int = 32,
+    max_new_tokens: int = 20,
+) -> list[str]:
+    """All answers of :func:`answers_as_ready`, in the order of the records."""
+    ready = answers_as_ready(model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    return [text for _, text in sorted(ready)]
 
 
 def _ask(
@@ -91,7 +117,9 @@ def _ask(
         for start in range(0, len(new), batch_size):
             chunk = new[start : start + batch_size]
             stacked = torch.stack([pixels.pop(path).result() for path in chunk]).to(model.device)
-            encoded.update(zip(chunk, model.encode_images(stacked), strict=True))
+            # no inference mode: what a layer of the tower keeps for later passes has to serve training, too
+            with torch.inference_mode(False), torch.no_grad():
+                encoded.update(zip(chunk, model.encode_images(stacked), strict=True))
         for group in batch:
             images = group[0].images
             prompts = [builder.prompt(len(images), record.turns[0].question) for record in group]

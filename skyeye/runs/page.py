@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -11,8 +10,9 @@ from typing import Any
 
 import jinja2
 
-from skyeye.data.boxes import Box, parse_boxes
-from skyeye.runs.curves import Curve, chart, short
+from skyeye.data.boxes import parse_boxes
+from skyeye.data.pictures import Outline, jpeg_url, outline
+from skyeye.runs.curves import Chart, Curve, Point, chart, short
 from skyeye.runs.read import METRICS, Run
 
 LARGEST_PICTURE = 2 << 20  # bytes
@@ -28,17 +28,6 @@ class StageRow:
     name: str
     state: str
     cells: list[str]
-
-
-@dataclass(frozen=True)
-class Outline:
-    """A box over a picture, in percent of its sides. ``kind``: answer, expected or question."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +57,7 @@ def page(run: Run) -> str:
         drawn = chart(title, unit, [c for c in curves if c.points], (0, end), [(starts[n], n) for n in order])
         if drawn is not None:
             charts.append(drawn)
+    charts += _score_charts(run, starts, end)
     return render(
         "run.html.jinja",
         run=run,
@@ -82,6 +72,24 @@ def page(run: Run) -> str:
         environment=[(key, _words(value)) for key, value in run.environment.items()],
         now=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _score_charts(run: Run, starts: dict[str, int], end: int) -> list[Chart]:
+    """One chart for each benchmark that was scored in training, with its metrics; parts of a metric are left out."""
+    points: dict[str, dict[str, list[Point]]] = {}
+    for line in run.examinations:
+        for name, value in line["scores"].items():
+            benchmark, _, metric = name.partition("/")
+            if line["stage"] in starts and metric and "/" not in metric:
+                curves = points.setdefault(benchmark, {})
+                curves.setdefault(metric, []).append((starts[line["stage"]] + line["step"], value))
+    charts = []
+    for benchmark, metrics in points.items():
+        curves = [Curve(metric, place % COLOURS, found) for place, (metric, found) in enumerate(metrics.items())]
+        drawn = chart(benchmark, "scored in training", curves[:COLOURS], (0, end), [(x, n) for n, x in starts.items()])
+        if drawn is not None:
+            charts.append(drawn)
+    return charts
 
 
 def render(template: str, **values: Any) -> str:
@@ -217,16 +225,11 @@ def _sample(run: Run, answers: list[tuple[int, dict[str, Any]]]) -> Sample:
     return Sample(
         " · ".join(row[key] for key in ("task", "source", "id") if row[key]),
         [url for name in row["pictures"] if (url := _picture(run.folder / "samples" / "pictures" / name))],
-        [_outline(box, kind) for kind, text in texts for box in parse_boxes(text)],
+        [outline(box.clipped(), kind) for kind, text in texts for box in parse_boxes(text)],
         row["question"],
         row["expected"],
         [(step, said["failed"] or said["answer"], bool(said["failed"])) for step, said in answers],
     )
-
-
-def _outline(box: Box, kind: str) -> Outline:
-    x1, y1, x2, y2 = box.clipped().to_pixels(100, 100)
-    return Outline(*(round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)), kind=kind)
 
 
 def _picture(path: Path) -> str | None:
@@ -236,4 +239,4 @@ def _picture(path: Path) -> str | None:
     content = path.read_bytes()
     if not content.startswith(b"\xff\xd8\xff"):
         return None
-    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+    return jpeg_url(content)

@@ -52,6 +52,7 @@ class Run:
         samples: contents of ``samples/*.json``, in the order of ``stages`` and steps.
         settings: recipe flattened, ``stages.pretrain.optimizer.lr`` -> text.
         scores: path below the folder -> content of a scores.json.
+        examinations: benchmarks scored in training, by stage and step: ``scores`` is benchmark/metric -> value.
         left_out: how many records were left out, and the first of them.
         notes: what could not be read, in words.
     """
@@ -66,6 +67,7 @@ class Run:
     settings: dict[str, str] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    examinations: list[dict[str, Any]] = field(default_factory=list)
     left_out: tuple[int, list[str]] = (0, [])
     notes: list[str] = field(default_factory=list)
 
@@ -102,6 +104,8 @@ def read_run(folder: str | Path) -> Run:
     run.samples = _samples(run)
     for path in sorted([*folder.glob("eval/scores.json"), *folder.glob("checkpoints/*/eval*/scores.json")]):
         run.scores[str(path.relative_to(folder))] = _json(path, run.notes)
+    for path in sorted(folder.glob("eval/*.jsonl")):
+        run.examinations += _examinations(path, run.notes)
     run.left_out = _left_out(folder / "left_out.txt")
     return run
 
@@ -160,6 +164,16 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, json.dumps(value, ensure_ascii=False, default=str)
     for key, entry in inner:
         yield from flatten(entry, f"{name}.{key}" if name else key)
+
+
+def _examinations(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    """The lines of ``eval/<stage>.jsonl`` with the numbers in them."""
+    for entry in read_objects(path, notes):
+        stage, step, scores = entry.get("stage"), _count(entry.get("step")), entry.get("scores")
+        if isinstance(stage, str) and step is not None and isinstance(scores, dict):
+            yield {"stage": stage, "step": step, "scores": {str(k): _number(v) for k, v in scores.items()}}
+        else:
+            notes.append(f"{path.name}: a line without stage, step and scores is left out")
 
 
 def _read_recipe(run: Run) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from skyeye.data.record import Record
 from skyeye.data.synth import write_world
-from skyeye.eval import metrics, run
-from skyeye.eval.captions import CaptionScorer
+from skyeye.eval.metrics.captions import CaptionScorer
 
 HELD_OUT = 10
 
@@ -24,10 +24,11 @@ def world(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def without_java(monkeypatch) -> None:
-    """METEOR takes seconds to start; its own tests are in test_captions.py."""
+    """METEOR takes seconds to start; its own tests are in metrics/test_captions.py."""
     scorer = CaptionScorer(java=None)
-    monkeypatch.setattr(metrics, "default_scorer", lambda: scorer)
-    monkeypatch.setattr(run, "default_scorer", lambda: scorer)
+    # by full path: "skyeye.eval.metrics.captions" as an attribute is the function, not the module
+    for module in ("skyeye.eval.metrics.captions", "skyeye.eval.run"):
+        monkeypatch.setattr(importlib.import_module(module), "default_scorer", lambda: scorer)
 
 
 class Oracle:
@@ -35,26 +36,28 @@ class Oracle:
 
     ``perfect``: the true answer to the question about the image that is shown, nothing where it knows none;
     ``points_anywhere``: the same, but whatever is asked it speaks of the first thing that was asked of the image;
-    ``habit``: the true answer of the record, whatever image or words are shown; ``silent``: nothing.
+    ``habit``: what is true of the first image it was made with for these words, whatever image is shown; ``silent``:
+    nothing.
     """
 
     def __init__(self, rule: str, records: Sequence[Record]):
         self.rule = rule
         self.truth: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+        self.first: dict[str, str] = {}
         for record in records:
             known = self.truth.setdefault((record.task, record.images), {})
             known[record.turns[0].question] = record.turns[0].answer
+            self.first.setdefault(record.turns[0].question, record.turns[0].answer)
 
-    def __call__(self, records: Sequence[Record], max_new_tokens: int, done: Callable[[int], None]) -> list[str]:
-        done(len(records))
-        return [self.answer(record) for record in records]
+    def __call__(self, records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, str]]:
+        return ((index, self.answer(record)) for index, record in enumerate(records))
 
     def answer(self, record: Record) -> str:
         known = self.truth[record.task, record.images]
         return {
             "perfect": known.get(record.turns[0].question, ""),
             "points_anywhere": next(iter(known.values())),
-            "habit": record.turns[0].answer,
+            "habit": self.first[record.turns[0].question],
             "silent": "",
         }[self.rule]
 

@@ -96,11 +96,9 @@ def test_every_image_is_encoded_once(parts, records, monkeypatch):
     records = [*records, again]
     for batch_size in (2, 8):
         encoded.clear(), read.clear()
-        done = []
-        answer(model, processor, records, batch_size=batch_size, max_new_tokens=1, progress=done.append)
+        answer(model, processor, records, batch_size=batch_size, max_new_tokens=1)
         assert sum(encoded) == len(distinct) and sorted(read) == sorted(distinct)
         assert max(encoded) <= batch_size
-        assert sum(done) == len(records)
 
 
 def test_few_encoded_images_are_kept(parts, records, monkeypatch):
@@ -158,3 +156,29 @@ def test_a_saved_model_is_evaluated_the_same_for_any_batch_size(parts, world, tm
     assert about["parameters"] == sum(p.numel() for p in model.parameters())
     assert about["fingerprint"] == fingerprint(tmp_path / "model")
     assert {row["answer"] for row in rows["world.refer.jsonl"]} != {""}
+
+
+@pytest.mark.usefixtures("without_java")
+def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, tmp_path):
+    """Answers are found again by model and question; of another model, or to another prompt, none is."""
+    model, processor = parts
+    processor.save_pretrained(tmp_path / "model")
+
+    def ask(**options) -> list[dict]:
+        model.save_pretrained(tmp_path / "model")
+        options = {"limit": 6, "max_new_tokens": 5, "controls": False, **options}
+        evaluate(tmp_path / "model", ["world.vqa"], world, tmp_path / "out", **options)
+        return read_jsonl(tmp_path / "out" / "predictions" / "world.vqa.jsonl")
+
+    first = ask()
+    prompted = ask(prompts={"world.vqa": "[refer] say: {question}"})
+    assert [row["question"] for row in prompted] == [
+        row["question"].replace("[vqa] ", "[refer] say: ") for row in first
+    ]
+    assert [row["answer"] for row in prompted] != [row["answer"] for row in first]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.neg_()
+    assert [row["answer"] for row in ask()] != [row["answer"] for row in first]
+    with pytest.raises(SkyEyeError, match="a prompt for world.scene, which is not asked"):
+        ask(prompts={"world.scene": "x"})

@@ -74,6 +74,25 @@ def test_the_loss_is_drawn_where_it_belongs(make_run):
     assert drawn.paths[0].d in page(run)
 
 
+def test_benchmarks_scored_in_training_are_drawn(make_run):
+    folder = make_run()
+    (folder / "eval").mkdir()
+    lines = [
+        {"stage": "pretrain", "step": step, "scores": {"ships/accuracy": 2.0 * step, "ships/accuracy/count": 1.0}}
+        for step in (10, 20)
+    ]
+    broken = [{"stage": "pretrain", "scores": {}}, {"stage": "elsewhere", "step": 1, "scores": {"ships/accuracy": 1}}]
+    text = "".join(json.dumps(line) + "\n" for line in lines + broken)
+    (folder / "eval" / "pretrain.jsonl").write_text(text)
+    run = read_run(folder)
+    assert [line["step"] for line in run.examinations] == [10, 20, 1]
+    assert run.notes == ["pretrain.jsonl: a line without stage, step and scores is left out"]
+    html = page(run)
+    # as above: 10 and 20 of 30 steps across, 20 and 40 between 20 and 40
+    assert "M195.3 214.0L332.7 12.0" in html and "scored in training" in html
+    assert "accuracy/count" not in html
+
+
 def test_gaps_single_points_and_level_lines(make_run):
     drawn = chart("x", "", [Curve("a", 0, [(0, 1.0), (1, 1.0), (2, None), (3, 1.0)])], (0, 3))
     assert drawn.paths[0].d.count("M") == 1 and len(drawn.paths[0].dots) == 1
@@ -111,11 +130,11 @@ def test_numbers_are_short():
 def test_answers_over_time_and_their_boxes(make_run):
     answers = [(10, "no idea"), (20, "<p>two</p> {<20><30><40><80>}")]
     html = page(read_run(make_run(answers=answers, question="[identify] {<0><0><50><50>}")))
-    rects = [(r["class"], r["x"], r["y"], r["width"], r["height"]) for r in Page(html).of("rect")]
-    assert rects == [
-        ("question", "0.0", "0.0", "50.0", "50.0"),
-        ("expected", "10.0", "20.0", "20.0", "40.0"),
-        ("answer", "20.0", "30.0", "20.0", "50.0"),
+    drawn = [(polygon["class"], polygon["points"]) for polygon in Page(html).of("polygon")]
+    assert drawn == [
+        ("question", "0.0,0.0 50.0,0.0 50.0,50.0 0.0,50.0"),
+        ("expected", "10.0,20.0 30.0,20.0 30.0,60.0 10.0,60.0"),
+        ("answer", "20.0,30.0 40.0,30.0 40.0,80.0 20.0,80.0"),
     ]
     cells = Page(html).cells
     assert cells[cells.index("no idea") - 1] == "10" and cells[cells.index("no idea") + 1] == "20"
@@ -182,7 +201,7 @@ def in_browser(tmp_path: Path, html: str, width: int) -> dict:
       document.title = JSON.stringify({
         wide: document.documentElement.scrollWidth, width: innerWidth,
         shown: [...document.images].map(i => i.naturalWidth > 0 && i.getBoundingClientRect().width > 50),
-        boxes: [...document.querySelectorAll("rect")].map(r => size(r)[0] > 0),
+        boxes: [...document.querySelectorAll("polygon")].map(p => size(p)[0] > 0),
         charts: [...document.querySelectorAll(".chart svg")].map(size),
         columns: [...document.querySelectorAll(".chart")].slice(0, 2).map(c => c.getBoundingClientRect().left),
         text: [...document.querySelectorAll(".chart text")].map(t => size(t)[1])}) })</script>"""

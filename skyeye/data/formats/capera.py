@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 
 from skyeye.data.formats.captions import VIDEO_PROMPTS, caption_records
 from skyeye.data.formats.common import BadRecord, Problem, as_text, load_json
-from skyeye.data.formats.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_images
-from skyeye.data.formats.splits import split_in
+from skyeye.data.formats.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, absent, list_images
+from skyeye.data.formats.splits import SPLITS, normal_split, split_in
 from skyeye.data.frames import count_frames, even_frames, natural_order
 from skyeye.data.record import Record
 from skyeye.data.reference import format_reference
@@ -32,8 +32,9 @@ def read(
     """Training videos give one record per caption; the others one record with all captions as references.
 
     A video is found as single frames (``Baseball_001.jpg``, ``Baseball_001_0024.jpg``, or every image in a folder
-    ``Baseball_001``) or, where there are none, as a video file; then the images are references to its frames. The units
-    are those of :mod:`skyeye.data.formats.captions` with a video for an image.
+    ``Baseball_001``) or, where there are none, as a video file; then the images are references to its frames. ERA names
+    its training and test videos alike and parts them by folder (``Tra``, ``Test``): what lies in the folder of another
+    split is not looked at. The units are those of :mod:`skyeye.data.formats.captions` with a video for an image.
 
     Args:
         path: the JSON file. With train, val or test in its name it is that split, else train.
@@ -54,7 +55,7 @@ def read(
     of = split_in(path.name) or "train"
     if split is not None and of != split:
         return
-    finder = _Frames(Path(images or path.parent))
+    finder = _Frames(Path(images or path.parent), of)
     for index, video in enumerate(videos):
         where = f"{path}, video {index}"
         name = as_text(video.get("video_id")) if isinstance(video, dict) else None
@@ -77,17 +78,20 @@ def read(
 
 
 class _Frames:
-    """Frames and videos below a folder, listed once, found by the name of the video; no name is joined to a path."""
+    """Frames and videos of one split below a folder, listed once, found by the name of the video.
 
-    def __init__(self, root: Path):
-        self.root = root
+    No name is joined to a path.
+    """
+
+    def __init__(self, root: Path, split: str):
+        self.root, self.split = root, split
         self._frames: dict[str, list[PurePosixPath]] | None = None
         self._videos: dict[str, list[PurePosixPath]] = {}
 
     def find(self, name: str, where: str, wanted: int, video_length: int | None) -> tuple[str, ...]:
         if self._frames is None:
             self._frames = self._list_frames()
-            for file in list_images(self.root, VIDEO_SUFFIXES):
+            for file in self._list(VIDEO_SUFFIXES):
                 self._videos.setdefault(_stem(file), []).append(file)
         stem = _stem(PurePosixPath(name.replace("\\", "/")))
         frames, videos = self._frames.get(stem, []), self._videos.get(stem, [])
@@ -98,6 +102,8 @@ class _Frames:
         if frames:
             return tuple(str(self.root / frames[n]) for n in even_frames(len(frames), wanted))
         if not videos:
+            if kept := absent(name):
+                return (kept,)
             raise BadRecord("missing image", where, f"neither frames nor the video {name!r} are in {self.root}")
         video = str(self.root / videos[0])
         try:
@@ -108,10 +114,15 @@ class _Frames:
             raise BadRecord("unreadable video", where, f"{video} has no frame")
         return tuple(format_reference(video, frame=n) for n in even_frames(total, wanted))
 
+    def _list(self, suffixes: Set[str]) -> list[PurePosixPath]:
+        files = list_images(self.root, suffixes)
+        own = (None, self.split)
+        return [f for f in files if all(_split_of_folder(x) in own for x in (self.root.name, *f.parts[:-1]))]
+
     def _list_frames(self) -> dict[str, list[PurePosixPath]]:
         """Video -> its frames in order. A single frame of exactly the video's name wins, then a folder of its name."""
         exact, folders, numbered = {}, {}, {}
-        for file in list_images(self.root):
+        for file in self._list(IMAGE_SUFFIXES):
             exact.setdefault(_stem(file), []).append(file)
             if len(file.parts) > 1:
                 folders.setdefault(file.parts[-2].lower(), []).append(file)
@@ -122,4 +133,10 @@ class _Frames:
 
 
 def _stem(file: PurePosixPath) -> str:
-    return (file.stem if file.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES else file.name).lower()
+    stem = file.stem if file.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES else file.name
+    return stem.strip().lower()  # some files of ERA are called "Baseball_001 .mp4"
+
+
+def _split_of_folder(name: str) -> str | None:
+    split = {"tra": "train", "training": "train", "testing": "test"}.get(name.lower(), normal_split(name.lower()))
+    return split if split in SPLITS else None

@@ -2,7 +2,8 @@
 
 A training image gives one record per caption, asked in one of a few wordings; any other image one record, asked in the
 first wording, with all captions as references. The unit of a caption set follows from that: each caption of a training
-image, each other image, and each empty caption.
+image, each other image, and each empty caption. The id of a record that is not for training is the name of the image as
+the annotation writes it: predictions made elsewhere are joined by it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def caption_records(
         name: the image as the annotation calls it, for messages.
         captions: the raw values of the file; what is no text is reported.
         find_images: paths of the image or its frames; raises ``BadRecord`` when there is none.
-        key: name of the image within the source, the stem of the record ids.
+        key: of the image within the source, the stem of the ids of training records.
     """
     sound, problems = [], []
     for number, caption in enumerate(captions):
@@ -66,7 +67,7 @@ def caption_records(
         yield error.problem(count=len(asked))
         return
     for number, text in asked:
-        id = f"{key}:{number}" if split == "train" else key
+        id = f"{key}:{number}" if split == "train" else name
         yield Record(
             id=id,
             source=source,

@@ -37,12 +37,14 @@ def read(
         question: what is asked; ``{classes}`` may be left out to ask without the list.
         split_file, splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; used where the folders do
             not say it.
+
+    The id of a record is the path of its image from its class folder on (or the folder of its split).
     """
     root = Path(images or path)
     rule = Splits(split_file, splits, test_fraction)
     found = list_images(root)
     outer = _around_all(found)
-    files = [(file, *_place(file.parts[outer:-1])) for file in found]
+    files = [(file, *_place(file.parts[outer:-1])) for file in found]  # (path below the root, split, class folder)
     classes = sorted({class_words(folder) for _, _, folder in files if folder})
     if files and not classes:
         raise SkyEyeError(
@@ -60,7 +62,7 @@ def read(
         elif split is None or of == split:
             answer = class_words(folder)
             yield Record(
-                id=str(file),
+                id="/".join(file.parts[outer:]),
                 source="",
                 task="classification",
                 split=of,

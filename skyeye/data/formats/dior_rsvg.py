@@ -26,22 +26,27 @@ def read(
     images: str | None = None,
     split: str | None = None,
     *,
+    task: str = "refer",
     clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
-    """One ``[refer]`` record per object. The unit is the line of a list; without lists the object.
+    """One record per object. The unit is the line of a list; without lists the object.
 
     Args:
         path: folder with the XML files (in ``Annotations`` or itself) and the lists.
         images: folder of the images; default: ``path`` and everything below.
         split: train, val or test.
+        task: ``refer`` asks where an expression is, ``identify`` asks for the expression of a box.
         clip_boxes: see :func:`skyeye.data.formats.grounding.refer_record`; the reference does not clip.
         splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; for folders without lists.
 
     Raises:
-        SkyEyeError: with lists, an XML file that cannot be read: the numbers of all later objects would be wrong.
+        SkyEyeError: with lists, an XML file that cannot be read: the numbers of all later objects would be wrong; or an
+            unknown task.
     """
+    if task not in ("refer", "identify"):
+        raise SkyEyeError(f"unknown task {task!r}", where="options.task", remedy="use refer or identify")
     path = Path(path)
     files = sorted(xml_folder(path).rglob("*.xml"), key=lambda file: file.name)
     if not files:
@@ -69,12 +74,18 @@ def read(
             number += 1
             of = listed.get(number) if lists else rule.of(file.stem)
             if of is not None and (split is None or of == split):
-                yield _record(thing, content, folder, number, of, clip_boxes)
+                yield _record(thing, content, folder, number, of, clip_boxes, task)
     yield from _beyond(listed, number, lists, split)
 
 
 def _record(
-    thing: XmlObject | Problem, content: XmlImage, folder: ImageFolder, number: int, split: str, clip_boxes: bool
+    thing: XmlObject | Problem,
+    content: XmlImage,
+    folder: ImageFolder,
+    number: int,
+    split: str,
+    clip_boxes: bool,
+    task: str,
 ) -> Record | Problem:
     if isinstance(thing, Problem):
         return thing
@@ -82,16 +93,19 @@ def _record(
         return Problem("malformed box", thing.where, "is not an upright box <bndbox>")
     try:
         image = folder.find(content.filename, thing.where)
-        box = Box.from_pixels(*thing.corners, *content.size_of(image, thing.where))
+        size = content.size_of(image, thing.where)
+        box = Box.from_pixels(*thing.corners, *size)
         return refer_record(
             image,
             thing.description,
             box,
+            size,
             id=str(number),
             source="DIOR-RSVG",
             split=split,
             where=thing.where,
             clip_boxes=clip_boxes,
+            task=task,
         )
     except BadRecord as error:
         return error.problem()

@@ -1,10 +1,10 @@
-"""Referring expressions: one expression and the one box it denotes become a ``[refer]`` sample."""
+"""Referring expressions: one expression and the one box it denotes become a ``[refer]`` or ``[identify]`` sample."""
 
 from __future__ import annotations
 
 from skyeye.data.boxes import Box, format_box
 from skyeye.data.formats.common import BadRecord, pick
-from skyeye.data.formats.detection import REFER_PROMPTS
+from skyeye.data.formats.detection import IDENTIFY_PROMPTS, REFER_PROMPTS
 from skyeye.data.record import Record, Region, Turn
 
 
@@ -12,21 +12,25 @@ def refer_record(
     image: str,
     expression: str,
     box: Box,
+    size: tuple[float, float],
     *,
     id: str,
     source: str,
     split: str,
     where: str,
     clip_boxes: bool = True,
+    task: str = "refer",
 ) -> Record:
-    """A sample that asks where the expression is and answers with its box.
+    """A sample that asks where the expression is and answers with its box; or the other way round.
 
     Args:
         image: path of the image.
         expression: as annotated; a final full stop goes and a capital at the start of a sentence becomes small, since
             the words end up inside a question.
         box: in fractions of the image.
+        size: width and height of the image in pixels, for scores that are defined in pixels.
         clip_boxes: False writes the box as the reference does, beyond 0..100 where it reaches out of the image.
+        task: ``"refer"``, or ``"identify"`` to ask for the expression of the box.
 
     Raises:
         BadRecord: no expression; the box is inverted or has no area, or less than half of it is in the image.
@@ -39,16 +43,20 @@ def refer_record(
     inside = box.clipped()
     if inside.area < 0.5 * box.area:
         raise BadRecord("box outside the image", where, f"less than half of {phrase[:60]!r} is in the image")
-    prompt = pick(REFER_PROMPTS, id) if split == "train" else REFER_PROMPTS[0]
+    prompts = IDENTIFY_PROMPTS if task == "identify" else REFER_PROMPTS
+    prompt = pick(prompts, id) if split == "train" else prompts[0]
+    text = format_box(box, clip_boxes)
+    given, answer = (text, phrase) if task == "identify" else (phrase, text)
+    truths = {"captions": [phrase]} if task == "identify" else {}
     return Record(
         id=id,
         source=source,
-        task="refer",
+        task=task,
         split=split,
         images=(image,),
         where=where,
-        turns=(Turn(prompt.replace("{}", phrase), format_box(box, clip_boxes)),),
-        references={"boxes": [list(inside)], "phrase": phrase},
+        turns=(Turn(prompt.replace("{}", given), answer),),
+        references={"boxes": [list(inside)], "phrase": phrase, "size": list(size), **truths},
         regions=(Region(tuple(inside), phrase),),
     )
 

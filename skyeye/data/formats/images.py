@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 
 from skyeye.data.formats.common import BadRecord
@@ -13,6 +15,29 @@ from skyeye.errors import SkyEyeError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v"}
+
+#: Opens the reference of an image that is not there; no file is ever looked for under it.
+ABSENT = "absent:"
+
+_absent_kept: ContextVar[bool] = ContextVar("absent images are kept", default=False)
+
+
+@contextmanager
+def absent_images_kept() -> Iterator[None]:
+    """While readers run in here, a record whose image is not there is no problem: it names ``absent:<image>``.
+
+    For work on annotations alone, such as scoring answers that were given elsewhere.
+    """
+    token = _absent_kept.set(True)
+    try:
+        yield
+    finally:
+        _absent_kept.reset(token)
+
+
+def absent(name: str) -> str | None:
+    """The reference of an image that is not there, or None outside of :func:`absent_images_kept`."""
+    return ABSENT + name if _absent_kept.get() else None
 
 
 class ImageFolder:
@@ -58,6 +83,8 @@ class ImageFolder:
             elif rank == best_rank:
                 best.append(candidate)
         if not best:
+            if kept := absent(name):
+                return kept
             raise BadRecord("missing image", where, f"image {name!r} is not in {self.root}")
         if len(best) > 1:
             raise BadRecord("ambiguous image", where, f"image {name!r} is {len(best)} files: {best[0]}, {best[1]} ...")
@@ -75,6 +102,8 @@ class ImageFolder:
         if frames:
             return tuple(str(self.root / frames[index]) for index in even_frames(len(frames), n))
         video = self.find(name, where)
+        if video.startswith(ABSENT):
+            return (video,)
         if Path(video).suffix.lower() not in VIDEO_SUFFIXES:
             raise BadRecord("unreadable video", where, f"{video} is neither a video nor a folder of pictures")
         try:
@@ -86,6 +115,8 @@ class ImageFolder:
     def _listing(self) -> dict[str, list[PurePosixPath]]:
         if self._by_stem is None:
             self._by_stem = {}
+            if _absent_kept.get() and not self.root.is_dir():
+                return self._by_stem
             for path in list_images(self.root, self.suffixes):
                 self._by_stem.setdefault(_key(path.parts)[-1], []).append(path)
         return self._by_stem

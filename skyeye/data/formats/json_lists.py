@@ -19,11 +19,14 @@ _DECODER = json.JSONDecoder()
 _SHAPES = {"{": "object", '"': "string", "t": "true/false", "f": "true/false", "n": "null"}
 
 
-def iter_json_list(path: str | Path) -> Iterator[Any]:
+def iter_json_list(path: str | Path, decoder: json.JSONDecoder = _DECODER) -> Iterator[Any]:
     """The elements of a JSON file that holds a list, in order; memory is bounded by the longest element.
 
     Elements before a mistake are yielded, then the mistake is raised with its place, in the words of
     :func:`skyeye.data.formats.common.load_json`.
+
+    Args:
+        decoder: makes the elements; one with ``object_pairs_hook`` sees a key that stands twice in an object.
 
     Raises:
         SkyEyeError: missing, empty, not UTF-8, not JSON (with line and column), not a list, or an element of more than
@@ -32,7 +35,7 @@ def iter_json_list(path: str | Path) -> Iterator[Any]:
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            yield from _Elements(file, path)
+            yield from _Elements(file, path, decoder)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise SkyEyeError(
@@ -43,8 +46,8 @@ def iter_json_list(path: str | Path) -> Iterator[Any]:
 class _Elements:
     """The text of a file in pieces, what of it is not used yet, and where that begins."""
 
-    def __init__(self, file: Any, path: Path):
-        self.file, self.path = file, path
+    def __init__(self, file: Any, path: Path, json_decoder: json.JSONDecoder):
+        self.file, self.path, self.json_decoder = file, path, json_decoder
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self.text, self.at = "", 0
         self.bytes_read, self.lines, self.column = 0, 1, 1  # line and column (from 1) of text[0]
@@ -76,7 +79,7 @@ class _Elements:
         while True:
             self._next_sign()
             try:
-                value, end = _DECODER.raw_decode(self.text, self.at)
+                value, end = self.json_decoder.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 unfinished = error.msg.startswith("Unterminated") or error.pos > len(self.text) - _CUT
                 if self.ended or not unfinished:

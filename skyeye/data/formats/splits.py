@@ -18,8 +18,9 @@ class Splits:
     """Which split an image belongs to, by the first rule that knows it.
 
     Args:
-        split_file: captions JSON in the Karpathy layout whose ``split`` per image is to be followed, so that classes or
-            questions about the same images keep to the split of the captions. Images it does not list are nobody's.
+        split_file: captions JSON in the Karpathy layout (or that of NWPU-Captions) whose ``split`` per image is to be
+            followed, so that classes or questions about the same images keep to the split of the captions. Images it
+            does not list are nobody's.
         patterns: ``{"test": ["Munich*"], ...}``, shell patterns on file names; consecutive frames of one video belong
             on one side.
         test_fraction: share of the remaining images that become the test split, chosen by a checksum of the file name.
@@ -69,8 +70,10 @@ def split_in(path: str | Path) -> str | None:
 
 
 def _listed(path: Path) -> dict[str, str]:
-    images = load_json(path, dict).get("images")
-    if not isinstance(images, list):
+    content = load_json(path, dict)
+    # NWPU-Captions: an object of classes, each a list of images
+    images = content.get("images", [entry for each in content.values() if isinstance(each, list) for entry in each])
+    if not isinstance(images, list) or ("images" not in content and not images):
         raise SkyEyeError("has no list `images`", where=str(path), remedy="split_file takes a captions JSON")
     return {
         _stem(image["filename"]): normal_split(image["split"])

@@ -115,7 +115,7 @@ def _records(file: Path, split: str) -> Iterator[Record | Problem]:
                     yield error.problem()
                     continue
                 yield from caption_records(
-                    key, captions, lambda image=image: (image,), key=id, source="", split=split, where=where
+                    id, captions, lambda image=image: (image,), key=id, source="", split=split, where=where
                 )
     except OSError as error:
         raise BadRecord("damaged archive", str(file), f"cannot be read: {error.strerror or error}") from error

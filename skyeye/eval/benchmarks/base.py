@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.common import Problem
+from skyeye.data.formats.images import absent_images_kept
 from skyeye.data.images import load_image
-from skyeye.data.record import Record
+from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.metrics import Metric
+
+#: What becomes of a record whose image is missing or broken: it is left out and told, or nothing is asked at all, or
+#: (where answers that exist are scored, for which no image is needed) it stays.
+MissingImages = Literal["leave-out", "stop", "keep"]
+
+_BROKEN = ("missing image", "unusable image")
+_BOX = re.compile(r"\{(?:<\d+>)+\}")
+_READERS = 4  # threads that decode images
+
+
+class Published(NamedTuple):
+    """How large the published test set is, and who says so."""
+
+    records: int
+    source: str
 
 
 @dataclass(frozen=True)
@@ -31,6 +52,12 @@ class Benchmark:
         keep: which records of the source belong to the benchmark.
         chosen: what the words of a record choose among the objects of its scene; None: the words choose no object, and
             there is no ``deaf`` control.
+        also: other names of it, as papers write them.
+        prompt: what is asked instead of the own question of a record; ``{question}`` is that one without its tag,
+            ``{box}`` the box in it, ``{phrase}`` and ``{classes}`` come from the references. None: the own question.
+        published: size of the published test set; what is there is compared with it.
+        quoted: (table, data set) of :mod:`skyeye.eval.benchmarks.paper`, with the numbers of others to put beside ours.
+        needs_images: the records cannot be made from the annotations alone (sizes, or the file list itself).
     """
 
     name: str
@@ -43,23 +70,43 @@ class Benchmark:
     metric_words: str
     keep: Callable[[Record], bool] = lambda record: True
     chosen: Callable[[Record], Hashable] | None = None
+    also: tuple[str, ...] = ()
+    prompt: str | None = None
+    published: Published | None = None
+    quoted: tuple[str, str] | None = None
+    needs_images: bool = False
 
-    def load(self, data_root: Path) -> tuple[list[Record], list[Problem]]:
+    def load(
+        self, data_root: Path, missing_images: MissingImages = "leave-out", prompt: str | None = None
+    ) -> tuple[list[Record], list[Problem]]:
         """The records that can be asked, and what had to be left out (missing or broken images, unreadable records).
 
-        Every image is decoded once here: a broken file is known before the first answer, not after an hour of them.
+        Unless they may be missing, every image is decoded once here: a broken file is known before the first answer,
+        not after an hour of them.
+
+        Args:
+            data_root: the folder that holds the data sets, or that of this one.
+            missing_images: what becomes of records without a usable image.
+            prompt: asked instead of :attr:`prompt`.
 
         Raises:
-            SkyEyeError: the data are not there, or nothing of them can be used.
+            SkyEyeError: the data are not there, or nothing of them can be used, or an image is missing and
+                ``missing_images`` is ``"stop"``.
         """
-        records, problems = read_with_problems(self.source(data_root), self.name)
-        wanted = [record for record in records if self.keep(record)]
-        broken = {path: what for path in dict.fromkeys(p for r in wanted for p in r.images) if (what := _broken(path))}
-        for record in wanted:
-            problems += [
-                Problem("unusable image", record.where or record.id, broken[p]) for p in record.images if p in broken
-            ]
-        usable = [record for record in wanted if not broken.keys() & set(record.images)]
+        without_images = missing_images == "keep" and not self.needs_images
+        with absent_images_kept() if without_images else nullcontext():
+            records, problems = read_with_problems(self.source(data_root), self.name)
+        usable = [record for record in records if self.keep(record)]
+        if not without_images:
+            usable, broken = _with_sound_images(usable)
+            problems += broken
+        if missing_images == "stop" and (first := next((p for p in problems if p.kind in _BROKEN), None)):
+            raise SkyEyeError(
+                f"benchmark {self.name} lacks images, {sum(p.kind in _BROKEN for p in problems)} records at least;"
+                f" the first: {first}",
+                where=str(data_root),
+                remedy="fetch them, or go without them by --missing-images leave-out",
+            )
         if not usable:
             first = f"; the first: {problems[0]}" if problems else f" among {len(records)} records of the source"
             raise SkyEyeError(
@@ -67,24 +114,23 @@ class Benchmark:
                 where=str(data_root),
                 remedy="check the data root (--data-root)",
             )
+        asked = prompt or self.prompt
+        if asked is not None:
+            usable = [_asked(record, asked, self.name) for record in usable]
         return _with_unique_ids(usable), problems
 
 
-def find(data_root: Path, *patterns: str) -> Path:
-    """The first file or folder below the data root that one of the patterns names.
-
-    Raises:
-        SkyEyeError: none is there; says what was looked for.
-    """
-    for pattern in patterns:
-        found = sorted(data_root.glob(pattern))
-        if found:
-            return found[0]
-    raise SkyEyeError(
-        f"nothing here is named {' or '.join(patterns)}",
-        where=str(data_root),
-        remedy="--data-root is the folder that holds the data sets",
-    )
+def _with_sound_images(records: list[Record]) -> tuple[list[Record], list[Problem]]:
+    paths = list(dict.fromkeys(path for record in records for path in record.images))
+    with ThreadPoolExecutor(_READERS) as readers:
+        broken = {path: what for path, what in zip(paths, readers.map(_broken, paths), strict=True) if what}
+    problems = [
+        Problem("unusable image", record.where or record.id, broken[path])
+        for record in records
+        for path in record.images
+        if path in broken
+    ]
+    return [record for record in records if not broken.keys() & set(record.images)], problems
 
 
 def _broken(path: str) -> str | None:
@@ -94,6 +140,35 @@ def _broken(path: str) -> str | None:
     except SkyEyeError as error:
         return str(error)
     return None
+
+
+def _asked(record: Record, prompt: str, name: str) -> Record:
+    """The record with another first question; truth and images stay."""
+    own = record.turns[0].question
+    if own.startswith("[") and "] " in own:
+        own = own.split("] ", 1)[1]
+    known = {"question": own}
+    if box := _BOX.search(own):
+        known["box"] = box[0]
+    if "phrase" in record.references:
+        known["phrase"] = record.references["phrase"]
+    if "classes" in record.references:
+        known["classes"] = ", ".join(record.references["classes"])
+    try:
+        wanted = {key for _, key, _, _ in string.Formatter().parse(prompt) if key is not None}
+    except ValueError as error:
+        raise SkyEyeError(
+            f"prompt {prompt!r} cannot be read: {error}", where=name, remedy="write {{ and }} for braces"
+        ) from error
+    if wanted - known.keys():
+        raise SkyEyeError(
+            f"prompt {prompt!r} wants {', '.join(sorted(wanted - known.keys()))}, which {record.id} does not have",
+            where=name,
+            remedy=f"a prompt may hold {', '.join('{' + key + '}' for key in known)}",
+        )
+    # not format(): it would give a prompt access to attributes
+    text = "".join(literal + known.get(key, "") for literal, key, _, _ in string.Formatter().parse(prompt))
+    return replace(record, turns=(Turn(question=text, answer=record.turns[0].answer), *record.turns[1:]))
 
 
 def _with_unique_ids(records: list[Record]) -> list[Record]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from skyeye.config.schema import SourceConfig
 from skyeye.eval import metrics
-from skyeye.eval.benchmarks.base import Benchmark, find
+from skyeye.eval.benchmarks.base import Benchmark
+from skyeye.eval.benchmarks.folders import Source, locate
 from skyeye.eval.benchmarks.words import REFER
 
 #: Smaller objects get no expression; half of the reader's default, because vehicles in whole frames are small.
@@ -18,22 +19,25 @@ MIN_SIDE = 0.02
 #: The last frames of each of the two videos: later than all training frames, but of the same places.
 TEST_FRAMES = ["DJI_0005-01[6-9]*", "DJI_0005-02*", "MunichStreet02-MOS9*"]
 
+_VEHICLES, _DOTA = ("aerial_cars",), ("DOTA/val", "DOTA8")
+_IDS = "name of the label file, 'refer', number of the object and of the expression ({})"
+
 
 def vehicle_frames(data_root: Path) -> SourceConfig:
-    folder = find(data_root, "aerial_cars")
+    folder = locate(data_root, _VEHICLES)
     options = {"min_side": MIN_SIDE, "splits": {"test": TEST_FRAMES}}
     return SourceConfig("yolo", str(folder), split="test", options=options)
 
 
 def dota(data_root: Path) -> SourceConfig:
     """The validation part of DOTA in its own layout, else the DOTA8 sample patches in YOLO-OBB layout."""
-    folder = find(data_root, "DOTA/val", "DOTA8")
+    folder = locate(data_root, _DOTA)
     return SourceConfig(
         "dota" if (folder / "labelTxt").is_dir() else "yolo", str(folder), options={"min_side": MIN_SIDE}
     )
 
 
-def _benchmark(name: str, title: str, source, words: str) -> Benchmark:
+def _benchmark(name: str, title: str, source: Source, words: str) -> Benchmark:
     return Benchmark(
         name,
         title,
@@ -52,8 +56,13 @@ BENCHMARKS = [
     _benchmark(
         "vehicles.refer",
         "Vehicles in low-altitude frames: words to box",
-        vehicle_frames,
+        Source(_VEHICLES, _IDS.format("MunichStreet02-MOS90:refer:3.0"), vehicle_frames),
         "expressions made by rule; tested on the last frames of each video",
     ),
-    _benchmark("dota.refer", "DOTA objects: words to box", dota, "expressions made by rule from the oriented boxes"),
+    _benchmark(
+        "dota.refer",
+        "DOTA objects: words to box",
+        Source(_DOTA, _IDS.format("P0003:refer:3.0"), dota),
+        "expressions made by rule from the oriented boxes",
+    ),
 ]

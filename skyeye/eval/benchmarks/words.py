@@ -12,19 +12,22 @@ VQA = (
     "that hold a number"
 )
 REFER = (
-    "first box of the answer against the true box; hit when IoU > 0.5 (strictly, on fractions of the image, no +1 on "
-    "sides); answers without a box count as misses; nothing is asked again; any_object@0.5 is the share of boxes "
-    "that fit some known object of the picture, the named one or not"
+    "first box of the answer against the true box; accuracy@t: IoU > t (strictly, on fractions of the image, no +1 on "
+    "sides); accuracy@0.5 (+1): in pixels with the reference's +1 on sides; answers without a box count as misses; "
+    "nothing is asked again; mean and cumulative IoU; oriented: corners where the truth is an oriented box; "
+    "any_object@0.5 is the share of boxes that fit some known object of the picture, the named one or not"
 )
 PHRASE_GROUNDING = (
     "all boxes of the answer paired at best with all true boxes of the phrase, IoU > 0.5 (strictly); precision and "
     "recall over all boxes of the benchmark, f1 their harmonic mean"
 )
 CLASSIFICATION = (
-    "the one class named in the answer, compared without case, spaces and marks; an answer that names several "
-    "classes or none is wrong"
+    "the one class named in the answer, compared without case, spaces and marks, a few synonyms accepted "
+    "(docs/metrics.md; exact names: without them); an answer that names several classes or none is wrong; "
+    "balanced_accuracy is the mean over classes"
 )
 IDENTIFY = (
     "exact match with one of the phrases that would do, after full VQA normalisation; caption metrics against the "
     "same phrases"
 )
+ONE_FRAME = "the middle frame of each video, or its single frame, is shown; how many the paper showed is not known"

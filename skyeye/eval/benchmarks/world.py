@@ -1,21 +1,43 @@
-"""The held-out part of a made world (``skyeye data synth``); the data root is the folder of the world."""
+"""The held-out part of a made world (``skyeye data synth``); the data root is its folder, or the one above."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from skyeye.config.schema import SourceConfig
+from skyeye.data.formats.made_world import REGIONS
+from skyeye.errors import SkyEyeError
 from skyeye.eval import metrics
 from skyeye.eval.benchmarks.base import Benchmark
+from skyeye.eval.benchmarks.folders import Source
 from skyeye.eval.benchmarks.words import CAPTION, CLASSIFICATION, IDENTIFY, PHRASE_GROUNDING, REFER, VQA
 
 
-def held_out(task: str) -> Callable[[Path], SourceConfig]:
-    def source(data_root: Path) -> SourceConfig:
-        return SourceConfig("made_world", str(data_root), split="test", options={"tasks": [task]})
+def held_out(task: str) -> Source:
+    def build(data_root: Path) -> SourceConfig:
+        return SourceConfig("made_world", str(world_folder(data_root)), split="test", options={"tasks": [task]})
 
-    return source
+    return Source((REGIONS,), "as the world's file says it", build)
+
+
+def world_folder(data_root: Path) -> Path:
+    """The data root, or the one made world in it.
+
+    Raises:
+        SkyEyeError: there is none, or several.
+    """
+    if (data_root / REGIONS).is_file():
+        return data_root
+    worlds = sorted(file.parent for file in data_root.glob(f"*/{REGIONS}"))
+    if len(worlds) == 1:
+        return worlds[0]
+    if worlds:
+        raise SkyEyeError(
+            f"holds {len(worlds)} made worlds: {', '.join(world.name for world in worlds[:3])}",
+            where=str(data_root),
+            remedy="give one of them as --data-root",
+        )
+    raise SkyEyeError("holds no made world", where=str(data_root), remedy="write one: skyeye data synth OUT")
 
 
 BENCHMARKS = [

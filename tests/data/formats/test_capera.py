@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from skyeye.data.formats.images import absent_images_kept
 from skyeye.errors import SkyEyeError
 
 
@@ -63,6 +64,21 @@ def test_video_files_become_references_to_frames(tmp_path, read):
     (tmp_path / "Train/v.MP4").touch()
     (record,), _ = read("capera", write(tmp_path, video("v.mp4", "a")), frames=2, video_length=120)
     assert record.images == tuple(f"{tmp_path}/Train/v.MP4#frame={n}" for n in (30, 90))
+
+
+def test_videos_of_the_other_split_have_the_same_names(tmp_path, write_images, read, items):
+    for place in ("Videos/Tra/Car", "Videos/Test/Car"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "Car_1 .mp4").touch()  # sic: some of ERA have a space before the dot
+    for split, place in (("train", "Tra"), ("test", "Test")):
+        (record,), _ = read("capera", write(tmp_path, video("Car_1.mp4", "a"), name=f"{split}.json"), video_length=9)
+        assert record.images == (f"{tmp_path}/Videos/{place}/Car/Car_1 .mp4#frame=4",)
+    write_images(tmp_path, "SingleFrames/Tra/Van_1.jpg")
+    path = write(tmp_path, video("Van_1.mp4", "a"), name="test.json")
+    assert items("capera", path) == ([], {"missing image": 1})
+    assert items("capera", path, tmp_path / "SingleFrames/Tra") == ([], {"missing image": 1})
+    with absent_images_kept():
+        assert items("capera", path)[0][0].images == ("absent:Van_1.mp4",)
 
 
 def test_what_does_not_fit_is_told(tmp_path, write_images, items):

@@ -72,6 +72,7 @@ def test_folders_around_the_classes_are_no_classes(tmp_path, write_images, read,
     write_images(tmp_path, f"{around}/Pond/1.jpg", f"{around}/Road/2.jpg")
     records, _ = read("class_folders", tmp_path)
     assert [r.turns[0].answer for r in records] == ["Pond", "Road"]
+    assert [r.id for r in records] == ["Pond/1.jpg", "Road/2.jpg"]  # the same wherever the folder begins
     write_images(tmp_path, "deep/test/Pond/1.jpg", "deep/test/Road/2.jpg", "one/Pond/1.jpg")
     assert [r.split for r in read("class_folders", tmp_path / "deep")[0]] == ["test", "test"]
     assert [r.turns[0].answer for r in read("class_folders", tmp_path / "one")[0]] == ["Pond"]

@@ -43,6 +43,19 @@ def test_lists_count_objects_over_the_sorted_files(folder, read):
     assert [r.id for r in read("dior_rsvg", folder, split="train")[0]] == ["0", "2"]
 
 
+def test_the_expression_of_a_box(folder, read):
+    (record,), _ = read("dior_rsvg", folder, split="val", task="identify")
+    assert record.turns[0].question == "[identify] what object is in this location {<10><10><50><50>}"
+    assert (record.task, record.turns[0].answer) == ("identify", "the 4th")
+    truths = {"boxes": [[0.1, 0.1, 0.5, 0.5]], "phrase": "the 4th", "size": [800, 800]}
+    assert record.references == {**truths, "captions": ["the 4th"]}
+    assert read("dior_rsvg", folder, split="val")[0][0].references == truths
+    asked = {r.turns[0].question.split("{")[0] for r in read("dior_rsvg", folder, split="train", task="identify")[0]}
+    assert asked <= {"[identify] what object is in this location ", "[identify] this "}
+    with pytest.raises(SkyEyeError, match="unknown task 'refers'"):
+        read("dior_rsvg", folder, task="refers")
+
+
 def test_without_lists_every_object_is_taken(folder, read):
     for split in ("train", "val", "test"):
         (folder / f"{split}.txt").unlink()

@@ -36,6 +36,7 @@ def test_one_record_per_caption_for_training(three, read):
 def test_one_record_per_image_for_evaluation(three, read):
     for split in ("val", "test"):
         (record,), _ = read("karpathy", three, split=split)
+        assert record.id == {"val": "2.tif", "test": "3.tif"}[split]
         assert record.references == {"captions": ["There is a Field .", "A field ."]}
         assert record.turns[0].question == "[caption] briefly describe the image"
     assert [r.split for r in read("karpathy", three)[0]] == ["train", "train", "val", "test"]

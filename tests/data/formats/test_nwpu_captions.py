@@ -25,7 +25,7 @@ def test_captions_of_each_class(tmp_path, write_images, read):
         ("airplane:0:1", "train", "one"),
         ("airplane:0:2", "train", "two"),
         ("airplane:0:3", "train", "ten"),
-        ("beach:0", "test", "a plane"),
+        ("beach_001.jpg", "test", "a plane"),
     ]
     assert records[-1].references["captions"] == ["A plane .", "One"]
     assert records[-1].images[0].endswith("NWPU_images/beach/beach_001.jpg")

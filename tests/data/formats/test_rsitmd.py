@@ -17,7 +17,7 @@ def test_one_name_for_several_captions_and_one_for_each(folder, read):
     records, left_out = read("rsitmd", folder)
     assert not left_out
     assert [(r.id, r.split, r.images[0][-5:], r.turns[0].answer, r.references["captions"]) for r in records] == [
-        ("test:0", "test", "c.tif", "water", ["Water.", "Sea."]),
+        ("c.tif", "test", "c.tif", "water", ["Water.", "Sea."]),
         ("train:0:0", "train", "a.tif", "a ship", ["A ship .", "Two ships."]),
         ("train:0:1", "train", "a.tif", "two ships", ["A ship .", "Two ships."]),
         ("train:2:0", "train", "b.tif", "a field", ["A field", "Grass"]),
@@ -25,7 +25,7 @@ def test_one_name_for_several_captions_and_one_for_each(folder, read):
     ]
     assert {r.source for r in records} == {"RSITMD"}
     assert records[0].turns[0].question == "[caption] briefly describe the image"
-    assert [r.id for r in read("rsitmd", folder, split="test")[0]] == ["test:0"]
+    assert [r.id for r in read("rsitmd", folder, split="test")[0]] == ["c.tif"]
     assert len(read("rsitmd", folder / "train_filename.txt", folder / "images")[0]) == 4
 
 

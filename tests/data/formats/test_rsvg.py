@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from skyeye.errors import SkyEyeError
 
@@ -17,6 +18,7 @@ def test_lines(tmp_path, write_images, read):
     ]
     assert records[0].turns[0].question == "[refer] where can I locate SAR image of a ship?"
     assert records[1].references["boxes"] == [[0.1, 0.1, 0.5, 0.605]]
+    assert records[1].references["size"] == [200, 100]
     assert [r.split for r in read("rsvg", tmp_path, split="val")[0]] == ["val"]
     (record,), _ = read("rsvg", tmp_path / "rsvg_test.txt", tmp_path, clip_boxes=False)
     assert record.turns[0].answer == "{<95><50><105><100>}"
@@ -55,5 +57,54 @@ def test_splits_of_a_file_that_names_none(tmp_path, write_images, read):
     (tmp_path / "x.txt").write_text("a.jpg,1,2,30,40,a ship\nb.jpg,1,2,30,40,a ship\n")
     assert [r.split for r in read("rsvg", tmp_path / "x.txt", splits={"test": "b*"})[0]] == ["train", "test"]
     assert [r.id for r in read("rsvg", tmp_path / "x.txt", split="test", splits={"test": "b*"})[0]] == ["x:2"]
-    with pytest.raises(SkyEyeError, match="no .*txt file with train, val or test in its name"):
+    with pytest.raises(SkyEyeError, match="no .*txt or .*pth file with train, val or test in its name"):
         read("rsvg", tmp_path)
+
+
+BOX = [20, 10, 100.0, 60.5]
+
+
+def test_saved_lists_of_rsvg(tmp_path, write_images, read):
+    write_images(tmp_path, "images/a.jpg", size=(200, 100))
+    torch.save([("a.jpg", BOX, "The pool left of the road.", ["NN"], 1)], tmp_path / "rsvg_test.pth")
+    torch.save([["a.jpg", [0, 0, 200, 100], "find a field"]], tmp_path / "rsvg_val.pth")
+    records, left_out = read("rsvg", tmp_path)
+    assert not left_out
+    assert [(r.id, r.split, r.references["phrase"], r.turns[0].answer) for r in records] == [
+        ("rsvg_test:1", "test", "the pool left of the road", "{<10><10><50><60>}"),
+        ("rsvg_val:1", "val", "a field", "{<0><0><100><100>}"),
+    ]
+    (tmp_path / "rsvg_test.txt").write_text("a.jpg,20,10,100,60.5,a pool\n")  # one's own lines come first
+    assert [r.references["phrase"] for r in read("rsvg", tmp_path, split="test")[0]] == ["a pool"]
+
+
+def test_odd_entries_of_a_saved_list_are_told(tmp_path, write_images, items):
+    write_images(tmp_path, "a.jpg", size=(200, 100))
+    odd = [3, (), ("a.jpg", BOX), ("a.jpg", BOX[:3], "x"), (b"a.jpg", BOX, "x"), ("a.jpg", "1234", None)]
+    odd += [("a.jpg", [1, 2, float("nan"), 4], "x"), {"image": "a.jpg"}, ("a.jpg", ["a"] * 4, "x"), ("a.jpg", 7, "x")]
+    torch.save([*odd, ("b.jpg", BOX, "x"), ("a.jpg", BOX, "x"), ("a.jpg", [9, 9, 3, 3], "x")], tmp_path / "test.pth")
+    records, left_out = items("rsvg", tmp_path / "test.pth")
+    assert [r.id for r in records] == ["test:12"]
+    assert left_out == {"not a record": len(odd), "missing image": 1, "inverted box": 1}
+
+
+class Code:
+    def __reduce__(self):
+        return (exec, ("raise KeyboardInterrupt",))
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (Code(), "cannot be opened as plain values"),
+        ([Code()], "cannot be opened as plain values"),
+        ({"a": 1}, "holds a dict where a list is expected"),
+        (b"no saved list", "cannot be opened as plain values"),
+        (b"", "cannot be opened as plain values"),
+    ],
+)
+def test_saved_lists_that_are_not_opened(tmp_path, read, content, error):
+    path = tmp_path / "rsvg_test.pth"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(SkyEyeError, match=f"rsvg_test.pth: {error}"):
+        read("rsvg", path)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from skyeye.data.formats.splits import Splits, split_in
@@ -22,6 +24,18 @@ def test_fraction_is_kept_and_the_same_every_time():
 def test_refused(arguments):
     with pytest.raises(SkyEyeError):
         Splits(**arguments)
+
+
+def test_the_split_of_captions_is_followed_in_both_layouts(tmp_path):
+    images = [{"filename": "a_1.jpg", "split": "test"}, {"filename": "a_2.jpg", "split": "restval"}, 3, {}]
+    for content in ({"images": images, "dataset": "x"}, {"airplane": images[:1], "beach": images[1:], "note": "x"}):
+        (tmp_path / "captions.json").write_text(json.dumps(content))
+        rule = Splits(split_file=str(tmp_path / "captions.json"))
+        assert [rule.of(name) for name in ("A_1.tif", "beach/a_2.jpg", "a_3.jpg")] == ["test", "train", None]
+    for content in ({}, {"images": 3}, {"a": 1}):
+        (tmp_path / "captions.json").write_text(json.dumps(content))
+        with pytest.raises(SkyEyeError, match="has no list `images`"):
+            Splits(split_file=str(tmp_path / "captions.json"))
 
 
 @pytest.mark.parametrize(

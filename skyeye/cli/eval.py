@@ -1,0 +1,194 @@
+"""``skyeye eval``: score a checkpoint; and list, score, compare and ask the benchmarks without one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from skyeye.cli.loading import hide_loading_bars
+from skyeye.errors import SkyEyeError
+
+#: Second words of ``skyeye eval``; anything else there is a checkpoint directory.
+VERBS = ("list", "score", "compare", "questions")
+
+
+def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> None:
+    """Insert ``eval CHECKPOINT`` and its verbs."""
+    _evaluate_command(command(commands, "eval", _eval, "score a checkpoint on benchmarks and write a report"))
+
+    show = command(commands, "eval list", _list, "the benchmarks: data, protocol, metric")
+    show.add_argument("--json", type=Path, metavar="FILE", help="write the list there as well")
+
+    score = command(commands, "eval score", _score, "score answers that are on disk, ours or another system's")
+    score.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="see docs/evaluation.md for what is read")
+    score.add_argument("--benchmark", required=True, metavar="NAME", help="see skyeye eval list")
+    score.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder of the data")
+    score.add_argument("--json", type=Path, metavar="FILE", help="write everything there, each id that did not fit too")
+    score.add_argument("--out", type=Path, metavar="DIR", help="write tables and report there, as for a checkpoint")
+    _notation(score)
+
+    compare = command(commands, "eval compare", _compare, "two results side by side, with paired significance")
+    compare.add_argument("a", type=Path, metavar="A", help="folder that skyeye eval wrote, or a prediction file")
+    compare.add_argument("b", type=Path, metavar="B", help="the same of another model")
+    compare.add_argument("--benchmark", metavar="NAME", help="of prediction files")
+    compare.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the data; default: that of A")
+    compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="for compare.json, .md and .html")
+    _notation(compare)
+
+    questions = command(commands, "eval questions", _questions, "write a benchmark's questions for another system")
+    questions.add_argument("benchmark", metavar="NAME", help="see skyeye eval list")
+    questions.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder of the data")
+    questions.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON lines to write")
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """``eval list ...`` -> ``"eval list" ...``: argparse knows no command that is followed by a verb or a folder."""
+    if len(arguments) > 1 and arguments[0] == "eval" and arguments[1] in VERBS:
+        return [f"eval {arguments[1]}", *arguments[2:]]
+    return list(arguments)
+
+
+def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="directory written by training")
+    evaluate.add_argument(
+        "--benchmarks", nargs="+", metavar="NAME", help="default: those named in the checkpoint's recipe"
+    )
+    evaluate.add_argument("--suite", metavar="NAME", help="a list of benchmarks, e.g. paper; what is not there is told")
+    evaluate.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the data; default: the recipe's")
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="for scores and report (default CHECKPOINT/eval)")
+    evaluate.add_argument("--limit", type=int, metavar="N", help="at most N samples of each benchmark")
+    evaluate.add_argument("--batch-size", type=int, metavar="N", help="changes speed, not scores")
+    evaluate.add_argument("--max-new-tokens", type=int, metavar="N", help="longest answer; default: the benchmark's")
+    evaluate.add_argument("--no-controls", action="store_true", help="do not ask blind and deaf: half the work")
+    evaluate.add_argument(
+        "--prompt", action="append", default=[], metavar="NAME=TEXT", help="ask this instead of a benchmark's prompt"
+    )
+    evaluate.add_argument(
+        "--missing-images", choices=("leave-out", "stop"), help="records without an image (default leave-out, told)"
+    )
+    evaluate.add_argument("--device", metavar="DEVICE", help="cpu, cuda ...; default: a GPU where there is one")
+
+
+def _notation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--boxes", metavar="NOTATION", help="how boxes are written in the answers, e.g. geochat")
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from skyeye.config.load import load_recipe
+    from skyeye.config.schema import EvalConfig
+    from skyeye.eval.run import evaluate
+
+    hide_loading_bars()
+    recipe = options.checkpoint / "recipe.yaml"
+    settings = load_recipe(recipe).eval if recipe.is_file() else EvalConfig()
+    data_root = options.data_root or settings.data_root
+    if data_root is None:
+        remedy = "give --data-root: the folder of the made world, or the one that holds the data sets"
+        raise SkyEyeError("does not say where the benchmarks' data lie", where=str(options.checkpoint), remedy=remedy)
+    out = options.out or options.checkpoint / "eval"
+    asked = options.benchmarks or ([] if options.suite else settings.benchmarks)
+    scores = evaluate(
+        options.checkpoint,
+        asked,
+        data_root,
+        out,
+        suite=options.suite,
+        limit=options.limit or settings.limit,
+        batch_size=options.batch_size or settings.batch_size,
+        controls=not options.no_controls,
+        max_new_tokens=options.max_new_tokens,
+        prompts={**settings.prompts, **dict(_prompt(text) for text in options.prompt)},
+        missing_images=options.missing_images or settings.missing_images,
+        device=options.device,
+    )
+    if scores is not None:
+        print((out / "scores.md").read_text(encoding="utf-8"))
+        print(f"scores: {out / 'scores.json'}\nreport: {out / 'report.html'}")
+    return 0
+
+
+def _prompt(text: str) -> tuple[str, str]:
+    name, sign, prompt = text.partition("=")
+    if not sign or not prompt.strip():
+        raise SkyEyeError(f"{text!r} is no prompt", where="--prompt", remedy="write NAME=TEXT")
+    return name, prompt
+
+
+def _list(options: argparse.Namespace) -> int:
+    from skyeye.data.files import write_json
+    from skyeye.eval.benchmarks import BENCHMARKS, SUITES, describe
+
+    rows = [describe(benchmark) for benchmark in BENCHMARKS.values()]
+    if options.json:
+        write_json(options.json, rows, indent=1)
+    cells = [("NAME", "FAMILY", "METRIC", "PUBLISHED", "ALSO CALLED")]
+    for row in rows:
+        size = f"{row['published']['records']:,}" if row["published"] else "-"
+        cells.append((row["name"], row["family"], row["main_metric"], size, ", ".join(row["also"])))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(
+        "\nPUBLISHED: records of the published test set. Prompts, ids, folders: docs/benchmarks.md, or --json FILE.\n"
+    )
+    for suite, members in SUITES.items():
+        print(f"suite {suite}: {', '.join(members)}")
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from skyeye.data.files import write_json
+    from skyeye.eval.benchmarks import select
+    from skyeye.eval.rescore import score_file, told
+
+    benchmark = _one(select([options.benchmark]), options.benchmark)
+    result = score_file(options.predictions, benchmark, options.data_root, notation=options.boxes, out_dir=options.out)
+    if options.json:
+        write_json(options.json, result, indent=1)
+    print(told(result))
+    for what, path in (("scores", options.json), ("report", options.out and options.out / "report.html")):
+        if path:
+            print(f"{what}: {path}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from skyeye.eval.compare import answered, compare
+
+    a, b = (answered(path, options.benchmark) for path in (options.a, options.b))
+    data_root = options.data_root or a.data_root
+    if data_root is None:
+        raise SkyEyeError("it is not known where the data lie", where=str(options.a), remedy="give --data-root")
+    compare(a, b, Path(data_root), options.out, options.boxes)
+    print((options.out / "compare.md").read_text(encoding="utf-8"))
+    print(f"page: {options.out / 'compare.html'}")
+    return 0
+
+
+def _questions(options: argparse.Namespace) -> int:
+    from skyeye.eval.benchmarks import select
+    from skyeye.eval.files import write_jsonl
+
+    benchmark = _one(select([options.benchmark]), options.benchmark)
+    records, left_out = benchmark.load(options.data_root)
+    rows = [
+        {
+            "question_id": r.id,
+            "image": r.images[0] if len(r.images) == 1 else list(r.images),
+            "question": r.turns[0].question,
+        }
+        for r in records
+    ]
+    write_jsonl(options.out, rows)
+    print(f"{len(rows):,} questions of {benchmark.name}: {options.out}")
+    if left_out:
+        print(f"{len(left_out):,} left out; the first: {left_out[0]}")
+    return 0
+
+
+def _one(chosen: Sequence, name: str):
+    if len(chosen) > 1:
+        names = ", ".join(benchmark.name for benchmark in chosen)
+        raise SkyEyeError(f"{name} is {len(chosen)} benchmarks: {names}", where="benchmark", remedy="name one")
+    return chosen[0]

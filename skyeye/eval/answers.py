@@ -1,0 +1,164 @@
+"""Answers on disk while they are being given: by many processes that never wait for each other, through kills.
+
+Every process appends to a file of its own, one line an answer; together the files of a folder hold what has been
+answered. A question is the same as an earlier one when its words, its images and the longest answer are; so an
+evaluation that was killed goes on where it was, with any number of processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from skyeye.data.record import Record
+from skyeye.errors import SkyEyeError
+
+#: (records, longest answer in tokens) -> (index of a record, its answer), as they become ready.
+Answerer = Callable[[Sequence[Record], int], Iterator[tuple[int, str]]]
+
+_POLL_SECONDS = 0.5
+_STARTED = time.time()  # of this process, which imports this before anything slow
+_LAUNCH_SECONDS = 10.0  # within which a launcher starts all processes
+
+
+class Process(NamedTuple):
+    """Which of the processes of an evaluation this one is."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+#: No launcher.
+ALONE = Process()
+
+
+class AnswerStore:
+    """The answers of one model.
+
+    Args:
+        folder: for all answers of the model and of nothing else.
+        process: this process; it writes ``rank<rank>-of-<world_size>.jsonl``.
+    """
+
+    def __init__(self, folder: Path, process: Process = ALONE):
+        self.folder, self.process = folder, process
+        self._failure = folder / f"rank{process.rank}-of-{process.world_size}.failed"
+        self._mine = self._failure.with_suffix(".jsonl")
+        self._known: dict[str, str] = {}
+        self._from_before: frozenset[str] = frozenset()
+        self._read_until: dict[Path, int] = {}
+
+    def __enter__(self) -> AnswerStore:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._failure.unlink(missing_ok=True)
+        _cut_half_a_line(self._mine)
+        self._update()
+        self._from_before = frozenset(self._known)
+        self._file: TextIO = self._mine.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._file.close()
+        if error is not None:  # process 0 must not wait for answers that will never come
+            self._failure.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+
+    def ask(
+        self, answerer: Answerer, records: Sequence[Record], max_new_tokens: int, told: Callable[[int], None]
+    ) -> int:
+        """Have the share of this process answered, without what is answered already.
+
+        Questions about the same images go to the same process, so that each image is encoded once. The same question
+        is asked once: the deaf control, which pairs words and objects of a scene anew, costs next to nothing.
+
+        Args:
+            told: called with the number of questions of this process's share that have become answered.
+
+        Returns:
+            How many answers were there before the store was opened.
+        """
+        mine = self._share(records)
+        keys = [digest(record, max_new_tokens) for record in mine]
+        self._update()
+        asked = list({key: record for key, record in zip(keys, mine, strict=True) if key not in self._known}.values())
+        told(len(mine) - len(asked))
+        for index, answer in answerer(asked, max_new_tokens):
+            key = digest(asked[index], max_new_tokens)
+            line = {"asked": key, "id": asked[index].id, "answer": answer}
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.flush()
+            told(1)
+        return sum(key in self._from_before for key in keys)
+
+    def collect(self, records: Sequence[Record], max_new_tokens: int, patience: float) -> list[str]:
+        """The answers to all records, those of other processes included, as soon as they are there.
+
+        Args:
+            patience: seconds without any new answer after which it gives up.
+
+        Raises:
+            SkyEyeError: another process failed, or nothing came for too long; what was answered is kept.
+        """
+        keys = [digest(record, max_new_tokens) for record in records]
+        quiet_since, before = time.monotonic(), -1
+        while True:
+            self._update()
+            there = sum(key in self._known for key in keys)
+            if there == len(keys):
+                return [self._known[key] for key in keys]
+            self._stop_if_another_failed()
+            if there != before:
+                quiet_since, before = time.monotonic(), there
+            if time.monotonic() - quiet_since > patience:
+                raise SkyEyeError(
+                    f"{len(keys) - there} of {len(keys)} answers are missing, and none came for {patience:.0f} s",
+                    where=str(self.folder),
+                    remedy="look at the output of the other processes, then start again: what is answered is kept",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _share(self, records: Sequence[Record]) -> list[Record]:
+        places = {images: place for place, images in enumerate(dict.fromkeys(record.images for record in records))}
+        rank, world_size = self.process
+        return [record for record in records if places[record.images] % world_size == rank]
+
+    def _update(self) -> None:
+        """Read what has been appended to the files of all processes since the last time; whole lines only."""
+        for path in sorted(self.folder.glob("*.jsonl")):
+            with path.open("rb") as file:
+                file.seek(self._read_until.get(path, 0))
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read_until[path] = self._read_until.get(path, 0) + len(whole)
+            for line in whole.decode().split("\n")[:-1]:
+                entry = json.loads(line)
+                self._known[entry["asked"]] = entry["answer"]
+
+    def _stop_if_another_failed(self) -> None:
+        for path in sorted(self.folder.glob("*.failed")):
+            if path.stat().st_mtime < _STARTED - _LAUNCH_SECONDS:
+                continue  # of an earlier launch
+            raise SkyEyeError(
+                f"process {path.stem} failed: {path.read_text(encoding='utf-8')}",
+                where=str(self.folder),
+                remedy="mend that, then start again: what is answered is kept",
+            )
+
+
+def digest(record: Record, max_new_tokens: int) -> str:
+    """What an answer depends on besides the model: the words, the images, the longest answer."""
+    content = json.dumps([record.turns[0].question, record.images, max_new_tokens])
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def _cut_half_a_line(path: Path) -> None:
+    """A process that is killed while it writes leaves half a line, to which the next answer must not be added."""
+    if path.is_file():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with path.open("r+b") as file:
+                file.truncate(whole)

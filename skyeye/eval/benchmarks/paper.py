@@ -1,0 +1,47 @@
+"""The numbers of the SkyEyeGPT paper and of the methods it compares with, quoted; nothing here was measured by us."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from skyeye.eval.benchmarks.base import Benchmark
+
+CAPTIONS, GROUNDING, VQA = "captioning", "visual_grounding_accuracy_at_0.5", "vqa_accuracy"
+
+#: Columns of the paper -> names of our metrics; those that are not here have the same name.
+_METRICS = {
+    "presence": "accuracy/presence",
+    "comparison": "accuracy/comparison",
+    "rural_urban": "accuracy/rural_urban",
+    "average": "mean_over_types",
+}
+_NOTES = {
+    CAPTIONS: "CIDEr of MiniGPT-4 is quoted as printed (0.03-0.09); it is likely not in the unit of the other rows",
+}
+
+
+def quoted(benchmark: Benchmark) -> dict[str, Any] | None:
+    """What the paper's table says about the test set of a benchmark.
+
+    Returns:
+        ``{"table", "set", "source", "notes": [text], "rows": {method: {our metric name: value}}}``, values as printed
+        (percent; CIDEr x 100), or None where the paper has no such table.
+    """
+    if benchmark.quoted is None:
+        return None
+    table, data_set = benchmark.quoted
+    content = _results()
+    rows = {}
+    for method, values in content[table][data_set].items():
+        values = {"accuracy@0.5": values} if table == GROUNDING else values
+        rows[method] = {_METRICS.get(name, name): value for name, value in values.items()}
+    notes = [_NOTES[table]] if table in _NOTES else []
+    return {"table": table, "set": data_set, "source": content["source"], "notes": notes, "rows": rows}
+
+
+@cache
+def _results() -> dict[str, Any]:
+    return json.loads(Path(__file__).with_name("paper_results.json").read_text(encoding="utf-8"))

@@ -1,0 +1,31 @@
+"""One function per family of tasks: (records, answers) -> :class:`Scores`; values in percent unless said otherwise.
+
+A metric whose name holds a ``/`` is a part of the one before the stroke: ``accuracy/count`` is the accuracy of the
+counting questions. What each family reads from ``Record.references`` stands in its docstring; docs/metrics.md defines
+every number. Functions have the names of their modules: ``metrics.captions`` is the function.
+"""
+
+from skyeye.eval.metrics.base import LOWER_IS_BETTER, Metric, Scores, Statistic
+from skyeye.eval.metrics.captions import captions, identify
+from skyeye.eval.metrics.classification import classes_named, classification
+from skyeye.eval.metrics.grounding import phrase_grounding, refer
+from skyeye.eval.metrics.iou import matched_boxes, overlap, true_boxes
+from skyeye.eval.metrics.vqa import question_type, vqa
+
+__all__ = [
+    "LOWER_IS_BETTER",
+    "Metric",
+    "Scores",
+    "Statistic",
+    "captions",
+    "classes_named",
+    "classification",
+    "identify",
+    "matched_boxes",
+    "overlap",
+    "phrase_grounding",
+    "question_type",
+    "refer",
+    "true_boxes",
+    "vqa",
+]

@@ -1,0 +1,292 @@
+"""Answers that another program wrote: read from its file, with everything in it that cannot be used told by line.
+
+A prediction is an id and an answer. The file is recognised by what it holds:
+
+=================== ==================================================================================================
+one object a line   ``{"id": "test:12", "answer": "yes"}`` (also what ``skyeye eval`` writes)
+                    LLaVA (llava/eval/model_vqa.py): ``question_id``, ``prompt``, ``text``, ``answer_id``, ...
+                    GeoChat (geochat/eval/batch_geochat_{vqa,scene,grounding,referring}.py): ``question_id``,
+                    ``image_id``, ``answer``, and according to the task ``ground_truth``, ``question``, ``type``, ...
+one list            of such objects; COCO caption results ``[{"image_id": 12, "caption": "a ship"}]``; MiniGPT-v2
+                    (eval_scripts/eval_vqa.py of Vision-CAIR/MiniGPT-4) for OKVQA: ``[{"answer", "question_id"}]``
+one object          id -> answer. MiniGPT-v2 for RefCOCO (eval_scripts/eval_ref.py): image id -> list of answers; where
+                    an image has several, nothing says to which question each belongs, and they are not used
+=================== ==================================================================================================
+
+MiniGPT-v2's files for GQA, VSR and hateful memes (``pred``, ``gt``) and VizWiz (``answer``) hold no id; they cannot be
+scored. Which record an id names is decided in :mod:`skyeye.eval.predictions.matching`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skyeye.data.formats.common import BadRecord, Problem
+from skyeye.data.formats.json_lines import iter_json_lines
+from skyeye.data.formats.json_lists import iter_json_list
+from skyeye.data.notations import Size, convert
+from skyeye.errors import SkyEyeError
+
+LARGEST = 4 << 30  # bytes of a file; 625 thousand answers to RSVQA-HR have less than a hundredth
+LARGEST_OBJECT = 1 << 28  # bytes of a file that is one object: it has to be read as a whole
+LONGEST_ID = 4096  # characters
+LONGEST_ANSWER = 1 << 14  # characters; 256 tokens have about a thousand, and METEOR dies of 20,000 words
+WAYS_TO_WRITE = 'write one object per line: {"id": "...", "answer": "..."}'
+
+# Names of keys, in lower case and without strokes: ``question_id``, ``questionId`` and ``Question-ID`` are one.
+_IDS = frozenset("id questionid qid sampleid recordid uid".split())
+_IMAGES = "image images imagepath imgpath imagefile imagename imgname filename img imageid imgid".split()
+_ANSWERS = frozenset(
+    "answer text prediction pred predict predictedanswer predanswer modelanswer modelresponse modeloutput output"
+    " outputs generatedtext generation caption response".split()
+)
+#: ``answer`` may be the truth when one of these is the prediction: text under such a name is an answer as well.
+_SOUNDS_LIKE_AN_ANSWER = re.compile("pred|output|response|resps|generat|hypothes|modelanswer")
+_HEAD = 1 << 16
+_BOX_AND_ANGLE = re.compile(r"\{((?:<-?\d+>){4})\|<(-?\d{1,4})>\}")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer of a file.
+
+    Attributes:
+        key: the id it stands under, as text: ``12`` and ``"12"`` are the same. Without an id, the image.
+        answer: as written; may be empty.
+        where: file and line, element or key.
+        image: the name of the image, where the file gives one.
+    """
+
+    key: str
+    answer: str
+    where: str
+    image: str | None = None
+
+
+class _Object(list):
+    """The (key, value) pairs of a JSON object: a key that stands there twice stays visible."""
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_Object)
+
+
+def read_predictions(path: str | Path) -> tuple[list[Prediction], list[Problem]]:
+    """The predictions of a file in their order, and a problem for everything in it that is none.
+
+    Of a line, exactly one id and one answer is accepted: under known names, whatever these are in other lines. Two
+    different answers under two names are a problem (one may be the truth), as is a list of several.
+
+    Raises:
+        SkyEyeError: missing, unreadable, empty, too large, or without a single prediction.
+    """
+    path = Path(path)
+    _check_size(path)
+    predictions: list[Prediction] = []
+    problems: list[Problem] = []
+    for where, found in _entries(path):
+        try:
+            predictions.append(_prediction(found, where))
+        except BadRecord as error:
+            problems.append(error.problem())
+    if not predictions:
+        what = f"holds no prediction; the first problem: {problems[0]}" if problems else "holds no prediction"
+        raise SkyEyeError(what, where=str(path), remedy=WAYS_TO_WRITE)
+    return predictions, problems
+
+
+def convert_boxes(answer: str, notation: str | None = None, size: Size | None = None) -> str:
+    """An answer with its boxes in our notation, so that the metrics find them.
+
+    Upright boxes become ``{<x1><y1><x2><y2>}``, oriented ones ``{<x1><y1><x2><y2>|<degrees>}`` as in GeoChat. Numbers
+    are rounded to hundredths of the image (an upright box is off by half a hundredth at most); negative ones, which no
+    metric reads, become 0. An answer that is in our notation stays as it is.
+
+    Args:
+        notation: how the other program writes boxes, one of :data:`skyeye.data.notations.NOTATIONS`; None: as we do.
+        size: width and height of the image, needed for ``pixels`` and ``padded``, and for angles in an image that is
+            not square.
+
+    Raises:
+        SkyEyeError: unknown notation, or the size is needed and not given.
+    """
+    if notation in (None, "skyeye"):
+        return answer
+    ours = answer if notation == "geochat" else convert(answer, notation, "geochat", size)
+    return _BOX_AND_ANGLE.sub(_written, ours)
+
+
+def _written(box: re.Match[str]) -> str:
+    numbers = re.sub(r"-\d+", "0", box[1])
+    return f"{{{numbers}}}" if int(box[2]) == 0 else f"{{{numbers}|<{box[2]}>}}"
+
+
+def _check_size(path: Path) -> None:
+    try:
+        if not path.is_file():  # a pipe or a device may never end
+            raise SkyEyeError("is no file", where=str(path), remedy="give the file of predictions")
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise SkyEyeError(f"cannot be read: {error}", where=str(path), remedy="give the file of predictions") from error
+    if size > LARGEST:
+        raise SkyEyeError(
+            f"has {size} bytes, more than {LARGEST}", where=str(path), remedy="is this a file of predictions?"
+        )
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """(place, JSON value that should be a prediction, or what is wrong) of everything in the file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise SkyEyeError(f"cannot be read: {error}", where=str(path), remedy="check who may read it") from error
+    if re.match(rb"\s*\[\s*\{", head):
+        return _of_list(path)
+    whole = _whole_object(path) if head.lstrip().startswith(b"{") else None
+    if whole is None:
+        return iter_json_lines(path)
+    if any(_name(key) in _IDS or _name(key) in _ANSWERS for key, _ in whole):  # the one prediction of the file
+        return iter([(f"{path}, line 1", whole)])
+    return ((f"{path}, key {key[:80]!r}", _Object([("id", key), ("answer", value)])) for key, value in whole)
+
+
+def _of_list(path: Path) -> Iterator[tuple[str, Any]]:
+    number = 0
+    try:
+        for number, element in enumerate(iter_json_list(path, _DECODER), start=1):
+            yield f"{path}, element {number}", element
+    except SkyEyeError as error:
+        where = f"{error.where}, behind element {number}"
+        yield where, BadRecord("not JSON", where, f"{error.what}; the file was read up to here")
+
+
+def _whole_object(path: Path) -> _Object | None:
+    """The one object that a file is; None when it is something else, or too large to tell."""
+    if path.stat().st_size > LARGEST_OBJECT:
+        return None
+    try:
+        whole = _DECODER.decode(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError):  # not one JSON value, or not UTF-8: read by lines, where this is told
+        return None
+    return whole if isinstance(whole, _Object) else None
+
+
+def _prediction(found: Any, where: str) -> Prediction:
+    """
+    Raises:
+        BadRecord: no id, no answer, or more than one of them.
+    """
+    if isinstance(found, BadRecord):
+        raise found
+    if isinstance(found, dict):
+        found = _Object(found.items())
+    if not isinstance(found, _Object):
+        raise BadRecord("not a record", where, f"is not an object {{...}} but {_shown(found)}")
+    named = [(_name(key), key, value) for key, value in found]
+    image = _image(named, where)
+    ids = [(key, _id(value, where)) for name, key, value in named if name in _IDS and value is not None]
+    if len({id for _, id in ids}) > 1:
+        names = _listed(key for key, _ in ids)
+        raise BadRecord("two ids", where, f"has different ids under {names}: which of them is meant?")
+    key = ids[0][1] if ids else image
+    if key is None:
+        raise BadRecord("no id", where, f"has no id; its keys are {_listed(key for key, _ in found)}")
+    return Prediction(key, _answer(named, where), where, image)
+
+
+def _answer(named: Sequence[tuple[str, str, Any]], where: str) -> str:
+    given = [(key, value) for name, key, value in named if name in _ANSWERS or _may_be_answer(name, value)]
+    if not given:
+        raise BadRecord("no answer", where, f"has no answer; its keys are {_listed(key for _, key, _ in named)}")
+    answers = [(key, _answer_text(key, value, where)) for key, value in given]
+    if any(text != answers[0][1] for _, text in answers):
+        names = _listed(key for key, _ in answers)
+        raise BadRecord("two answers", where, f"has different answers under {names}: which of them is meant?")
+    key, text = answers[0]
+    if text is None:
+        raise BadRecord("no answer", where, f"{key!r} is null")
+    return text
+
+
+def _answer_text(key: str, value: Any, where: str) -> str | None:
+    """The text of an answer; None for null."""
+    if isinstance(value, list) and not isinstance(value, _Object):
+        if len(value) != 1:
+            raise BadRecord("no single answer", where, f"{key!r} is a list of {len(value)}; one answer is needed")
+        value = value[0]
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadRecord("answer not text", where, f"{key!r} is {_shown(value)}, not text in quotes")
+    if len(value) > LONGEST_ANSWER:
+        raise BadRecord("answer too long", where, f"{key!r} has {len(value)} characters, more than {LONGEST_ANSWER}")
+    return _sound(value, where)
+
+
+def _may_be_answer(name: str, value: Any) -> bool:
+    if not _SOUNDS_LIKE_AN_ANSWER.search(name):
+        return False
+    return (
+        value is None or isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
+    )
+
+
+def _id(value: Any, where: str) -> str:
+    text = _as_id(value)
+    if not text:
+        raise BadRecord("no id", where, f"the id is {_shown(value)}, neither a whole number nor text")
+    if len(text) > LONGEST_ID:
+        raise BadRecord("no id", where, f"the id has {len(text)} characters, more than {LONGEST_ID}")
+    return _sound(text, where)
+
+
+def _image(named: Sequence[tuple[str, str, Any]], where: str) -> str | None:
+    """The name of the image; None where there is none or several, or where it is something else (its bytes, say)."""
+    values = {name: value for name, _, value in reversed(named) if name in _IMAGES}
+    for name in sorted(values, key=_IMAGES.index):
+        value = values[name]
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        text = _as_id(value)
+        if text and len(text) <= LONGEST_ID:
+            return _sound(text, where)
+    return None
+
+
+def _as_id(value: Any) -> str | None:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # pandas writes 12.0
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() if isinstance(value, str) else None
+
+
+def _sound(text: str, where: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        what = "the text holds half of a character (a lone surrogate), which no file can hold"
+        raise BadRecord("not text", where, what) from error
+    return text
+
+
+def _name(key: str) -> str:
+    return re.sub(r"[\s_-]", "", key[:80]).lower()
+
+
+def _listed(keys: Iterable[str]) -> str:
+    """Names for a message: the first six."""
+    names = [repr(key[:40]) for key in keys]
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") if names else "none"
+
+
+def _shown(value: Any) -> str:
+    """A JSON value in a message; what is nested may be too deep to be written out."""
+    if isinstance(value, list):
+        return "an object" if isinstance(value, _Object) else "a list"
+    return "an object" if isinstance(value, dict) else json.dumps(value)[:60]

@@ -1,0 +1,146 @@
+"""Scores of answers that are on disk, ours or another system's: no model is needed, and no image where records do
+without. What does not fit the benchmark is counted and named, never guessed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from skyeye.data.record import Record
+from skyeye.eval.benchmarks import Benchmark
+from skyeye.eval.benchmarks.published import size_note
+from skyeye.eval.metrics.sizes import sizes
+from skyeye.eval.predictions import Matched, convert_boxes, match, read_predictions
+from skyeye.eval.resampling import intervals
+from skyeye.eval.run import about_scoring, write_results
+from skyeye.eval.score import images_of, protocol, rounded
+from skyeye.eval.tasks import Task
+
+DECODING = "not known: the answers were read from a file"
+
+
+def score_file(
+    predictions: Path,
+    benchmark: Benchmark,
+    data_root: Path,
+    *,
+    notation: str | None = None,
+    out_dir: Path | None = None,
+) -> dict[str, Any]:
+    """Score a prediction file (see :mod:`skyeye.eval.predictions` for the kinds of files).
+
+    A record without an answer, or with two, counts as answered with nothing; ``metrics_of_answered`` is what the
+    others alone would score.
+
+    Args:
+        notation: how the answers write boxes (:mod:`skyeye.data.notations`); None: as this project does.
+        out_dir: also write predictions, tables and report there, as ``skyeye eval`` does.
+
+    Returns:
+        ``metrics`` and ``intervals`` by name, ``counts``, and in full ``unknown``, ``missing``, ``double`` (ids) and
+        ``unreadable`` (lines); ``reasons`` for unknown and double ones, and by what ``ids`` name records; ``protocol``
+        and ``about``.
+
+    Raises:
+        SkyEyeError: the file or the data cannot be read.
+    """
+    started = time.time()
+    given, problems = read_predictions(predictions)
+    records, left_out = benchmark.load(data_root, missing_images="keep")
+    matched = match(given, records)
+    answers = [answer or "" for answer in in_our_notation(matched.answers, records, notation)]
+    scores = benchmark.metric(records, answers)
+    counts = {
+        "records": len(records),
+        "answered": sum(answer is not None for answer in matched.answers),
+        "missing": len(matched.missing),
+        "double": len(matched.double),
+        "unknown": len(matched.unknown),
+        "unreadable": sum(problem.count for problem in problems),
+    }
+    about = {"checkpoint": str(predictions), "data_root": str(data_root), "notation": notation}
+    if out_dir is not None:
+        odd = {kind: counts[kind] for kind in ("missing", "double", "unknown", "unreadable")}
+        task = Task(benchmark, records, None, None, [], left_out, benchmark.max_new_tokens, odd)
+        write_results([task], {benchmark.name: {"seen": answers}}, out_dir, about, started, decoding=DECODING)
+    return {
+        "benchmark": benchmark.name,
+        "metrics": {name: rounded(value) for name, value in scores.metrics.items()},
+        "intervals": {
+            name: None if ends is None else [rounded(end) for end in ends]
+            for name, ends in intervals(scores, images_of(records)).items()
+        },
+        "metrics_of_answered": _of_answered(benchmark, records, answers, matched),
+        "counts": counts | scores.counts,
+        "unknown": matched.unknown,
+        "missing": matched.missing,
+        "double": matched.double,
+        "reasons": matched.reasons,
+        "ids": matched.way,
+        "unreadable": [{"kind": p.kind, "where": p.where, "what": p.what} for p in problems],
+        "left_out": [{"kind": p.kind, "where": p.where, "what": p.what} for p in left_out],
+        "size": size_note(benchmark, records) if benchmark.published else None,
+        "protocol": protocol(benchmark, records, scores, DECODING),
+        "about": {**about, **about_scoring(started)},
+    }
+
+
+def in_our_notation(answers: Sequence[str | None], records: Sequence[Record], notation: str | None) -> list[str | None]:
+    """Answers with their boxes as this project writes them; None stays None."""
+    of_images = sizes(records) if notation is not None else [None] * len(records)
+    return [
+        None if answer is None else convert_boxes(answer, notation, size)
+        for answer, size in zip(answers, of_images, strict=True)
+    ]
+
+
+def told(result: dict[str, Any], shown: int = 10) -> str:
+    """A result in words: the table of metrics, and what did not fit, the first few of each kind by name."""
+    counts, lines = result["counts"], [f"{result['benchmark']}: {result['protocol']['title']}", ""]
+    width = max(len(name) for name in result["metrics"])
+    for name, value in result["metrics"].items():
+        ends = result["intervals"].get(name)
+        within = f"  ({ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
+        lines.append(f"{name:<{width}}  {'–' if value is None else f'{value:.2f}':>7}{within}")
+    lines += ["", f"{counts['answered']:,} of {counts['records']:,} records answered."]
+    words = {
+        "missing": "no answer; counts as answered with nothing",
+        "double": "several answers; none counts",
+        "unknown": "belongs to no record",
+    }
+    for kind, meaning in words.items():
+        if result[kind]:
+            lines.append(f"{kind} {len(result[kind]):,} ({meaning}): {_few(result[kind], shown)}")
+    if result["unreadable"]:
+        wrong = [f"{problem['where']}: {problem['what']}" for problem in result["unreadable"]]
+        lines.append(f"unreadable {counts['unreadable']:,}: {_few(wrong, shown)}")
+    if result["left_out"]:
+        wrong = [f"{problem['where']}: {problem['what']}" for problem in result["left_out"]]
+        lines.append(f"left out of the data set {len(wrong):,}: {_few(wrong, 1)}")
+    if result["metrics_of_answered"] is not None:
+        main = result["protocol"]["main_metric"]
+        value = result["metrics_of_answered"][main]
+        lines.append(f"Of the answered records alone: {main} {'–' if value is None else f'{value:.2f}'}")
+    if result["size"]:
+        lines.append(f"Size: {result['size']}")
+    lines += [f"Note: {note}" for note in result["protocol"]["notes"]]
+    lines.append(f"Protocol: {result['protocol']['metric']}; {result['protocol']['interval']}.")
+    return "\n".join(lines)
+
+
+def _few(names: Sequence[str], shown: int) -> str:
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _of_answered(
+    benchmark: Benchmark, records: Sequence[Record], answers: Sequence[str], matched: Matched
+) -> dict[str, float | None] | None:
+    """The metrics over the records that have an answer; None when all have one, or none has."""
+    places = [place for place, answer in enumerate(matched.answers) if answer is not None]
+    if not places or len(places) == len(records):
+        return None
+    scores = benchmark.metric([records[i] for i in places], [answers[i] for i in places])
+    return {name: rounded(value) for name, value in scores.metrics.items()}

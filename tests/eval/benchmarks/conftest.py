@@ -1,0 +1,79 @@
+"""Small folders in the published layouts, for formats of which no real sample is at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from skyeye.data.formats import read_with_problems
+from skyeye.data.record import Record
+from skyeye.eval.benchmarks import BENCHMARKS
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real samples, which is no part of the project."""
+    folder = Path(os.environ.get("SKYEYE_SHARED") or Path(__file__).resolve().parents[3] / "../shared") / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real samples are not in {folder}")
+    return folder
+
+
+@pytest.fixture
+def write_images() -> Callable[..., None]:
+    """Writes blank images of the given names below a folder."""
+
+    def write(folder: Path, *names: str, size: tuple[int, int] = (10, 10)) -> None:
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", size).save(folder / name)
+
+    return write
+
+
+@pytest.fixture
+def write() -> Callable[[Path, Any], None]:
+    """Writes a text, or a value as JSON."""
+
+    def write(path: Path, content: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+    return write
+
+
+@pytest.fixture
+def load() -> Callable[..., list[Record]]:
+    """(name, data root) -> records of a benchmark from which nothing is left out.
+
+    They are asked in the words that the reader, and so training, begins with.
+    """
+
+    def load(name: str, root: Path, missing_images: str = "stop") -> list[Record]:
+        benchmark = BENCHMARKS[name]
+        records, problems = benchmark.load(root, missing_images)
+        assert not [problem for problem in problems if not problem.by_rule]
+        if missing_images != "keep":
+            own, _ = read_with_problems(benchmark.source(root), name)
+            own = [record.turns[0].question for record in own if benchmark.keep(record)]
+            assert [record.turns[0].question for record in records] == own
+        return records
+
+    return load
+
+
+@pytest.fixture
+def score(without_java) -> Callable[..., float]:
+    """(name, records, answers) -> value of the main metric."""
+
+    def score(name: str, records: list[Record], answers: list[str]) -> float:
+        benchmark = BENCHMARKS[name]
+        return benchmark.metric(records, answers).metrics[benchmark.main_metric]
+
+    return score

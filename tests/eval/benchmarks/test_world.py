@@ -1,0 +1,39 @@
+from collections import Counter
+
+import pytest
+
+from skyeye.errors import SkyEyeError
+from skyeye.eval.benchmarks import BENCHMARKS
+from skyeye.eval.benchmarks.world import world_folder
+from skyeye.eval.metrics import question_type
+from skyeye.eval.verdict import NOT_METRICS
+
+
+@pytest.mark.parametrize("name", [n for n in BENCHMARKS if n.startswith("world.")])
+def test_truths_score_full_marks(world, name, without_java):
+    benchmark = BENCHMARKS[name]
+    records, problems = benchmark.load(world)
+    assert not problems and len({record.id for record in records}) == len(records)
+    assert all(record.split == "test" for record in records)
+    scores = benchmark.metric(records, [record.turns[0].answer for record in records])
+    assert benchmark.main_metric in scores.metrics and not NOT_METRICS & set(scores.metrics)
+    assert scores.metrics[benchmark.main_metric] > 99
+    if benchmark.chosen:
+        assert all(benchmark.chosen(record) is not None for record in records)
+
+
+def test_what_is_asked(world):
+    types = Counter(question_type(record) for record in BENCHMARKS["world.vqa"].load(world)[0])
+    assert set(types) == {"presence", "count", "comparison", "rural_urban"}
+    assert all(len(record.images) > 1 for record in BENCHMARKS["world.frames"].load(world)[0])
+    assert all(len(record.references["captions"]) == 5 for record in BENCHMARKS["world.caption"].load(world)[0])
+
+
+def test_the_world_or_the_folder_around_it(tmp_path, world):
+    with pytest.raises(SkyEyeError, match="holds no made world .*skyeye data synth"):
+        world_folder(tmp_path)
+    (tmp_path / "one").symlink_to(world)
+    assert world_folder(tmp_path) == tmp_path / "one" and world_folder(world) == world
+    (tmp_path / "two").symlink_to(world)
+    with pytest.raises(SkyEyeError, match="holds 2 made worlds: one, two"):
+        world_folder(tmp_path)

@@ -1,0 +1,166 @@
+"""Answers on disk: shares of processes, kills, and what another process did not finish. Real processes, no model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from skyeye.data.record import Record, Turn
+from skyeye.errors import SkyEyeError
+from skyeye.eval.answers import ALONE, AnswerStore, Process, digest
+
+
+def records(images: int = 7, each: int = 3) -> list[Record]:
+    """Questions in an order that goes round the images."""
+    return [
+        Record(f"{q}:{i}", "s", "vqa", "test", (f"{i}.png",), (Turn(f"[vqa] question {q}", "a"),))
+        for q in range(each)
+        for i in range(images)
+    ]
+
+
+class Echo:
+    """Answers with the question and the image; the last first. ``asked`` are the ids it was asked."""
+
+    def __init__(self):
+        self.asked: list[str] = []
+
+    def __call__(self, asked, max_new_tokens):
+        self.asked += [record.id for record in asked]
+        for index in reversed(range(len(asked))):
+            yield index, said(asked[index])
+
+
+def said(record: Record) -> str:
+    return f"{record.turns[0].question} {record.images[0]} \u2028 {{}}"
+
+
+def ask(folder: Path, echo, process: Process = ALONE, of=None) -> int:
+    with AnswerStore(folder, process) as store:
+        return store.ask(echo, of or records(), 5, lambda n: None)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 9])
+def test_every_question_is_asked_once_and_images_stay_together(tmp_path, world):
+    everyone = [Echo() for _ in range(world)]
+    for rank, echo in enumerate(everyone):
+        ask(tmp_path, echo, Process(rank, world))
+    asked = [id for echo in everyone for id in echo.asked]
+    assert sorted(asked) == sorted(record.id for record in records())
+    shown = [{id.split(":")[1] for id in echo.asked} for echo in everyone]
+    assert sum(map(len, shown)) == 7, "an image is encoded by one process only"
+    with AnswerStore(tmp_path) as store:
+        assert store.collect(records(), 5, patience=0.1) == [said(record) for record in records()]
+
+
+def test_what_is_answered_is_not_asked_again_by_any_number_of_processes(tmp_path):
+    first = Echo()
+    ask(tmp_path, first, Process(0, 2))
+    rest = [Echo() for _ in range(3)]
+    reused = sum(ask(tmp_path, echo, Process(rank, 3)) for rank, echo in enumerate(rest))
+    assert sorted(first.asked + [id for echo in rest for id in echo.asked]) == sorted(r.id for r in records())
+    assert reused == len(first.asked)
+
+
+def test_an_answer_is_for_these_words_these_images_and_this_length(tmp_path):
+    one = records(1, 1)[0]
+    other_words = Record(one.id, "s", "vqa", "test", one.images, (Turn("[vqa] another", "a"),))
+    other_image = Record(one.id, "s", "vqa", "test", ("x.png",), one.turns)
+    keys = {digest(one, 5), digest(other_words, 5), digest(other_image, 5), digest(one, 6)}
+    assert len(keys) == 4
+    ask(tmp_path, Echo(), of=[one])
+    again = Echo()
+    ask(tmp_path, again, of=[one, other_image])
+    assert again.asked == [other_image.id]
+
+
+def test_half_a_line_is_asked_again(tmp_path):
+    ask(tmp_path, Echo())
+    file = tmp_path / "rank0-of-1.jsonl"
+    whole = file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    file.write_bytes(whole[: -len(lines[-1]) // 2])
+    with AnswerStore(tmp_path) as store, pytest.raises(SkyEyeError, match="1 of 21 answers are missing"):
+        store.collect(records(), 5, patience=0)
+    again = Echo()
+    ask(tmp_path, again)
+    assert len(again.asked) == 1
+    assert [json.loads(line)["id"] for line in file.read_bytes().splitlines()][-1] == again.asked[0]
+
+
+def test_waiting_ends_when_another_process_fails_and_not_before(tmp_path):
+    ask(tmp_path, Echo(), Process(0, 2))
+
+    def fails(asked, max_new_tokens):
+        yield 0, "one answer"
+        raise ValueError("no such picture")
+
+    with pytest.raises(ValueError):
+        ask(tmp_path, fails, Process(1, 2))
+    with AnswerStore(tmp_path, Process(0, 2)) as store:
+        with pytest.raises(SkyEyeError, match="rank1-of-2 failed: ValueError: no such picture"):
+            store.collect(records(), 5, patience=100)
+    old = tmp_path / "rank1-of-2.failed"
+    os.utime(old, (time.time() - 1e6,) * 2)  # of an earlier launch
+    with AnswerStore(tmp_path, Process(0, 2)) as store, pytest.raises(SkyEyeError, match="none came for 0 s"):
+        store.collect(records(), 5, patience=0)
+    ask(tmp_path, Echo(), Process(1, 2))
+    assert not old.exists()
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from test_answers import Echo, Process, ask
+class Slow(Echo):
+    def __call__(self, asked, longest):
+        for pair in super().__call__(asked, longest):
+            yield pair
+            print("x", flush=True)
+            time.sleep(0.02)
+ask(__import__("pathlib").Path(sys.argv[2]), Slow(), Process(int(sys.argv[3]), 2))
+"""
+
+
+def test_killed_processes_lose_nothing_that_they_said(tmp_path):
+    """Both are killed at different moments, started again, and killed again, until all is answered."""
+    answered = 0
+    for _ in range(20):
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", SLOW, str(Path(__file__).parent), str(tmp_path / "answers"), str(rank)],
+                stdout=subprocess.PIPE,
+            )
+            for rank in (0, 1)
+        ]
+        for rank, process in enumerate(running):
+            for _ in range(3 + rank):
+                process.stdout.readline()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            process.stdout.close()
+        store = AnswerStore(tmp_path / "answers")
+        lines = [line for file in store.folder.glob("*.jsonl") for line in file.read_bytes().splitlines()]
+        assert len(lines) >= answered + 3 or len(lines) >= 21
+        answered = len(lines)
+        if answered >= 21:
+            break
+    with AnswerStore(tmp_path / "answers") as store:
+        assert store.collect(records(), 5, patience=0) == [said(record) for record in records()]
+
+
+def test_the_same_question_is_asked_once(tmp_path):
+    echo = Echo()
+    told = []
+    with AnswerStore(tmp_path) as store:
+        assert store.ask(echo, records() * 2, 5, told.append) == 0
+        assert store.ask(echo, records(), 5, told.append) == 0, "what this run asked is no answer of an earlier one"
+        assert store.collect(records() * 2, 5, patience=0) == [said(record) for record in records() * 2]
+    assert len(echo.asked) == 21 and sum(told) == 63

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from skyeye.eval.verdict import verdict
+
+
+def triple(value, blind=None, deaf=None, same=None):
+    result = {"value": value, "blind": blind, "deaf": deaf}
+    return result if deaf is None else {**result, "value_on_deaf_items": same}
+
+
+def entry(family: str, main: str, n: int = 400, deaf_items: int = 0, notes=(), **metrics):
+    protocol = {
+        "title": family,
+        "family": family,
+        "main_metric": main,
+        "question": "[x] q",
+        "decoding": "greedy",
+        "metric": "m",
+        "blind": "b",
+        "deaf": None,
+        "notes": list(notes),
+    }
+    counts = {"records": n, "images": n, "deaf items": deaf_items, "left out": 0, "left out by rule": 3}
+    return {**{k.replace("__", "@0.5"): v for k, v in metrics.items()}, "counts": counts, "protocol": protocol}
+
+
+def with_counts(one: dict) -> dict:
+    """With as many records of each kind as there are in all."""
+    kinds = [name.split("/")[1] for name in one if "/" in name]
+    return one | {"counts": one["counts"] | dict.fromkeys(kinds, one["counts"]["records"])}
+
+
+def one(**scores):
+    [result] = verdict({"x": entry(**scores), "about": {}})
+    return " ".join(result.sentences), dict(result.checks)
+
+
+def test_verdict_tells_seeing_from_habit():
+    words, checks = one(family="vqa", main="accuracy", accuracy=triple(77.7, 44.7))
+    assert words.startswith("Sees:") and checks == {"at least 20 points above blind": True}
+    words, checks = one(family="vqa", main="accuracy", accuracy=triple(60, 45))
+    assert words.startswith("Sees a little") and not any(checks.values())
+    words, _ = one(family="vqa", main="accuracy", accuracy=triple(47, 45))
+    assert words.startswith("Does not see")
+    words, _ = one(family="vqa", main="accuracy", n=10, accuracy=triple(60, 45))
+    assert words.startswith("Does not see")  # ten questions prove nothing
+    words, _ = one(family="vqa", main="accuracy", accuracy=triple(60, None))
+    assert "could not be tested" in words
+    assert one(family="vqa", main="accuracy", accuracy=triple(None))[0] == "Nothing could be scored."
+    assert one(family="vqa", main="accuracy", accuracy=triple(0, 0))[0].startswith("Has not learnt")
+
+
+def test_verdict_names_what_is_not_learnt():
+    parts = {"accuracy/presence": triple(95, 50), "accuracy/count": triple(26, 25)}
+    [result] = verdict({"x": with_counts(entry("vqa", "accuracy", accuracy=triple(70, 44), **parts)), "about": {}})
+    words = " ".join(result.sentences)
+    assert "Learnt: presence (95 against 50 blind)." in words
+    assert "Not learnt: count (26 against 25 blind)." in words
+
+
+def test_verdict_tells_listening_from_pointing_anywhere():
+    extra = {"any_object@0.5": triple(96, 5)}
+    words, checks = one(family="refer", main="accuracy@0.5", deaf_items=300, accuracy__=triple(51, 2, 47, 49), **extra)
+    assert "Does not use the words: only 2.0 points above deaf" in words
+    assert "96 % of its boxes fit some object" in words
+    assert checks == {
+        "accuracy@0.5 at least 40 %, blind at most half of it": True,
+        "at least 15 points above deaf": False,
+    }
+    words, checks = one(family="refer", main="accuracy@0.5", deaf_items=300, accuracy__=triple(80, 2, 10, 78))
+    assert "Listens: 78.0" in words and all(checks.values())
+    words, checks = one(family="refer", main="accuracy@0.5", deaf_items=300, accuracy__=triple(60, 40, 10, 60))
+    assert not checks["accuracy@0.5 at least 40 %, blind at most half of it"]
+
+
+def test_verdict_on_captions():
+    assert "do not depend" in one(family="captions", main="CIDEr", CIDEr=triple(30, 28))[0]
+    assert "follow the picture" in one(family="captions", main="CIDEr", CIDEr=triple(80, 20))[0]

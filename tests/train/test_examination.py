@@ -1,0 +1,145 @@
+"""Benchmarks in the middle of training: scores of the model as it is, the best one kept, and no trace in the run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+from processes import run, said
+from safetensors.torch import load_file
+
+from skyeye.cli import main
+from skyeye.config.load import load_recipe
+from skyeye.errors import SkyEyeError
+from skyeye.eval.run import evaluate
+
+SCORED = ["eval.benchmarks=[world.vqa,world.scene]", "eval.every=3", "eval.every_limit=12", "eval.batch_size=4"]
+CHOOSE = "eval.choose=world.vqa/accuracy"
+LORA = {"r": 2, "alpha": 4, "dropout": 0.3}  # draws random numbers in every step of the second stage
+RUNS: dict[bool, object] = {}
+
+
+@pytest.fixture
+def runs(recipe, world, tmp_path_factory):
+    """The folders of the same run without and with benchmarks after every third of four steps (made once)."""
+    if not RUNS:
+        for scored in (False, True):
+            folder = tmp_path_factory.mktemp("scored") / "run"
+            model = yaml.safe_load(recipe().read_text())["model"]
+            path = recipe(output_dir=str(folder), model={**model, "lora": LORA})
+            asked = [*SCORED, CHOOSE, f"eval.data_root={world}"] if scored else []
+            assert main(["train", str(path), *asked]) == 0
+            RUNS[scored] = folder
+    return RUNS[False], RUNS[True]
+
+
+def _lines(folder, stage: str) -> list[dict]:
+    return [json.loads(line) for line in (folder / "eval" / f"{stage}.jsonl").read_text().splitlines()]
+
+
+def test_training_does_not_notice(runs):
+    logs = [[json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()] for folder in runs]
+    assert logs[0] == logs[1] and len(logs[0]) == 8
+    for stage in ("pretrain", "single_task"):
+        one, two = (load_file(folder / "checkpoints" / stage / "model.safetensors") for folder in runs)
+        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_scores_are_those_of_the_exported_model(runs, world, tmp_path):
+    for stage in ("pretrain", "single_task"):
+        lines = _lines(runs[1], stage)
+        assert [(line["stage"], line["step"]) for line in lines] == [(stage, 3), (stage, 4)]
+        scores = evaluate(
+            runs[1] / "checkpoints" / stage, ["world.vqa", "world.scene"], world, tmp_path / stage, limit=12
+        )
+        for name in ("world.vqa/accuracy", "world.scene/accuracy"):
+            benchmark, metric = name.split("/")
+            assert lines[-1]["scores"][name] == scores[benchmark][metric]["value"]
+        folder = runs[1] / "eval" / f"{stage}-0000004"
+        files = [f"{benchmark}.jsonl" for benchmark in ("world.vqa", "world.scene")]
+        for file in files:
+            ours, theirs = (place / "predictions" / file for place in (folder, tmp_path / stage))
+            assert ours.read_bytes() == theirs.read_bytes()
+        assert (folder / "report.html").is_file()
+
+
+def test_the_first_best_model_is_kept(runs):
+    """Of equal scores the earlier: a later one is no improvement."""
+    for stage in ("pretrain", "single_task"):
+        lines = _lines(runs[1], stage)
+        values = [line["scores"]["world.vqa/accuracy"] for line in lines]
+        best = 3 if values[0] >= values[1] else 4
+        manifest = json.loads((runs[1] / "checkpoints" / f"{stage}-best" / "manifest.json").read_text())
+        assert (manifest["stage"], manifest["step"]) == (stage, best)
+        assert [line["best"] for line in lines] == [True, values[1] > values[0]]
+
+
+class Scripted:
+    """Gives the scores of a list, one after the other."""
+
+    def __init__(self, values, better):
+        self.values, self.better = iter(values), better
+
+    def __call__(self, model, processor, out_dir, about):
+        assert not model.training
+        return {"b/m": next(self.values)}
+
+
+@pytest.mark.parametrize(
+    ("better", "values", "exported"),
+    [
+        (lambda a, b: a > b, [3.0, 5.0, 5.0, 4.0], 2),
+        (lambda a, b: a < b, [3.0, 5.0, 2.0, 4.0], 3),
+    ],
+)
+def test_the_best_by_the_metric_that_was_chosen(recipe, tmp_path, better, values, exported):
+    from skyeye.train.run import train
+
+    path = recipe(output_dir=str(tmp_path / "run"))
+    only = ["eval.benchmarks=[x]", "eval.data_root=.", "eval.every=1", "eval.choose=b/m"]
+    train(path, only, examine=Scripted(values * 2, better))
+    manifest = json.loads((tmp_path / "run" / "checkpoints" / "pretrain-best" / "manifest.json").read_text())
+    assert manifest["step"] == exported
+    chosen = json.loads((tmp_path / "run" / "eval" / "pretrain-best.json").read_text())
+    assert chosen == {"step": exported, "b/m": values[exported - 1]}
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero2"])
+def test_two_processes_answer_together(recipe, world, tmp_path, runs, strategy):
+    path = recipe(output_dir=str(tmp_path / "run"))
+    inject = "injected:share_out_every_parameter"
+    overrides = [*SCORED, CHOOSE, f"eval.data_root={world}", f"run.strategy={strategy}"]
+    codes = run(path, *overrides, processes=2, inject=inject, timeout=240)
+    assert codes == [0, 0], said(path)[-3000:]
+    for stage in ("pretrain", "single_task"):
+        files = sorted(file.name for file in (tmp_path / "run" / "eval" / f"{stage}-0000003" / "answers").iterdir())
+        assert files == ["rank0-of-2.jsonl", "rank1-of-2.jsonl"]
+        alone, many = (_lines(folder, stage) for folder in (runs[1], tmp_path / "run"))
+        assert [line["step"] for line in many] == [3, 4]
+        assert many[0]["scores"].keys() == alone[0]["scores"].keys()
+        assert (tmp_path / "run" / "checkpoints" / f"{stage}-best" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["eval.every=3"], "needs benchmarks and data_root"),
+        ([*SCORED, "eval.data_root=.", "run.strategy=zero3"], "under zero3"),
+        (["eval.choose=a/b"], "needs every"),
+        ([*SCORED, "eval.data_root=.", "eval.choose=accuracy"], "is not benchmark/metric"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(recipe, overrides, words):
+    with pytest.raises(SkyEyeError, match=words):
+        load_recipe(recipe(), overrides)
+
+
+@pytest.mark.parametrize(
+    ("choose", "words"), [("world.refer/accuracy", "not among the benchmarks"), ("world.vqa/CIDEr", "has no CIDEr")]
+)
+def test_a_score_that_there_is_not_cannot_be_chosen_by(recipe, world, capsys, choose, words):
+    overrides = [*SCORED, f"eval.data_root={world}", f"eval.choose={choose}"]
+    assert main(["train", str(recipe()), *overrides]) == 2
+    assert words in capsys.readouterr().err
