@@ -127,7 +127,9 @@ def check_source(source: SourceConfig, name: str) -> Callable[..., Iterator[Reco
     """
     reader = _reader(source.format, name)
     if "://" not in source.path and not Path(source.path).exists():
-        raise SkyEyeError(f"{source.path} does not exist", where=f"sources.{name}.path", remedy="check the path")
+        made = source.format == "made_world"
+        remedy = f"draw a made world there: skyeye data synth {source.path}" if made else "check the path"
+        raise SkyEyeError(f"{source.path} does not exist", where=f"sources.{name}.path", remedy=remedy)
     _check_options(reader, source, name)
     if not source.options.keys() & set(IMAGE_OPTIONS):
         return reader

@@ -47,9 +47,10 @@ def test_unknown_option_names_the_nearest(tmp_path):
 
 def test_path_that_is_not_there(tmp_path):
     for name in READERS:
-        if name != "made_world":
-            with pytest.raises(SkyEyeError, match="nothing.here does not exist"):
-                read_source(SourceConfig(name, str(tmp_path / "nothing.here")), "x")
+        with pytest.raises(SkyEyeError, match="nothing.here does not exist") as told:
+            read_source(SourceConfig(name, str(tmp_path / "nothing.here")), "x")
+        remedy = f"skyeye data synth {tmp_path}/nothing.here" if name == "made_world" else "check the path"
+        assert remedy in str(told.value)
 
 
 def test_split_that_is_not_there(captions):
