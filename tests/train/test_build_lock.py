@@ -76,9 +76,14 @@ def no_lock_left():
         lock.unlink()
 
 
-def test_a_run_loads_deepspeed_under_it(recipe, no_lock_left):
+def test_a_run_loads_deepspeed_under_it(recipe, no_lock_left, tmp_path):
     """The process kills itself while it holds the lock; the next run begins all the same."""
-    path, settings = recipe(), ["run.strategy=zero2", "stages.0.steps=2", "stages.1.steps=2"]
+    settings = ["run.strategy=zero2", "stages.0.steps=2", "stages.1.steps=2"]
     die = "torch.utils.cpp_extension:_write_ninja_file_and_build_library:1"
-    assert run(path, *settings, die=die) == [-signal.SIGKILL], said(path)[-3000:]
+    for attempt in range(5):  # a run that has to wait for another test's lock builds nothing, and lives
+        path = recipe(output_dir=str(tmp_path / f"run-{attempt}"))
+        codes = run(path, *settings, die=die)
+        if codes != [0]:
+            break
+    assert codes == [-signal.SIGKILL], said(path)[-3000:]
     assert run(path, *settings, resume=True) == [0], said(path)[-3000:]
