@@ -74,6 +74,10 @@ def test_help_names_every_command_and_loads_nothing(tmp_path):
         (["chat", "folder"], "arguments are required: --image"),
         (["train", "recipe.yaml", "--qick"], "unrecognized arguments: --qick"),
         (["eval", "folder", "more"], "unrecognized arguments: more"),
+        (["eval", "folder", "--limit", "0"], "--limit: '0' is no whole number above 0"),
+        (["eval", "folder", "--limit", "-5"], "--limit: '-5' is no whole number above 0"),
+        (["eval", "folder", "--batch-size", "-1"], "--batch-size: '-1' is no whole number above 0"),
+        (["eval", "folder", "--max-new-tokens", "few"], "--max-new-tokens: 'few' is no whole number above 0"),
     ],
 )
 def test_a_wrong_command_line_is_answered_with_usage(tmp_path, arguments, message):
@@ -167,14 +171,15 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
         return {}
 
     monkeypatch.setattr(run, "evaluate", evaluate)
-    recipe.write_text(RECIPE + "eval: {benchmarks: [world.vqa], data_root: world, limit: 5}\n")
+    settings = "benchmarks: [world.vqa], data_root: world, limit: 5, prompts: {world.vqa: '[vqa] {question}'}"
+    recipe.write_text(f"{RECIPE}eval: {{{settings}}}\n")
     assert cli.main(["eval", str(recipe.parent)]) == 0
     given = ["--benchmarks", "a", "b", "--data-root", "d", "--limit", "2", "--batch-size", "1", "--no-controls"]
     given += ["--prompt", "a=[vqa] {question} = ?", "--missing-images", "stop", "--max-new-tokens", "9", "--out"]
     assert cli.main(["eval", str(recipe.parent), *given, str(recipe.parent / "o")]) == 0
     assert cli.main(["eval", str(recipe.parent), "--suite", "paper"]) == 0
     usual = {"suite": None, "limit": 5, "batch_size": 32, "controls": True, "max_new_tokens": None, "prompts": {}}
-    usual |= {"missing_images": "leave-out", "device": None}
+    usual |= {"missing_images": "leave-out", "device": None, "recipe_prompts": {"world.vqa": "[vqa] {question}"}}
     said = {"limit": 2, "batch_size": 1, "controls": False, "max_new_tokens": 9, "missing_images": "stop"}
     assert calls == [
         (["world.vqa"], "world", "eval", usual),

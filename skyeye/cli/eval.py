@@ -17,7 +17,8 @@ def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> No
     """Insert ``eval CHECKPOINT`` and its verbs."""
     _evaluate_command(command(commands, "eval", _eval, "score a checkpoint on benchmarks and write a report"))
 
-    show = command(commands, "eval list", _list, "the benchmarks: data, protocol, metric")
+    show = command(commands, "eval list", _list, "the benchmarks; of one: prompt, protocol, metric, files looked for")
+    show.add_argument("name", nargs="?", metavar="NAME", help="one of them, in full; default: a line of each")
     show.add_argument("--json", type=Path, metavar="FILE", help="write the list there as well")
 
     score = command(commands, "eval score", _score, "score answers that are on disk, ours or another system's")
@@ -25,7 +26,14 @@ def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> No
     score.add_argument("--benchmark", required=True, metavar="NAME", help="see skyeye eval list")
     score.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder of the data")
     score.add_argument("--json", type=Path, metavar="FILE", help="write everything there, each id that did not fit too")
+    score.add_argument(
+        "--missing-images",
+        choices=("keep", "leave-out"),
+        default="keep",
+        help="records without an image (default keep)",
+    )
     score.add_argument("--out", type=Path, metavar="DIR", help="write tables and report there, as for a checkpoint")
+    score.add_argument("--answer-key", metavar="NAME", help="key of the answers, where the truth has another")
     _notation(score)
 
     compare = command(commands, "eval compare", _compare, "two results side by side, with paired significance")
@@ -40,6 +48,12 @@ def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> No
     questions.add_argument("benchmark", metavar="NAME", help="see skyeye eval list")
     questions.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder of the data")
     questions.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON lines to write")
+    questions.add_argument(
+        "--missing-images",
+        choices=("keep", "leave-out", "stop"),
+        default="keep",
+        help="records without an image (default keep: the image is named as in the annotation)",
+    )
 
 
 def joined(arguments: Sequence[str]) -> list[str]:
@@ -57,9 +71,11 @@ def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--suite", metavar="NAME", help="a list of benchmarks, e.g. paper; what is not there is told")
     evaluate.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the data; default: the recipe's")
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="for scores and report (default CHECKPOINT/eval)")
-    evaluate.add_argument("--limit", type=int, metavar="N", help="at most N samples of each benchmark")
-    evaluate.add_argument("--batch-size", type=int, metavar="N", help="changes speed, not scores")
-    evaluate.add_argument("--max-new-tokens", type=int, metavar="N", help="longest answer; default: the benchmark's")
+    evaluate.add_argument("--limit", type=_positive, metavar="N", help="at most N samples of each benchmark")
+    evaluate.add_argument("--batch-size", type=_positive, metavar="N", help="changes speed, not scores")
+    evaluate.add_argument(
+        "--max-new-tokens", type=_positive, metavar="N", help="longest answer; default: the benchmark's"
+    )
     evaluate.add_argument("--no-controls", action="store_true", help="do not ask blind and deaf: half the work")
     evaluate.add_argument(
         "--prompt", action="append", default=[], metavar="NAME=TEXT", help="ask this instead of a benchmark's prompt"
@@ -68,6 +84,12 @@ def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
         "--missing-images", choices=("leave-out", "stop"), help="records without an image (default leave-out, told)"
     )
     evaluate.add_argument("--device", metavar="DEVICE", help="cpu, cuda ...; default: a GPU where there is one")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _notation(parser: argparse.ArgumentParser) -> None:
@@ -94,11 +116,12 @@ def _eval(options: argparse.Namespace) -> int:
         data_root,
         out,
         suite=options.suite,
-        limit=options.limit or settings.limit,
-        batch_size=options.batch_size or settings.batch_size,
+        limit=settings.limit if options.limit is None else options.limit,
+        batch_size=settings.batch_size if options.batch_size is None else options.batch_size,
         controls=not options.no_controls,
         max_new_tokens=options.max_new_tokens,
-        prompts={**settings.prompts, **dict(_prompt(text) for text in options.prompt)},
+        prompts=dict(_prompt(text) for text in options.prompt),
+        recipe_prompts=settings.prompts,
         missing_images=options.missing_images or settings.missing_images,
         device=options.device,
     )
@@ -117,11 +140,15 @@ def _prompt(text: str) -> tuple[str, str]:
 
 def _list(options: argparse.Namespace) -> int:
     from skyeye.data.files import write_json
-    from skyeye.eval.benchmarks import BENCHMARKS, SUITES, describe
+    from skyeye.eval.benchmarks import BENCHMARKS, SUITES, describe, select
 
-    rows = [describe(benchmark) for benchmark in BENCHMARKS.values()]
+    chosen = BENCHMARKS.values() if options.name is None else select([options.name])
+    rows = [describe(benchmark) for benchmark in chosen]
     if options.json:
         write_json(options.json, rows, indent=1)
+    if options.name is not None:
+        print("\n\n".join(map(_details, rows)))
+        return 0
     cells = [("NAME", "FAMILY", "METRIC", "PUBLISHED", "ALSO CALLED")]
     for row in rows:
         size = f"{row['published']['records']:,}" if row["published"] else "-"
@@ -129,12 +156,30 @@ def _list(options: argparse.Namespace) -> int:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
-    print(
-        "\nPUBLISHED: records of the published test set. Prompts, ids, folders: docs/benchmarks.md, or --json FILE.\n"
-    )
+    print("\nPUBLISHED: records of the published test set. Prompt, ids and files of one: skyeye eval list NAME.\n")
     for suite, members in SUITES.items():
         print(f"suite {suite}: {', '.join(members)}")
     return 0
+
+
+def _details(row: dict) -> str:
+    """What :func:`skyeye.eval.benchmarks.describe` says of a benchmark, for a person."""
+    published = row["published"]
+    lines = {
+        "also called": ", ".join(row["also"]),
+        "in suites": ", ".join(row["suites"]),
+        "asked": row["prompt"] or "the question of the record",
+        "decoding": f"greedy, at most {row['max_new_tokens']} new tokens",
+        "controls": "blind, deaf" if row["deaf"] else "blind",
+        "metric": row["metric"],
+        "main metric": row["main_metric"],
+        "looked for": " or ".join(row["looked_for"]),
+        "images": "needed for scoring, too" if row["needs_images"] else "not needed for scoring",
+        "ids": row["ids"],
+        "published": f"{published['records']:,} records: {published['source']}" if published else "",
+    }
+    shown = [f"  {what + ':':<12} {said}" for what, said in lines.items() if said]
+    return "\n".join([f"{row['name']}: {row['title']}", *shown])
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -143,7 +188,15 @@ def _score(options: argparse.Namespace) -> int:
     from skyeye.eval.rescore import score_file, told
 
     benchmark = _one(select([options.benchmark]), options.benchmark)
-    result = score_file(options.predictions, benchmark, options.data_root, notation=options.boxes, out_dir=options.out)
+    result = score_file(
+        options.predictions,
+        benchmark,
+        options.data_root,
+        notation=options.boxes,
+        answer_key=options.answer_key,
+        out_dir=options.out,
+        missing_images=options.missing_images,
+    )
     if options.json:
         write_json(options.json, result, indent=1)
     print(told(result))
@@ -167,19 +220,17 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _questions(options: argparse.Namespace) -> int:
+    from skyeye.data.formats.images import ABSENT
     from skyeye.eval.benchmarks import select
     from skyeye.eval.files import write_jsonl
 
     benchmark = _one(select([options.benchmark]), options.benchmark)
-    records, left_out = benchmark.load(options.data_root)
-    rows = [
-        {
-            "question_id": r.id,
-            "image": r.images[0] if len(r.images) == 1 else list(r.images),
-            "question": r.turns[0].question,
-        }
-        for r in records
-    ]
+    records, left_out = benchmark.load(options.data_root, options.missing_images)
+    rows = []
+    for record in records:
+        images = [image.removeprefix(ABSENT) for image in record.images]
+        image = images[0] if len(images) == 1 else images
+        rows.append({"question_id": record.id, "image": image, "question": record.turns[0].question})
     write_jsonl(options.out, rows)
     print(f"{len(rows):,} questions of {benchmark.name}: {options.out}")
     if left_out:

@@ -10,10 +10,11 @@ notation       one box                                       numbers
 ``thousandths`` ``[120, 340, 560, 780]``                     0..1000 (VHM)
 ``qwen``       ``<box>(120,340),(560,780)</box>``            0..1000 (Qwen-VL)
 ``pixels``     ``[96, 272, 448, 624]``                       pixels
+``hundredths`` ``{<12.34><34.0><56.7><78.9>}``               hundredths with decimals (no data set: for scoring)
 ============== ============================================= ==========================================
 
-Eight numbers in brackets (and four points in Qwen's) are the corners of an oriented box. docs/data_formats.md says what
-of this is confirmed, by which source.
+Eight numbers in brackets or with decimals (and four points in Qwen's) are the corners of an oriented box.
+docs/data_formats.md says what of this is confirmed, by which source.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from dataclasses import dataclass
 from skyeye.data.boxes import DELIMITER, Box, OrientedBox, format_box, fraction
 from skyeye.errors import SkyEyeError
 
-NOTATIONS = ("skyeye", "geochat", "fractions", "padded", "thousandths", "qwen", "pixels")
+NOTATIONS = ("skyeye", "geochat", "fractions", "padded", "thousandths", "qwen", "pixels", "hundredths")
 #: Notations whose numbers mean nothing without the size of the image.
 NEED_SIZE = ("padded", "pixels")
 Size = tuple[float, float]
+_IN_BRACES = ("skyeye", "geochat", "hundredths")
 
 _N = r"\s*(-?\d{1,9}(?:\.\d{0,12})?|-?\.\d{1,12})\s*"
 # No two neighbouring parts may both match a run of blanks: that would take a hostile text the square of its length.
@@ -40,6 +42,8 @@ _QWEN = re.compile(
     rf"<(?:\|box_start\||box|quad)>\s*({_POINT}\s*,\s*{_POINT}(?:\s*,\s*{_POINT}\s*,\s*{_POINT})?)"
     r"\s*<(?:\|box_end\||/box|/quad)>"
 )
+_FOUR_DECIMALS = r"(?:<-?\d{1,12}\.\d{1,10}>){4}"
+_DECIMALS = re.compile(rf"\{{({_FOUR_DECIMALS}(?:{_FOUR_DECIMALS})?)\}}")
 _INTEGER = re.compile(r"-?\d+")
 _NUMBER = re.compile(r"-?\d*\.?\d+")
 _REF = re.compile(r"<ref>((?:(?!</?ref>).)*)</ref>", re.DOTALL)
@@ -70,7 +74,7 @@ def detect_notation(text: str) -> str | None:
     _, name, match = min(matches, key=lambda found: found[0])
     if name == "braces":
         return "geochat" if match[2] is not None else "skyeye"
-    return name if name == "qwen" or _are_fractions(match[1]) else None
+    return name if name in ("qwen", "hundredths") or _are_fractions(match[1]) else None
 
 
 def is_ambiguous(text: str) -> bool:
@@ -89,7 +93,8 @@ def find_boxes(text: str, notation: str, size: Size | None = None) -> list[Found
         SkyEyeError: unknown notation, or a size is needed and not given.
     """
     _check(notation, size)
-    pattern, groups = _SHAPES[{"skyeye": "braces", "geochat": "braces", "qwen": "qwen"}.get(notation, "fractions")]
+    shape = "braces" if notation in ("skyeye", "geochat") else notation if notation in _SHAPES else "fractions"
+    pattern, groups = _SHAPES[shape]
     found = []
     for match in pattern.finditer(text):
         if notation == "skyeye" and match[2] is not None:
@@ -116,6 +121,8 @@ def write_box(box: Box | OrientedBox, notation: str, size: Size | None = None) -
         sides = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
         return "{" + "".join(f"<{round(v * 100)}>" for v in sides) + f"|<{round(angle)}>}}"
     numbers = list(box)
+    if notation == "hundredths":
+        return "{" + "".join(f"<{_decimal(v * 100)}>" for v in numbers) + "}"
     if notation == "qwen":
         thousandths = [round(v * 1000) for v in numbers]
         points = ",".join(f"({x},{y})" for x, y in zip(thousandths[::2], thousandths[1::2], strict=True))
@@ -141,8 +148,8 @@ def convert(text: str, source: str, target: str, size: Size | None = None) -> st
         between = text[last : found.start]
         joined = bool(pieces) and between.strip() in ("", ",", DELIMITER)
         boxes = [write_box(box, target, size) for box in found.boxes]
-        separator = "" if target == "qwen" else DELIMITER if target in ("skyeye", "geochat") else ", "
-        if target in ("skyeye", "geochat") and between.endswith("</p>"):
+        separator = "" if target == "qwen" else DELIMITER if target in _IN_BRACES else ", "
+        if target in _IN_BRACES and between.endswith("</p>"):
             between += " "
         pieces += [separator if joined else between, separator.join(boxes)]
         last = found.end
@@ -168,7 +175,9 @@ def _read(numbers: Sequence[float], notation: str, size: Size | None) -> Box | O
             return Box(*(fraction(int(n)) for n in numbers))
         aspect = size[0] / size[1] if size else 1.0
         return OrientedBox.from_centre((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, numbers[4], aspect)
-    if notation in ("qwen", "thousandths"):
+    if notation == "hundredths":
+        numbers = [n / 100 for n in numbers]
+    elif notation in ("qwen", "thousandths"):
         numbers = [n / 1000 for n in numbers]
     elif notation == "pixels":
         numbers = [n / size[index % 2] for index, n in enumerate(numbers)]
@@ -181,6 +190,12 @@ def _whole(value: float) -> float:
     """0.29 as published becomes the fraction that is written as 29; 100 * 0.29 is 28.999... and would be cut to 28."""
     hundredths = round(value * 100)
     return fraction(hundredths) if abs(value * 100 - hundredths) < 1e-6 else value
+
+
+def _decimal(value: float) -> str:
+    """With as many digits as a value that was written has: an overlap of exactly one half must stay that."""
+    text = f"{value:.10f}".rstrip("0")
+    return text + "0" if text.endswith(".") else text
 
 
 def _pad(value: float, index: int, size: Size) -> float:
@@ -209,6 +224,10 @@ def _brackets(match: re.Match[str]) -> Iterable[list[float]]:
         yield [float(n) for n in _NUMBER.findall(part)]
 
 
+def _decimals(match: re.Match[str]) -> Iterable[list[float]]:
+    yield [float(n) for n in _NUMBER.findall(match[1])]
+
+
 def _points(match: re.Match[str]) -> Iterable[list[float]]:
     yield [int(n) for n in _INTEGER.findall(match[1])]
 
@@ -217,4 +236,5 @@ _SHAPES: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], Iterable[lis
     "braces": (_BRACES, _braces),
     "qwen": (_QWEN, _points),
     "fractions": (_BRACKETS, _brackets),
+    "hundredths": (_DECIMALS, _decimals),
 }

@@ -60,7 +60,8 @@ class Record:
         references: truths for scoring, by task: ``captions`` (list of str); ``answer`` (str) and ``type`` (str);
             ``boxes`` (list of 4 fractions) and ``phrase``; ``polygons`` (list of 8 fractions, one for each of
             ``boxes``) where some were annotated as oriented boxes; ``size`` (width and height in pixels) where the
-            annotation says it; ``classes`` (list of str).
+            annotation says it; ``classes`` (list of str); ``published_id`` (str), the id in the published
+            annotation, where predictions made elsewhere are joined by it.
         regions: known objects of the image, for the optional word-region alignment of a pre-training stage.
         where: file and index the record was read from, for messages.
     """

@@ -1,8 +1,8 @@
 """Answers on disk while they are being given: by many processes that never wait for each other, through kills.
 
 Every process appends to a file of its own, one line an answer; together the files of a folder hold what has been
-answered. A question is the same as an earlier one when its words, its images and the longest answer are; so an
-evaluation that was killed goes on where it was, with any number of processes.
+answered. A question is the same as an earlier one when its words, its images (by name and content) and the longest
+answer are; so an evaluation that was killed goes on where it was, with any number of processes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from skyeye.data.record import Record
+from skyeye.data.reference import parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 
 #: (records, longest answer in tokens) -> (index of a record, its answer), as they become ready.
@@ -42,13 +43,18 @@ class AnswerStore:
     Args:
         folder: for all answers of the model and of nothing else.
         process: this process; it writes ``rank<rank>-of-<world_size>.jsonl``.
+
+    Attributes:
+        broken: lines that could not be read, as a loss of power leaves them; what they held is asked again.
     """
 
     def __init__(self, folder: Path, process: Process = ALONE):
         self.folder, self.process = folder, process
         self._failure = folder / f"rank{process.rank}-of-{process.world_size}.failed"
         self._mine = self._failure.with_suffix(".jsonl")
+        self.broken = 0
         self._known: dict[str, str] = {}
+        self._contents: dict[str, str] = {}  # of the images; each is read once
         self._from_before: frozenset[str] = frozenset()
         self._read_until: dict[Path, int] = {}
 
@@ -81,12 +87,12 @@ class AnswerStore:
             How many answers were there before the store was opened.
         """
         mine = self._share(records)
-        keys = [digest(record, max_new_tokens) for record in mine]
+        keys = [self._key(record, max_new_tokens) for record in mine]
         self._update()
         asked = list({key: record for key, record in zip(keys, mine, strict=True) if key not in self._known}.values())
         told(len(mine) - len(asked))
         for index, answer in answerer(asked, max_new_tokens):
-            key = digest(asked[index], max_new_tokens)
+            key = self._key(asked[index], max_new_tokens)
             line = {"asked": key, "id": asked[index].id, "answer": answer}
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._file.flush()
@@ -102,7 +108,7 @@ class AnswerStore:
         Raises:
             SkyEyeError: another process failed, or nothing came for too long; what was answered is kept.
         """
-        keys = [digest(record, max_new_tokens) for record in records]
+        keys = [self._key(record, max_new_tokens) for record in records]
         quiet_since, before = time.monotonic(), -1
         while True:
             self._update()
@@ -120,6 +126,12 @@ class AnswerStore:
                 )
             time.sleep(_POLL_SECONDS)
 
+    def _key(self, record: Record, max_new_tokens: int) -> str:
+        for image in record.images:
+            if image not in self._contents:
+                self._contents[image] = _content(image)
+        return digest(record, max_new_tokens, [self._contents[image] for image in record.images])
+
     def _share(self, records: Sequence[Record]) -> list[Record]:
         places = {images: place for place, images in enumerate(dict.fromkeys(record.images for record in records))}
         rank, world_size = self.process
@@ -133,9 +145,12 @@ class AnswerStore:
                 new = file.read()
             whole = new[: new.rfind(b"\n") + 1]
             self._read_until[path] = self._read_until.get(path, 0) + len(whole)
-            for line in whole.decode().split("\n")[:-1]:
-                entry = json.loads(line)
-                self._known[entry["asked"]] = entry["answer"]
+            for line in whole.split(b"\n")[:-1]:
+                entry = _entry(line)
+                if entry is None:
+                    self.broken += 1
+                else:
+                    self._known[entry["asked"]] = entry["answer"]
 
     def _stop_if_another_failed(self) -> None:
         for path in sorted(self.folder.glob("*.failed")):
@@ -148,10 +163,36 @@ class AnswerStore:
             )
 
 
-def digest(record: Record, max_new_tokens: int) -> str:
-    """What an answer depends on besides the model: the words, the images, the longest answer."""
-    content = json.dumps([record.turns[0].question, record.images, max_new_tokens])
+def digest(record: Record, max_new_tokens: int, contents: Sequence[str]) -> str:
+    """What an answer depends on besides the model: the words, the images, the longest answer.
+
+    Args:
+        contents: for each image something that changes when what it shows does.
+    """
+    content = json.dumps([record.turns[0].question, record.images, list(contents), max_new_tokens])
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def _content(reference: str) -> str:
+    """A digest of the bytes that an image is read from; not its time, which differs between copies of a data set."""
+    path, details = parse_reference(reference)
+    try:
+        if "offset" in details:
+            return hashlib.blake2b(read_bytes(reference), digest_size=12).hexdigest()
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
+    except (OSError, ValueError, SkyEyeError):
+        return "not readable"  # whoever is asked about it says what is wrong
+
+
+def _entry(line: bytes) -> dict[str, str] | None:
+    """A line of a file of answers; None where it is none."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    sound = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("asked", "answer"))
+    return entry if sound else None
 
 
 def _cut_half_a_line(path: Path) -> None:

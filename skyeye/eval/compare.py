@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from skyeye.data.files import write_json, write_whole
 from skyeye.data.formats.common import load_json
+from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import Benchmark, select
+from skyeye.eval.controls import with_question
+from skyeye.eval.metrics import Scores
+from skyeye.eval.metrics.base import Statistic
 from skyeye.eval.predictions import match, read_predictions
-from skyeye.eval.report import comparison, comparison_markdown
+from skyeye.eval.report import comparison, comparison_markdown, not_alike
 from skyeye.eval.resampling import mcnemar, paired
-from skyeye.eval.rescore import in_our_notation
+from skyeye.eval.rescore import DECODING, in_our_notation
 from skyeye.eval.score import images_of, rounded, rows_of, score_task
 from skyeye.eval.tasks import Task
+
+NOT_SAID = "not known: the file does not say it"
+_COUNT_ERROR, _OF_BOTH = "count_error", "of the questions that both answered with a number"
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,13 @@ class Answered:
         name: for tables: the checkpoint, or the prediction file.
         files: benchmark -> prediction file.
         data_root: where its data lay, if that is known.
-        prompts: benchmark -> what was asked instead of the benchmark's prompt.
+        decoding: benchmark -> how the answers were made.
     """
 
     name: str
     files: dict[str, Path]
     data_root: str | None
-    prompts: Mapping[str, str]
+    decoding: Mapping[str, str]
 
 
 def answered(path: Path, benchmark: str | None) -> Answered:
@@ -46,14 +53,16 @@ def answered(path: Path, benchmark: str | None) -> Answered:
     if path.is_file():
         if benchmark is None:
             raise SkyEyeError("is a prediction file", where=str(path), remedy="say of what: --benchmark NAME")
-        return Answered(str(path), {select([benchmark])[0].name: path}, None, {})
+        name = select([benchmark])[0].name
+        return Answered(str(path), {name: path}, None, {name: DECODING})
     if not (path / "scores.json").is_file():
         remedy = "give a folder that `skyeye eval` wrote (CHECKPOINT/eval), or a prediction file"
         raise SkyEyeError("holds no scores.json", where=str(path), remedy=remedy)
     scores = load_json(path / "scores.json", dict)
     about = scores.pop("about")
     files = {name: path / "predictions" / f"{name}.jsonl" for name in scores}
-    return Answered(about["checkpoint"], files, about.get("data_root"), about.get("prompts") or {})
+    decoding = {name: entry["protocol"]["decoding"] for name, entry in scores.items()}
+    return Answered(about["checkpoint"], files, about.get("data_root"), decoding)
 
 
 def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path, notation: str | None = None) -> dict[str, Any]:
@@ -65,8 +74,10 @@ def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path, notation: 
         notation: how boxes are written in the answers of prediction files from elsewhere.
 
     Returns:
-        The content of ``compare.json``: benchmark -> ``metrics`` (a, b, difference b - a, low, high, p), ``counts`` and
-        ``mcnemar`` where answers are right or wrong.
+        The content of ``compare.json``: benchmark -> ``metrics`` (a, b, difference b - a, low, high, p), ``counts``,
+        ``mcnemar`` where answers are right or wrong, ``asked`` (of a and of b: question, decoding, metric, number of
+        records that it has answered) and ``warnings``: where these are not the same. The question is that of the first
+        record of which the two were asked differently, else that of the first record.
 
     Raises:
         SkyEyeError: they have nothing in common, or the data cannot be read.
@@ -95,9 +106,8 @@ def _one(
     benchmark: Benchmark, both: tuple[Answered, Answered], data_root: Path, notation: str | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]], list[list[dict[str, Any]]]]:
     """One benchmark: its part of ``compare.json``, and of each side the entry of scores.json and the rows."""
-    asked = {of.prompts.get(benchmark.name) for of in both}
-    records, left_out = benchmark.load(data_root, "keep", asked.pop() if len(asked) == 1 else None)
-    given = [_answers(of.files[benchmark.name], records, notation) for of in both]
+    records, left_out = benchmark.load(data_root, "keep")
+    given, asked = zip(*(_answers(of.files[benchmark.name], records, notation) for of in both), strict=True)
     places = [i for i in range(len(records)) if all(answers[i] is not None for answers in given)]
     if not places:
         raise SkyEyeError(
@@ -105,9 +115,18 @@ def _one(
         )
     kept = [records[i] for i in places]
     answers = [[said[i] for i in places] for said in given]
+    questions = [[of[i] for i in places] for of in asked]
     scores = [benchmark.metric(kept, said) for said in answers]
+    counted = _errors_of_both(scores)
     task = Task(benchmark, kept, None, None, [], left_out, benchmark.max_new_tokens)
-    entries = [score_task(task, {"seen": said}, "as compared")[0] for said in answers]
+    entries = [
+        score_task(task, {"seen": said}, of.decoding[benchmark.name])[0] for of, said in zip(both, answers, strict=True)
+    ]
+    other = [i for i, (x, y) in enumerate(zip(*questions, strict=True)) if None not in (x, y) and x != y]
+    for entry, said, of in zip(entries, given, questions, strict=True):
+        entry["protocol"]["question"] = of[other[0] if other else 0] or NOT_SAID
+        entry["protocol"]["metric"] += "" if counted is None else f"; {_COUNT_ERROR}: {_OF_BOTH}"
+        entry["counts"]["records"] = sum(answer is not None for answer in said)
     metrics = {
         name: {key: rounded(value) for key, value in asdict(difference).items()}
         for name, difference in paired(*scores, images_of(kept)).items()
@@ -117,20 +136,63 @@ def _one(
         "answered by a alone": sum(said is not None for said in given[0]) - len(kept),
         "answered by b alone": sum(said is not None for said in given[1]) - len(kept),
         "answered by neither": sum(x is None and y is None for x, y in zip(*given, strict=True)),
-        "other prompt": int(len(asked) > 1),
+        "other question": len(other),
+        **({} if counted is None else {f"{_COUNT_ERROR} of both": counted}),
     }
-    seen = [rows_of(kept, said, of) for said, of in zip(answers, scores, strict=True)]
+    seen = [
+        rows_of([with_question(r, q) if q else r for r, q in zip(kept, own, strict=True)], said, of)
+        for own, said, of in zip(questions, answers, scores, strict=True)
+    ]
     right = mcnemar(*([item["correct"] for item in of.items] for of in scores))
-    result = {"metrics": metrics, "counts": counts, "mcnemar": None if right is None else asdict(right)}
+    result = {
+        "metrics": metrics,
+        "counts": counts,
+        "mcnemar": None if right is None else asdict(right),
+        "asked": {side: _asked(entry) for side, entry in zip("ab", entries, strict=True)},
+        "warnings": not_alike(*entries),
+    }
     return result, entries, seen
 
 
-def _answers(file: Path, records: Sequence[Record], notation: str | None) -> list[str | None]:
-    """One answer a record; None where the file has none, or several."""
+def _asked(entry: Mapping[str, Any]) -> dict[str, Any]:
+    protocol = {key: entry["protocol"][key] for key in ("question", "decoding", "metric")}
+    return {**protocol, "records": entry["counts"]["records"]}
+
+
+def _errors_of_both(scores: Sequence[Scores]) -> int | None:
+    """Let the error of counts rest on the questions that both answered with a number, so that it is of the same ones.
+
+    Returns:
+        How many these are; None where there is no such metric.
+    """
+    errors = [of.statistics.get(_COUNT_ERROR) for of in scores]
+    if None in errors:
+        return None
+    counted = errors[0].rows[:, 1:] * errors[1].rows[:, 1:]  # rows: the error, and whether there is one
+    for of, error in zip(scores, errors, strict=True):
+        of.statistics[_COUNT_ERROR] = Statistic(error.rows * counted, error.value)
+    return int(counted.sum())
+
+
+def _answers(file: Path, records: Sequence[Record], notation: str | None) -> tuple[list[str | None], list[str | None]]:
+    """One answer a record, None where the file has none, or several; and the question that the file has beside it."""
     predictions, problems = read_predictions(file)
     if problems:
         remedy = "mend the file; `skyeye eval score` lists everything that is wrong with it"
         raise SkyEyeError(
             f"{len(problems)} lines cannot be read; the first: {problems[0]}", where=str(file), remedy=remedy
         )
-    return in_our_notation(match(predictions, records).answers, records, notation)
+    answers = in_our_notation(match(predictions, records).answers, records, notation)
+    asked = _questions(file)
+    questions = [replace(p, answer=asked[p.where]) for p in predictions if p.where in asked]
+    return answers, match(questions, records).answers
+
+
+def _questions(file: Path) -> dict[str, str]:
+    """Place in the file -> the question there; nothing of a file that is not one object a line."""
+    try:
+        lines = list(iter_json_lines(file))
+    except SkyEyeError:  # a list: the programs that write one write no question
+        return {}
+    found = {where: row.get("question") for where, row in lines if isinstance(row, dict)}
+    return {where: text for where, text in found.items() if isinstance(text, str) and text}

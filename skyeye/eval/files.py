@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,17 @@ import yaml
 from skyeye.data.files import write_whole
 from skyeye.data.formats.common import load_json
 
+WEIGHTS = ("*.safetensors", "config.json")
+#: What a processor and its tokenizer are saved as, and what else ``generate`` reads.
+PROCESSOR = (
+    "*processor_config.json",
+    "*token*.json",
+    "*.model",
+    "vocab.*",
+    "merges.txt",
+    "*.jinja",
+    "generation_*.json",
+)
 _LIBRARIES = ("skyeye", "torch", "transformers", "peft", "timm", "numpy", "scipy", "pillow", "pycocoevalcap")
 
 
@@ -23,15 +34,11 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    # not splitlines(): an answer may hold U+2028 and the like
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def fingerprint(checkpoint: Path) -> str:
-    """SHA-256 over the weight files (and config.json) of a checkpoint directory, by name."""
+def fingerprint(checkpoint: Path, names: Sequence[str] = WEIGHTS) -> str:
+    """SHA-256 over the files of a checkpoint directory that have these names (patterns): by default the weights and
+    config.json; :data:`PROCESSOR` for what makes ids and pixels of questions and images."""
     digest = hashlib.sha256()
-    for file in sorted([*checkpoint.glob("*.safetensors"), *checkpoint.glob("config.json")]):
+    for file in sorted({file for name in names for file in checkpoint.glob(name)}):
         digest.update(file.name.encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):

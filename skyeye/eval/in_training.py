@@ -10,7 +10,7 @@ from skyeye.config.schema import EvalConfig
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import select
 from skyeye.eval.metrics import LOWER_IS_BETTER
-from skyeye.eval.run import known_prompts, launched, model_answerer, run_tasks
+from skyeye.eval.run import launched, model_answerer, run_tasks, used_prompts
 from skyeye.eval.tasks import prepare
 from skyeye.eval.verdict import metrics_of
 
@@ -32,7 +32,7 @@ class Examination:
     def __init__(self, settings: EvalConfig):
         self.settings, self.process = settings, launched()
         chosen = select(settings.benchmarks)
-        prompts = known_prompts(settings.prompts, [benchmark.name for benchmark in chosen])
+        prompts = used_prompts({}, settings.prompts, [benchmark.name for benchmark in chosen])
         self.tasks = [
             prepare(
                 benchmark,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from skyeye.data.files import write_json, write_whole
 from skyeye.data.formats import summary
+from skyeye.data.formats.images import ABSENT
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers import ALONE, Answerer, AnswerStore, Process
-from skyeye.eval.benchmarks import chosen_benchmarks
+from skyeye.eval.benchmarks import BENCHMARKS, chosen_benchmarks, select
 from skyeye.eval.benchmarks.base import MissingImages
-from skyeye.eval.files import fingerprint, origin, versions, write_jsonl
+from skyeye.eval.files import PROCESSOR, fingerprint, origin, versions, write_jsonl
 from skyeye.eval.metrics.captions import default_scorer
 from skyeye.eval.report import latex, markdown, report
 from skyeye.eval.score import Rows, score_task
@@ -45,6 +46,7 @@ def evaluate(
     controls: bool = True,
     max_new_tokens: int | None = None,
     prompts: Mapping[str, str] | None = None,
+    recipe_prompts: Mapping[str, str] | None = None,
     missing_images: MissingImages = "leave-out",
     seed: int = 0,
     device: str | None = None,
@@ -64,6 +66,7 @@ def evaluate(
         controls: also ask blind and deaf.
         max_new_tokens: longest answer; None: what each benchmark says.
         prompts: benchmark -> what is asked instead of its own prompt.
+        recipe_prompts: the same where ``prompts`` say nothing; those of benchmarks that are not asked are passed over.
         missing_images: what becomes of records whose image is missing or broken.
         seed: of the permutations of the controls and of ``limit``.
         device: ``"cpu"``, ``"cuda"`` ...; None: a GPU when there is one.
@@ -81,7 +84,8 @@ def evaluate(
     if process.rank == 0:
         for name, reason in not_there.items():
             tqdm.write(f"{name} of suite {suite} is left out: {reason}")
-    prompts = known_prompts(prompts or {}, [benchmark.name for benchmark in chosen])
+    asked = [benchmark.name for benchmark in chosen]
+    prompts = used_prompts(prompts or {}, recipe_prompts or {}, asked, not_there)
     if not (checkpoint / "config.json").is_file():
         raise SkyEyeError(
             "holds no config.json, so it is no checkpoint directory",
@@ -110,13 +114,15 @@ def evaluate(
         "batch_size": batch_size,
         "data_root": str(data_root),
         "missing_images": missing_images,
-        "prompts": dict(prompts),
+        "prompts": prompts,
         "not_there": not_there,
         "processes": process.world_size,
     }
     answerer, more = load_answerer(checkpoint, batch_size, device)
     about |= more
-    key = f"{about['fingerprint'][:16]}-{more['dtype']}-{more['prompt_layout']}"
+    key = (
+        f"{about['fingerprint'][:16]}-{fingerprint(checkpoint, PROCESSOR)[:8]}-{more['dtype']}-{more['prompt_layout']}"
+    )
     return run_tasks(answerer, tasks, Path(out_dir), about, answers=Path(out_dir) / "answers" / key, process=process)
 
 
@@ -125,20 +131,30 @@ def launched() -> Process:
     return Process(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
-def known_prompts(prompts: Mapping[str, str], names: Sequence[str]) -> Mapping[str, str]:
-    """The prompts, if each is for a benchmark that is asked.
+def used_prompts(
+    prompts: Mapping[str, str], recipe_prompts: Mapping[str, str], asked: Sequence[str], not_there: Collection[str] = ()
+) -> dict[str, str]:
+    """Benchmark -> what is asked instead of its prompt, of the benchmarks that are asked.
+
+    Args:
+        prompts: given for this evaluation, by names that :func:`skyeye.eval.benchmarks.select` knows.
+        recipe_prompts: of a recipe, likewise; it may have more benchmarks than are asked now. ``prompts`` win.
+        asked: names of the benchmarks.
+        not_there: those of the suite that are left out.
 
     Raises:
-        SkyEyeError: one is not.
+        SkyEyeError: an unknown name, or one of ``prompts`` is for nothing that was to be asked.
     """
     for name in prompts:
-        if name not in names:
+        if not any(benchmark.name in (*asked, *not_there) for benchmark in select([name])):
             raise SkyEyeError(
                 f"there is a prompt for {name}, which is not asked",
                 where="prompts",
-                remedy=f"asked: {', '.join(names)}",
+                remedy=f"asked: {', '.join(asked)}",
             )
-    return prompts
+    both = [*recipe_prompts.items(), *prompts.items()]
+    by_name = {benchmark.name: prompt for name, prompt in both for benchmark in select([name])}
+    return {name: prompt for name, prompt in by_name.items() if name in asked}
 
 
 def load_answerer(checkpoint: Path, batch_size: int, device: str | None) -> tuple[Answerer, dict[str, Any]]:
@@ -197,6 +213,7 @@ def run_tasks(
             return None
         if reused:
             tqdm.write(f"{reused:,} questions were answered in an earlier run of the same model ({answers})")
+        _tell_broken(store)
         given = [store.collect(records, task.max_new_tokens, patience) for task, _, records in lists]
     by_task: dict[str, dict[str, list[str]]] = {task.benchmark.name: {} for task in tasks}
     for (task, condition, _), said in zip(lists, given, strict=True):
@@ -204,9 +221,15 @@ def run_tasks(
     return write_results(tasks, by_task, out_dir, about, started)
 
 
+def _tell_broken(store: AnswerStore) -> None:
+    if store.broken:
+        lines = "1 line" if store.broken == 1 else f"{store.broken:,} lines"
+        tqdm.write(f"{lines} of {store.folder} cannot be read; what was answered there was asked again")
+
+
 def write_results(
     tasks: Sequence[Task],
-    answers: Mapping[str, dict[str, list[str]]],
+    answers: Mapping[str, Mapping[str, Sequence[str | None]]],
     out_dir: Path,
     about: dict[str, Any],
     started: float,
@@ -214,30 +237,56 @@ def write_results(
 ) -> dict[str, Any]:
     """Score and write ``predictions/``, ``scores.json``, ``scores.md``, ``scores.tex`` and ``report.html``.
 
+    Prediction files of an earlier run that are not written now go to ``predictions/earlier/``.
+
     Args:
-        answers: benchmark -> condition -> one answer a record.
+        answers: benchmark -> condition -> one answer a record; None where there is none, which is no line of a file.
         about: goes into ``scores.json``.
         started: when the work began, in seconds since the epoch.
         decoding: how the answers were made; None: by this package.
     """
     scores: dict[str, Any] = {}
     predictions: dict[str, dict[str, Rows]] = {}
+    folder, files = out_dir / "predictions", set()
     for task in tasks:
-        name, folder = task.benchmark.name, out_dir / "predictions"
+        name = task.benchmark.name
         if task.left_out:
             tqdm.write(summary(task.left_out, name))
+            files.add(f"{name}.skipped.jsonl")
             write_jsonl(folder / f"{name}.skipped.jsonl", [vars(p) for p in task.left_out])
         how = decoding or f"greedy, one beam, at most {task.max_new_tokens} new tokens, asked once"
         scores[name], predictions[name] = score_task(task, answers[name], how)
         for condition, rows in predictions[name].items():
-            suffix = "" if condition == "seen" else f".{condition}"
-            write_jsonl(folder / f"{name}{suffix}.jsonl", rows)
+            file = f"{name}.jsonl" if condition == "seen" else f"{name}.{condition}.jsonl"
+            files.add(file)
+            write_jsonl(folder / file, _lines(rows, answers[name][condition]))
+    _move_away(folder, files)
     scores["about"] = {**about, **about_scoring(started)}
     write_json(out_dir / "scores.json", scores, indent=1)
     write_whole(out_dir / "scores.md", markdown(scores))
     write_whole(out_dir / "scores.tex", latex(scores))
     write_whole(out_dir / "report.html", report(scores, predictions))
     return scores
+
+
+def _lines(rows: Rows, answers: Sequence[str | None]) -> Rows:
+    """The lines of a prediction file: of what was answered, with absent images as the annotation names them."""
+    return [
+        {**row, "images": [image.removeprefix(ABSENT) for image in row["images"]]}
+        for row, answer in zip(rows, answers, strict=True)
+        if answer is not None
+    ]
+
+
+def _move_away(folder: Path, written: Collection[str]) -> None:
+    """Leave only what was written of the files that an evaluation writes, so that they and ``scores.json`` agree."""
+    ours = {f"{name}{kind}.jsonl" for name in BENCHMARKS for kind in ("", ".blind", ".deaf", ".skipped")}
+    old = sorted(path for path in folder.glob("*.jsonl") if path.name in ours and path.name not in written)
+    for path in old:
+        (folder / "earlier").mkdir(exist_ok=True)
+        path.replace(folder / "earlier" / path.name)
+    if old:
+        tqdm.write(f"{len(old)} prediction files of an earlier run were moved to {folder / 'earlier'}")
 
 
 def about_scoring(started: float) -> dict[str, Any]:

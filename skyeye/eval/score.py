@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skyeye.data.record import Record
@@ -11,6 +11,7 @@ from skyeye.eval.benchmarks import Benchmark
 from skyeye.eval.benchmarks.paper import quoted
 from skyeye.eval.benchmarks.published import size_note
 from skyeye.eval.metrics import Scores
+from skyeye.eval.metrics.captions import default_scorer
 from skyeye.eval.resampling import LEVEL, RESAMPLES, intervals
 from skyeye.eval.tasks import Task
 
@@ -19,14 +20,17 @@ Rows = list[dict[str, Any]]
 _KEYS = (("value", "seen"), ("blind", "blind"), ("deaf", "deaf"))
 
 
-def score_task(task: Task, answers: dict[str, list[str]], decoding: str) -> tuple[dict[str, Any], dict[str, Rows]]:
-    """The entry of one benchmark in ``scores.json``, and the rows of its prediction files by condition.
+def score_task(
+    task: Task, given: Mapping[str, Sequence[str | None]], decoding: str
+) -> tuple[dict[str, Any], dict[str, Rows]]:
+    """The entry of one benchmark in ``scores.json``, and a row for each record by condition.
 
     Args:
-        answers: condition -> one answer for each of its records.
+        given: condition -> one answer for each of its records; None, for no answer, is scored as nothing said.
         decoding: how they were made, for the protocol.
     """
     metric, conditions = task.benchmark.metric, task.conditions
+    answers = {condition: [answer or "" for answer in said] for condition, said in given.items()}
     scored = {condition: metric(records, answers[condition]) for condition, records in conditions.items()}
     same = None  # the seen answers to the items that could be asked deaf: what deaf is compared with
     if task.deaf:
@@ -53,7 +57,7 @@ def images_of(records: Sequence[Record]) -> list[tuple[str, ...]]:
 
 
 def rows_of(records: Sequence[Record], answers: Sequence[str], scores: Scores) -> Rows:
-    """The lines of a prediction file: what was asked and answered, and how it was scored."""
+    """A row for each record: what was asked and answered, and how it was scored."""
     return [
         {
             "id": record.id,
@@ -81,12 +85,22 @@ def protocol(benchmark: Benchmark, records: Sequence[Record], scores: Scores, de
         "main_metric": benchmark.main_metric,
         "question": records[0].turns[0].question,
         "decoding": decoding,
-        "metric": benchmark.metric_words,
+        "metric": _metric_words(benchmark, scores),
         "interval": f"{LEVEL:.0%}, {RESAMPLES:,} bootstrap samples of the images",
         "published": None if benchmark.published is None else benchmark.published._asdict(),
         "quoted": quoted(benchmark),
         "notes": [*([] if note is None else [note]), *scores.notes],
     }
+
+
+def _metric_words(benchmark: Benchmark, scores: Scores) -> str:
+    """How the metric is computed; of captions, too, what depends on the machine (Java)."""
+    words = benchmark.metric_words
+    if "CIDEr" not in scores.statistics:
+        return words
+    if "METEOR" not in scores.statistics:
+        words = words.replace("METEOR, ", "")
+    return f"{words}; captions split into words by {default_scorer().tokenizer}"
 
 
 def _protocol(task: Task, scores: Scores, decoding: str) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def prepare(
     if controls and benchmark.chosen is not None:
         deaf_indices, deaf = control.deaf(seen, benchmark.chosen, f"{seed} {benchmark.name}")
     blind = control.blind(seen, f"{seed} {benchmark.name}") if controls else None
-    longest = max_new_tokens or benchmark.max_new_tokens
+    longest = benchmark.max_new_tokens if max_new_tokens is None else max_new_tokens
     return Task(benchmark, seen, blind, deaf or None, deaf_indices, problems, longest)
 
 

@@ -45,18 +45,27 @@ def _one(name: str, entry: dict[str, Any]) -> Verdict:
     value, blind = triple["value"], triple["blind"]
     if value is None:
         return Verdict(name, protocol["title"], ["Nothing could be scored."], [])
-    seen = _captions_see(main, value, blind) if family == "captions" else _sees(main, value, blind, counts["records"])
+    if blind is None:
+        seen = _not_asked_blind(main, value, family, counts["images"])
+    else:
+        seen = (
+            _captions_see(main, value, blind) if family == "captions" else _sees(main, value, blind, counts["records"])
+        )
     sentences = [seen]
     if value >= 1:
         sentences += [*_types(entry, main), *_listens(triple, entry, counts)]
     return Verdict(name, protocol["title"], sentences, _checks(family, main, triple))
 
 
-def _sees(metric: str, value: float, blind: float | None, n: int) -> str:
-    if blind is None:
-        return (
-            f"{value:.1f} {metric}; whether it sees could not be tested, because all questions show the same picture."
-        )
+def _not_asked_blind(metric: str, value: float, family: str, images: int) -> str:
+    score = f"{metric} {value:.1f}" if family == "captions" else f"{value:.1f} {metric}"
+    if images != 1:
+        return f"{score}; it was not asked blind, so whether it sees was not tested."
+    one = "there is one picture only" if family == "captions" else "all questions show the same picture"
+    return f"{score}; whether it sees could not be tested, because {one}."
+
+
+def _sees(metric: str, value: float, blind: float, n: int) -> str:
     both = f"{value:.1f} {metric}, {blind:.1f} with a wrong picture"
     if value < 1:
         return f"Has not learnt this: {both}."
@@ -67,9 +76,7 @@ def _sees(metric: str, value: float, blind: float | None, n: int) -> str:
     return f"Sees: {both}."
 
 
-def _captions_see(metric: str, value: float, blind: float | None) -> str:
-    if blind is None:
-        return f"{metric} {value:.1f}; whether it sees could not be tested, because there is one picture only."
+def _captions_see(metric: str, value: float, blind: float) -> str:
     both = f"{metric} {value:.1f}, {blind:.1f} when it is shown wrong pictures"
     if value <= 1.2 * blind or value < 1:
         return f"The captions do not depend on the picture: {both}."

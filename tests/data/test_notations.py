@@ -26,6 +26,7 @@ SIZE = (800, 600)
         ("<box>(120,340),(560,780)</box>", "qwen", (0.12, 0.34, 0.56, 0.78)),
         ("<|box_start|>(120,340),(560,780)<|box_end|>", "qwen", (0.12, 0.34, 0.56, 0.78)),
         ("[96, 204, 448, 468]", "pixels", (0.12, 0.34, 0.56, 0.78)),
+        ("{<12.0><34.0><56.25><78.0>}", "hundredths", (0.12, 0.34, 0.5625, 0.78)),
         # padded above and below by 100 rows: y = (v * 800 - 100) / 600
         ("[0.12,0.38,0.56,0.71]", "padded", (0.12, 204 / 600, 0.56, 468 / 600)),
     ],
@@ -133,6 +134,7 @@ STEP = {
     "thousandths": (0.0005, 0.0005),
     "qwen": (0.0005, 0.0005),
     "pixels": (0.5 / 800, 0.5 / 600),
+    "hundredths": (1e-12, 1e-12),
 }
 
 
@@ -147,7 +149,7 @@ def test_writing_and_reading_changes_no_more_than_the_rounding(notation, sides):
     assert write_box(box, notation, SIZE) == text  # and a second time nothing changes
 
 
-@pytest.mark.parametrize("notation", ["fractions", "padded", "thousandths", "qwen", "pixels"])
+@pytest.mark.parametrize("notation", ["fractions", "padded", "thousandths", "qwen", "pixels", "hundredths"])
 @given(corners=st.tuples(*[st.floats(0.0, 1.0)] * 8))
 def test_corners_survive_where_the_notation_holds_them(notation, corners):
     text = write_box(OrientedBox(*corners), notation, SIZE)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,11 +25,18 @@ def world(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def read_jsonl() -> Callable[[Path], list[dict[str, Any]]]:
+    """The objects of a file with one in each line."""
+    # not splitlines(): an answer may hold U+2028 and the like
+    return lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+@pytest.fixture
 def without_java(monkeypatch) -> None:
     """METEOR takes seconds to start; its own tests are in metrics/test_captions.py."""
     scorer = CaptionScorer(java=None)
     # by full path: "skyeye.eval.metrics.captions" as an attribute is the function, not the module
-    for module in ("skyeye.eval.metrics.captions", "skyeye.eval.run"):
+    for module in ("skyeye.eval.metrics.captions", "skyeye.eval.run", "skyeye.eval.score"):
         monkeypatch.setattr(importlib.import_module(module), "default_scorer", lambda: scorer)
 
 

@@ -73,8 +73,11 @@ def test_an_answer_is_for_these_words_these_images_and_this_length(tmp_path):
     one = records(1, 1)[0]
     other_words = Record(one.id, "s", "vqa", "test", one.images, (Turn("[vqa] another", "a"),))
     other_image = Record(one.id, "s", "vqa", "test", ("x.png",), one.turns)
-    keys = {digest(one, 5), digest(other_words, 5), digest(other_image, 5), digest(one, 6)}
-    assert len(keys) == 4
+    keys = {
+        digest(r, n, c)
+        for r, n, c in ((one, 5, "x"), (other_words, 5, "x"), (other_image, 5, "x"), (one, 6, "x"), (one, 5, "y"))
+    }
+    assert len(keys) == 5
     ask(tmp_path, Echo(), of=[one])
     again = Echo()
     ask(tmp_path, again, of=[one, other_image])
@@ -164,3 +167,48 @@ def test_the_same_question_is_asked_once(tmp_path):
         assert store.ask(echo, records(), 5, told.append) == 0, "what this run asked is no answer of an earlier one"
         assert store.collect(records() * 2, 5, patience=0) == [said(record) for record in records() * 2]
     assert len(echo.asked) == 21 and sum(told) == 63
+
+
+def test_an_image_with_another_content_is_asked_again(tmp_path):
+    """Not one that was only copied or touched."""
+    folder, answers = tmp_path / "images", tmp_path / "answers"
+    folder.mkdir()
+    files = [folder / f"{n}.png" for n in range(3)]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    shown = [Record(f.name, "s", "vqa", "test", (str(f),), (Turn("[vqa] q", "a"),)) for f in files]
+    ask(answers, Echo(), of=shown)
+    files[1].write_bytes(b"PNG.1")  # as long as before
+    os.utime(files[2], (1, 1))
+    again = Echo()
+    assert ask(answers, again, of=shown) == 2
+    assert again.asked == ["1.png"]
+
+
+def test_a_member_of_a_shard_is_known_by_its_own_bytes(tmp_path):
+    shard, answers = tmp_path / "a.tar", tmp_path / "answers"
+    shard.write_bytes(b"firstother")
+    names = [f"{shard}#offset={at}&size=5" for at in (0, 5)]
+    shown = [Record(name, "s", "vqa", "test", (name,), (Turn("[vqa] q", "a"),)) for name in names]
+    ask(answers, Echo(), of=shown)
+    shard.write_bytes(b"firstOTHER")
+    again = Echo()
+    ask(answers, again, of=shown)
+    assert again.asked == [names[1]]
+
+
+BROKEN = [b"\0" * 200, b"{", b"[]", b"\xff", b"", b'{"asked": "x"}', b'{"asked": "x", "answer": 5}', b"[" * 100_000]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_line_is_passed_over_and_counted(tmp_path, broken):
+    ask(tmp_path, Echo())
+    file = tmp_path / "rank0-of-1.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([*lines[:3], broken + b"\n", *lines[4:]]))
+    again = Echo()
+    with AnswerStore(tmp_path) as store:
+        assert store.ask(again, records(), 5, lambda n: None) == 20
+        assert store.broken == 1
+        assert store.collect(records(), 5, patience=0) == [said(record) for record in records()]
+    assert len(again.asked) == 1

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 
 import pytest
 
 from skyeye.cli import main
 from skyeye.eval.benchmarks import select
+from skyeye.eval.run import run_tasks
+from skyeye.eval.tasks import prepare
 
 pytestmark = pytest.mark.usefixtures("without_java")
 
@@ -47,7 +50,7 @@ def test_the_difference_is_that_of_the_records_both_have_answered(files, world, 
 
 
 def test_folders_that_an_evaluation_wrote(files, world, tmp_path):
-    a, b, *_ = files
+    a, b, records, _ = files
     for name, file in (("A", a), ("B", b)):
         command = ["eval", "score", str(file), "--benchmark", "world.vqa", "--data-root", str(world)]
         assert main([*command, "--out", str(tmp_path / name)]) == 0
@@ -55,7 +58,15 @@ def test_folders_that_an_evaluation_wrote(files, world, tmp_path):
     assert main(["eval", "compare", str(tmp_path / "A"), str(tmp_path / "B"), "--out", str(out)]) == 0
     result = json.loads((out / "compare.json").read_text())
     assert set(result) == {"world.vqa", "about"}
-    assert result["world.vqa"]["metrics"]["accuracy"]["a"] < 100  # what was not answered was written as empty
+    counts = result["world.vqa"]["counts"]
+    assert result["world.vqa"]["metrics"]["accuracy"]["a"] == 100  # what was not answered is not compared
+    assert (counts["compared"], counts["answered by a alone"], counts["answered by b alone"]) == (
+        len(records) - 3,
+        2,
+        1,
+    )
+    assert (counts["answered by neither"], counts["other question"]) == (0, 0)
+    assert result["world.vqa"]["asked"]["a"]["decoding"].startswith("not known")
 
 
 def test_a_result_compared_with_itself_does_not_differ(files, world, tmp_path):
@@ -76,3 +87,94 @@ def test_mistakes_are_told(files, world, tmp_path, capsys):
     ):
         assert main(["eval", "compare", *arguments, "--out", str(tmp_path / "out")]) == 2
         assert words in capsys.readouterr().err
+
+
+@pytest.fixture
+def runs(world, oracle, tmp_path):
+    """Folders of two runs: the second was asked otherwise and could say more."""
+
+    def run(name: str, prompt: str | None, longest: int | None, limit: int | None = None):
+        task = prepare(select(["world.vqa"])[0], world, limit, False, prompt=prompt, max_new_tokens=longest)
+        about = {"checkpoint": name, "data_root": str(world)}
+        answerer = oracle("perfect", task.seen)
+        run_tasks(answerer, [task], tmp_path / name, about, answers=tmp_path / name / "answers")
+        return tmp_path / name, task.seen
+
+    return run
+
+
+def test_what_was_asked_otherwise_is_told(runs, tmp_path):
+    (a, seen), (b, _) = runs("A", None, None, 20), runs("B", "[vqa] say: {question}", 3)
+    out = tmp_path / "out"
+    assert main(["eval", "compare", str(a), str(b), "--out", str(out)]) == 0
+    result = json.loads((out / "compare.json").read_text())["world.vqa"]
+    first = seen[0].turns[0].question
+    other = first.replace("[vqa] ", "[vqa] say: ")
+    assert result["asked"]["a"]["question"] == first and result["asked"]["b"]["question"] == other
+    assert result["asked"]["a"]["records"] == 20 < result["asked"]["b"]["records"]
+    assert "at most 20 new tokens" in result["asked"]["a"]["decoding"]
+    assert "at most 3 new tokens" in result["asked"]["b"]["decoding"]
+    assert result["counts"]["other question"] == result["counts"]["compared"] == 20
+    assert [warning.split(":")[0] for warning in result["warnings"][:2]] == [
+        "The question differs",
+        "The decoding differs",
+    ]
+    assert result["warnings"][2].startswith("A has answered 20 records, B ")
+    page, text = (out / "compare.html").read_text(), (out / "compare.md").read_text()
+    for told in (
+        f"The question differs: A {first!r}, B {other!r}",
+        "at most 3 new tokens",
+        "A has answered 20 records",
+    ):
+        assert told in unescape(page) and told in text
+
+
+def test_the_same_questions_to_both_are_no_warning(runs, tmp_path):
+    (a, _), (b, _) = runs("A", None, None, 20), runs("B", None, None, 20)
+    assert main(["eval", "compare", str(a), str(b), "--out", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out" / "compare.json").read_text())["world.vqa"]
+    assert result["warnings"] == [] and result["counts"]["other question"] == 0
+
+
+def test_a_file_says_what_was_asked_or_it_is_not_known(files, runs, world, tmp_path):
+    """The file has answers to all but the first record, and no questions."""
+    a, _, records, _ = files
+    b, _ = runs("B", None, None)
+    out = tmp_path / "out"
+    command = ["eval", "compare", str(a), str(b), "--benchmark", "world.vqa", "--data-root", str(world)]
+    assert main([*command, "--out", str(out)]) == 0
+    result = json.loads((out / "compare.json").read_text())["world.vqa"]
+    assert result["asked"]["a"]["question"].startswith("not known")
+    assert result["asked"]["b"]["question"] == records[1].turns[0].question
+    assert result["counts"]["other question"] == 0
+    asked = [
+        {"id": r.id, "question": "what?" if n == 4 else r.turns[0].question, "answer": "no"}
+        for n, r in enumerate(records)
+    ]
+    a.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    assert main([*command, "--out", str(out)]) == 0
+    result = json.loads((out / "compare.json").read_text())["world.vqa"]
+    assert result["asked"]["a"]["question"] == "what?" and result["counts"]["other question"] == 1
+    assert result["asked"]["b"]["question"] == records[4].turns[0].question
+
+
+def test_errors_of_counting_are_those_of_the_same_questions(world, tmp_path):
+    """A is off by 2 where both say a number, and by 8 where B says none."""
+    records, _ = select(["world.vqa"])[0].load(world)
+    count = [r for r in records if r.references["type"] == "count"]
+    half = {r.id for r in count[::2]}
+    answers = {
+        "a": [(r.id, str(int(r.references["answer"]) + (2 if r.id in half else 8))) for r in count],
+        "b": [(r.id, str(int(r.references["answer"]) + 1) if r.id in half else "many") for r in count],
+    }
+    for name, rows in answers.items():
+        lines = (json.dumps({"id": id, "answer": answer}) + "\n" for id, answer in rows)
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    command = ["eval", "compare", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--benchmark", "world.vqa"]
+    assert main([*command, "--data-root", str(world), "--out", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out" / "compare.json").read_text())["world.vqa"]
+    errors = result["metrics"]["count_error"]
+    assert (errors["a"], errors["b"], errors["difference"]) == (2, 1, -1)
+    assert (errors["low"], errors["high"]) == (-1, -1)
+    assert "count_error: of the questions that both answered with a number" in result["asked"]["a"]["metric"]
+    assert len(count) > 4 and result["counts"]["count_error of both"] == len(half)

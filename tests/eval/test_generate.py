@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval import generate
 from skyeye.eval.benchmarks import select
-from skyeye.eval.files import fingerprint, read_jsonl
+from skyeye.eval.files import fingerprint
 from skyeye.eval.generate import answer
 from skyeye.eval.run import evaluate, prepare
 from skyeye.models.build import build_model
@@ -132,7 +134,7 @@ def test_no_records_no_answers(parts):
 
 
 @pytest.mark.usefixtures("without_java")
-def test_a_saved_model_is_evaluated_the_same_for_any_batch_size(parts, world, tmp_path):
+def test_a_saved_model_is_evaluated_the_same_for_any_batch_size(parts, world, tmp_path, read_jsonl):
     model, processor = parts
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
@@ -159,7 +161,7 @@ def test_a_saved_model_is_evaluated_the_same_for_any_batch_size(parts, world, tm
 
 
 @pytest.mark.usefixtures("without_java")
-def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, tmp_path):
+def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, tmp_path, read_jsonl):
     """Answers are found again by model and question; of another model, or to another prompt, none is."""
     model, processor = parts
     processor.save_pretrained(tmp_path / "model")
@@ -180,5 +182,12 @@ def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, 
         for parameter in model.parameters():
             parameter.neg_()
     assert [row["answer"] for row in ask()] != [row["answer"] for row in first]
+    before = [row["answer"] for row in ask()]
+    config = tmp_path / "model" / "processor_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "image_mean": [9.0, -9.0, 9.0]}))
+    assert len(list((tmp_path / "out" / "answers").iterdir())) == 2
+    assert [row["answer"] for row in ask()] != before
+    assert len(list((tmp_path / "out" / "answers").iterdir())) == 3
+    assert ask(recipe_prompts={"world.scene": "x"})
     with pytest.raises(SkyEyeError, match="a prompt for world.scene, which is not asked"):
         ask(prompts={"world.scene": "x"})

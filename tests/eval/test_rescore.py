@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from skyeye.cli import main
+from skyeye.data.images import image_size
 from skyeye.eval.benchmarks import select
-from skyeye.eval.rescore import score_file
+from skyeye.eval.rescore import score_file, told
 
 TYPES = ["presence", "comp", "count", "rural_urban"]
 TRUTHS = {"presence": "yes", "comp": "no", "count": "3", "rural_urban": "urban"}
@@ -122,9 +124,94 @@ def test_boxes_in_another_notation(tmp_path):
         {"id": r.id, "answer": "[{:.4f}, {:.4f}, {:.4f}, {:.4f}]".format(*r.references["boxes"][0])} for r in records
     ]
     file = written(tmp_path, lines)
-    assert score_file(file, benchmark, ROOT)["metrics"]["accuracy@0.5"] == 0
-    turned = score_file(file, benchmark, ROOT, notation="fractions")["metrics"]
-    assert turned["accuracy@0.5"] > 95  # the smallest boxes lose more than half to hundredths
+    unread = score_file(file, benchmark, ROOT)
+    assert unread["metrics"]["accuracy@0.5"] == 0
+    assert "no answer holds a box in this project's notation" in unread["hints"][0]
+    assert "look like --boxes fractions or --boxes padded" in told(unread)
+    read = score_file(file, benchmark, ROOT, notation="fractions")
+    assert read["metrics"]["accuracy@0.9"] == 100 and read["hints"] == []
+
+
+def test_boxes_in_pixels_are_not_rounded(tmp_path):
+    """Vehicles are small: in hundredths of the frame, most lose more than a tenth."""
+    if not (ROOT / "aerial_cars").is_dir():
+        pytest.skip("../shared/data is not there")
+    benchmark = select(["vehicles.refer"])[0]
+    records, _ = benchmark.load(ROOT, "keep")
+    lines = []
+    for record in records:
+        w, h = image_size(record.images[0])
+        x1, y1, x2, y2 = record.references["boxes"][0]
+        lines.append({"id": record.id, "answer": f"[{x1 * w:.1f}, {y1 * h:.1f}, {x2 * w:.1f}, {y2 * h:.1f}]"})
+    file = written(tmp_path, lines)
+    assert "look like --boxes pixels or --boxes thousandths" in score_file(file, benchmark, ROOT)["hints"][0]
+    out = tmp_path / "out"
+    result = score_file(file, benchmark, ROOT, notation="pixels", out_dir=out)
+    assert result["metrics"]["accuracy@0.9"] == 100 and result["metrics"]["mean_iou"] > 99
+    again = score_file(out / "predictions" / "vehicles.refer.jsonl", benchmark, ROOT)
+    assert again["metrics"] == result["metrics"]
+
+
+def test_captions_of_coco_s_form(tmp_path, without_java):
+    """Image ids are those of the annotation, which counts from 0 what the files count from 1."""
+    if not (ROOT / "UCM_captions").is_dir():
+        pytest.skip("../shared/data is not there")
+    images = json.loads((ROOT / "UCM_captions" / "dataset.json").read_text())["images"]
+    rows = [
+        {"image_id": image["imgid"], "caption": image["sentences"][0]["raw"]}
+        for image in images
+        if image["split"] == "test"
+    ]
+    file = tmp_path / "captions.json"
+    file.write_text(json.dumps(rows))
+    result = score_file(file, select(["ucm.caption"])[0], ROOT / "UCM_captions")
+    assert (result["counts"]["answered"], result["unknown"]) == (210, [])
+    assert result["ids"] == "the id in the published annotation"
+    assert result["metrics"]["BLEU-1"] == pytest.approx(100, abs=0.5)
+
+
+def test_a_file_that_holds_the_truth_too(tmp_path, rsvqa, capsys):
+    lines = [{"id": 100 + n, "answer": truth(n), "prediction": truth(n + n % 2)} for n in range(20)]
+    file = written(tmp_path, lines)
+    command = ["eval", "score", str(file), "--benchmark", "rsvqa_lr", "--data-root", str(rsvqa)]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "line 2: has different answers under 'answer', 'prediction'" in error and "--answer-key NAME" in error
+    result = scored(tmp_path, rsvqa, lines, "--answer-key", "prediction")
+    assert result["metrics"]["accuracy"] == 50
+    assert result["keys"] == {"id": ["id"], "answer": ["prediction"]}
+    assert "Read: ids under 'id', taken for the id in the published annotation; answers under 'prediction'." in (
+        capsys.readouterr().out
+    )
+
+
+def test_ids_of_a_file_do_not_steer_the_terminal(tmp_path, rsvqa, capsys):
+    ids = ["\x1b[2J\x1b[31mgone", "two\nlines", "left\u202eright", "x" * 300]
+    lines: list = [{"id": 100, "answer": "yes"}] + [{"id": id, "answer": "yes"} for id in ids]
+    result = scored(tmp_path, rsvqa, [*lines, {"id": "\x1b[0m", "answer": True}])
+    assert result["unknown"] == ids
+    said = capsys.readouterr().out
+    assert all(sign.isprintable() or sign == "\n" for sign in said)
+    for words in (r"\x1b[2J\x1b[31mgone", r"two\nlines", r"left\u202eright", "x" * 79 + "…"):
+        assert words in said
+    assert "x" * 80 not in said
+
+
+def test_what_the_metric_counted_is_told(tmp_path, rsvqa, capsys):
+    scored(tmp_path, rsvqa, [{"id": 100 + n, "answer": "many" if n % 4 == 2 else truth(n)} for n in range(20)])
+    assert "\nCounted: count answers without a number 5.\n" in capsys.readouterr().out
+    scored(tmp_path, rsvqa, [{"id": 100 + n, "answer": truth(n)} for n in range(20)])
+    assert "Counted" not in capsys.readouterr().out
+
+
+def test_of_a_file_that_fits_nothing_the_ids_are_explained(tmp_path, rsvqa, capsys):
+    result = scored(tmp_path, rsvqa, [{"id": f"q{n}", "answer": "yes"} for n in range(3)])
+    assert result["counts"]["answered"] == 0
+    assert "error: no prediction names a record; the first record is called 'test:100' or '100' (as published), " in (
+        capsys.readouterr().out
+    )
+    twice = scored(tmp_path, rsvqa, [{"id": 100, "answer": "yes"}] * 2)
+    assert twice["hints"] == []
 
 
 def test_mistakes_are_told(tmp_path, rsvqa, capsys):
@@ -150,3 +237,57 @@ def test_questions_for_another_system(tmp_path, world):
     truths = {record.id: record.references["answer"] for record in records}
     answers = written(tmp_path, [{**row, "answer": truths[row["question_id"]]} for row in rows])
     assert score_file(answers, select(["world.vqa"])[0], world)["metrics"]["accuracy"] == 100
+
+
+def test_what_was_not_answered_is_not_written_as_answered(tmp_path, rsvqa, read_jsonl):
+    """Scoring what was written gives the numbers of the first time, and the same records without an answer."""
+    lines: list = [{"id": 100 + n, "answer": truth(n) if n != 5 else ""} for n in range(2, 20)]
+    lines.append({"id": 119, "answer": truth(19)})
+    first = scored(tmp_path, rsvqa, lines, "--out", str(tmp_path / "out"))
+    written_rows = tmp_path / "out" / "predictions" / "rsvqa_lr.jsonl"
+    assert [row["id"].split(":")[1] for row in read_jsonl(written_rows)] == [str(n) for n in range(102, 119)]
+    again = score_file(written_rows, select(["rsvqa_lr"])[0], rsvqa)
+    for key in ("metrics", "intervals", "metrics_of_answered"):
+        assert again[key] == first[key]
+    assert (first["counts"]["missing"], first["counts"]["double"]) == (2, 1)
+    assert again["missing"] == [f"test:{n}" for n in (100, 101, 119)]
+    assert again["counts"]["answered"] == first["counts"]["answered"] == 17  # an empty answer is one
+
+
+def test_no_file_names_the_mark_of_an_absent_image(tmp_path, rsvqa, read_jsonl):
+    lines = [{"id": 100 + n, "answer": truth(n)} for n in range(20)]
+    out = tmp_path / "out"
+    scored(tmp_path, rsvqa, lines, "--out", str(out))
+    questions = out / "questions.jsonl"
+    assert main(["eval", "questions", "rsvqa_lr", "--data-root", str(rsvqa), "--out", str(questions)]) == 0
+    compared = ["--benchmark", "rsvqa_lr", "--data-root", str(rsvqa), "--out", str(out)]
+    assert main(["eval", "compare", str(tmp_path / "predictions.jsonl"), str(questions.parent), *compared]) == 0
+    files = [path for path in out.rglob("*") if path.is_file()] + [tmp_path / "scores.json"]
+    assert len(files) == 10
+    assert not [path for path in files if b"absent:" in path.read_bytes()]
+    assert [row["image"] for row in read_jsonl(questions)] == [str(n // 4) for n in range(20)]
+    assert read_jsonl(out / "predictions" / "rsvqa_lr.jsonl")[4]["images"] == ["1"]
+
+
+def test_records_without_images_are_treated_alike_in_asking_and_scoring(tmp_path, rsvqa, read_jsonl, capsys):
+    (rsvqa / "RSVQA_LR" / "Images_LR").mkdir()
+    for number in range(3):
+        Image.new("RGB", (4, 4)).save(rsvqa / "RSVQA_LR" / "Images_LR" / f"{number}.tif")
+    out = tmp_path / "questions.jsonl"
+    command = ["eval", "questions", "rsvqa_lr", "--data-root", str(rsvqa), "--out", str(out)]
+    assert main([*command, "--missing-images", "stop"]) == 2
+    assert "lacks images, 8 records at least" in capsys.readouterr().err and not out.exists()
+    assert main([*command, "--missing-images", "leave-out"]) == 0
+    assert "8 left out" in capsys.readouterr().out
+    some = [row["question_id"] for row in read_jsonl(out)]
+    assert some == [f"test:{n}" for n in range(100, 112)]
+    assert main(command) == 0
+    assert len(read_jsonl(out)) == 20
+    lines = [{"id": id, "answer": truth(int(id[5:]))} for id in some]
+    every = scored(tmp_path, rsvqa, lines)
+    assert (every["metrics"]["accuracy"], every["counts"]["records"]) == (60, 20)
+    asked = scored(tmp_path, rsvqa, lines, "--missing-images", "leave-out", "--out", str(tmp_path / "out"))
+    assert (asked["metrics"]["accuracy"], asked["counts"]["records"], len(asked["left_out"])) == (100, 12, 8)
+    assert asked["about"]["missing_images"] == "leave-out"
+    counts = json.loads((tmp_path / "out" / "scores.json").read_text())["rsvqa_lr"]["counts"]
+    assert (counts["records"], counts["left out"]) == (12, 8)

@@ -9,8 +9,7 @@ import pytest
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers import Process
 from skyeye.eval.benchmarks import BENCHMARKS, select
-from skyeye.eval.files import read_jsonl
-from skyeye.eval.run import evaluate, run_tasks
+from skyeye.eval.run import evaluate, run_tasks, used_prompts
 from skyeye.eval.tasks import prepare
 from skyeye.eval.verdict import NOT_METRICS
 
@@ -92,7 +91,7 @@ def test_scores_json_has_the_promised_shape(scored):
     assert not list(folder.rglob(".*")), "nothing half-written stays"
 
 
-def test_predictions_are_on_disk_for_every_condition(scored):
+def test_predictions_are_on_disk_for_every_condition(scored, read_jsonl):
     scores, folder = scored("perfect", ["world.refer", "world.scene"])
     rows = {
         name: read_jsonl(folder / "predictions" / f"{name}.jsonl")
@@ -125,7 +124,7 @@ def test_one_image_cannot_be_asked_blind(scored):
     assert scores["world.scene"]["accuracy"]["blind"] is None is scores["world.scene"]["accuracy"]["deaf"]
 
 
-def test_missing_and_broken_images_are_counted_and_listed(world, oracle, tmp_path, capfd):
+def test_missing_and_broken_images_are_counted_and_listed(world, oracle, tmp_path, capfd, read_jsonl):
     damaged = tmp_path / "world"
     shutil.copytree(world, damaged)
     names = sorted(path.name for path in (damaged / "images").glob("test_0*.jpg"))
@@ -207,3 +206,59 @@ def test_an_evaluation_that_was_killed_goes_on(world, oracle, tmp_path, capfd):
     assert len(asked) == len(set(everything)) - 5
     again = sum(question in everything[:5] for question in everything)  # words of one object serve another one deaf
     assert f"{again} questions were answered in an earlier run" in "".join(capfd.readouterr())
+
+
+def test_what_an_earlier_run_wrote_is_moved_away(scored, capfd):
+    """Whatever lies in predictions/ belongs to scores.json."""
+    _, folder = scored("perfect", ["world.refer", "world.scene"])
+    predictions = folder / "predictions"
+    first = (predictions / "world.scene.jsonl").read_bytes()
+    (predictions / "world.refer.skipped.jsonl").write_text("{}\n")
+    (predictions / "of-another-system.jsonl").write_text("{}\n")
+    capfd.readouterr()
+    scored("perfect", ["world.refer"], controls=False)
+    files = {path.name for path in predictions.glob("*.jsonl")}
+    assert files == {"world.refer.jsonl", "of-another-system.jsonl"}, "what no benchmark is called stays"
+    earlier = {path.name for path in (predictions / "earlier").iterdir()}
+    old = {"world.refer.blind.jsonl", "world.refer.deaf.jsonl", "world.refer.skipped.jsonl"}
+    assert earlier == old | {"world.scene.jsonl", "world.scene.blind.jsonl"}
+    assert (predictions / "earlier" / "world.scene.jsonl").read_bytes() == first
+    assert "5 prediction files of an earlier run were moved to" in "".join(capfd.readouterr())
+    scored("perfect", ["world.refer"], controls=False)
+    assert "were moved" not in "".join(capfd.readouterr())
+
+
+def test_prompts_are_for_what_is_asked():
+    asked, not_there = ["rsicd.caption", "world.vqa"], ["ucm.caption"]
+
+    def used(prompts: dict, recipe: dict | None = None) -> dict:
+        return used_prompts(prompts, recipe or {}, asked, not_there)
+
+    assert used({"RSICD": "a"}) == {"rsicd.caption": "a"}
+    assert used({"world.*": "b"}) == {"world.vqa": "b"}
+    assert used({"UCM-Captions": "c"}) == {}, "of a suite, but its data are not there"
+    assert used({}, {"aid.scene": "d", "RSICD": "e"}) == {"rsicd.caption": "e"}
+    # what is said now wins, by whatever names
+    assert used({"rsicd.caption": "f"}, {"rsicd.caption": "g", "RSICD": "h"}) == {"rsicd.caption": "f"}
+    with pytest.raises(SkyEyeError, match="a prompt for AID, which is not asked"):
+        used({"AID": "i"})
+    for wrong in ({"rsikd": "j"}, {}), ({}, {"rsikd": "j"}):
+        with pytest.raises(SkyEyeError, match="did you mean 'rsicd'"):
+            used(*wrong)
+
+
+def test_a_broken_line_of_answers_is_told(world, oracle, tmp_path, capfd):
+    tasks = [prepare(select(["world.scene"])[0], world, None, False)]
+    answers = tmp_path / "answers"
+    answers.mkdir()
+    (answers / "rank1-of-2.jsonl").write_bytes(b"\0" * 80 + b"\n")
+    run_tasks(oracle("perfect", tasks[0].seen), tasks, tmp_path / "out", _about(), answers=answers)
+    assert f"1 line of {answers} cannot be read" in "".join(capfd.readouterr())
+
+
+def test_the_protocol_of_captions_says_what_was_computed(scored):
+    scores, _ = scored("perfect", ["world.caption", "world.scene"], controls=False)
+    words = scores["world.caption"]["protocol"]["metric"]
+    assert "METEOR" not in words and "BLEU-1..4, ROUGE_L and CIDEr" in words
+    assert "split into words by letters and digits (fallback)" in words
+    assert "split into words" not in scores["world.scene"]["protocol"]["metric"]

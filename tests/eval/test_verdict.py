@@ -8,7 +8,7 @@ def triple(value, blind=None, deaf=None, same=None):
     return result if deaf is None else {**result, "value_on_deaf_items": same}
 
 
-def entry(family: str, main: str, n: int = 400, deaf_items: int = 0, notes=(), **metrics):
+def entry(family: str, main: str, n: int = 400, deaf_items: int = 0, notes=(), images=None, **metrics):
     protocol = {
         "title": family,
         "family": family,
@@ -20,7 +20,7 @@ def entry(family: str, main: str, n: int = 400, deaf_items: int = 0, notes=(), *
         "deaf": None,
         "notes": list(notes),
     }
-    counts = {"records": n, "images": n, "deaf items": deaf_items, "left out": 0, "left out by rule": 3}
+    counts = {"records": n, "images": images or n, "deaf items": deaf_items, "left out": 0, "left out by rule": 3}
     return {**{k.replace("__", "@0.5"): v for k, v in metrics.items()}, "counts": counts, "protocol": protocol}
 
 
@@ -45,7 +45,9 @@ def test_verdict_tells_seeing_from_habit():
     words, _ = one(family="vqa", main="accuracy", n=10, accuracy=triple(60, 45))
     assert words.startswith("Does not see")  # ten questions prove nothing
     words, _ = one(family="vqa", main="accuracy", accuracy=triple(60, None))
-    assert "could not be tested" in words
+    assert words == "60.0 accuracy; it was not asked blind, so whether it sees was not tested."
+    words, _ = one(family="vqa", main="accuracy", images=1, accuracy=triple(60, None))
+    assert "could not be tested, because all questions show the same picture" in words
     assert one(family="vqa", main="accuracy", accuracy=triple(None))[0] == "Nothing could be scored."
     assert one(family="vqa", main="accuracy", accuracy=triple(0, 0))[0].startswith("Has not learnt")
 
@@ -76,3 +78,5 @@ def test_verdict_tells_listening_from_pointing_anywhere():
 def test_verdict_on_captions():
     assert "do not depend" in one(family="captions", main="CIDEr", CIDEr=triple(30, 28))[0]
     assert "follow the picture" in one(family="captions", main="CIDEr", CIDEr=triple(80, 20))[0]
+    assert "was not asked blind" in one(family="captions", main="CIDEr", CIDEr=triple(80))[0]
+    assert "there is one picture only" in one(family="captions", main="CIDEr", images=1, CIDEr=triple(80))[0]

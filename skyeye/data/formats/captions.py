@@ -38,6 +38,7 @@ def caption_records(
     where: str,
     task: str = "caption",
     prompts: Sequence[str] = PROMPTS,
+    published_id: str | None = None,
 ) -> Iterator[Record | Problem]:
     """Records of one image (or video), and a problem for each empty caption.
 
@@ -46,6 +47,8 @@ def caption_records(
         captions: the raw values of the file; what is no text is reported.
         find_images: paths of the image or its frames; raises ``BadRecord`` when there is none.
         key: of the image within the source, the stem of the ids of training records.
+        published_id: the id that the annotation gives the image, where it gives one; predictions made elsewhere may
+            call it so, and it is kept in the references of records that are not for training.
     """
     sound, problems = [], []
     for number, caption in enumerate(captions):
@@ -66,6 +69,9 @@ def caption_records(
     except BadRecord as error:
         yield error.problem(count=len(asked))
         return
+    references: dict[str, object] = {"captions": [text for _, text in sound]}
+    if published_id is not None and split != "train":
+        references["published_id"] = published_id
     for number, text in asked:
         id = f"{key}:{number}" if split == "train" else name
         yield Record(
@@ -76,5 +82,5 @@ def caption_records(
             images=images,
             where=where,
             turns=(Turn(pick(prompts, id) if split == "train" else prompts[0], caption_text(text)),),
-            references={"captions": [text for _, text in sound]},
+            references=dict(references),
         )

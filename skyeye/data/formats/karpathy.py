@@ -1,6 +1,7 @@
 """Caption files in the Karpathy layout: RSICD, UCM-Captions, Sydney-Captions, RSITMD (and what follows them).
 
-``{"dataset": "UCM", "images": [{"filename": "1.tif", "split": "train", "sentences": [{"raw": "..."}, ...]}, ...]}``
+``{"dataset": "UCM", "images": [{"filename": "1.tif", "imgid": 0, "split": "train", "sentences": [{"raw": "..."}, ...]},
+...]}``; ``imgid`` is the id of the image in result files of COCO's form, and not the number in its name.
 """
 
 from __future__ import annotations
@@ -57,4 +58,5 @@ def _records(
         source=source,
         split=split,
         where=where,
+        published_id=as_text(image.get("imgid")),
     )

@@ -106,6 +106,9 @@ def _record(
     if bin_numbers:
         answer = number_range(answer)
     kind = str(question.get("type"))
+    references = {"answer": answer, "type": TYPES.get(kind, kind)}
+    if match["split"] != "train" and (published := as_text(question.get("id"))) is not None:
+        references["published_id"] = published
     return Record(
         id=f"{match['split']}:{question.get('id')}",
         source=_SOURCES.get(match["set"], match["set"] or ""),
@@ -114,7 +117,7 @@ def _record(
         where=where,
         images=(folder.find(str(question["img_id"]), where),),
         turns=(Turn(f"[vqa] {text}", answer),),
-        references={"answer": answer, "type": TYPES.get(kind, kind)},
+        references=references,
     )
 
 

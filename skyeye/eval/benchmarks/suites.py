@@ -87,7 +87,7 @@ def chosen_benchmarks(
         raise SkyEyeError(
             f"no benchmark of suite {suite} has its data here; the first: {first}",
             where=str(data_root),
-            remedy="check the data root (--data-root); `skyeye eval list` says what is looked for",
+            remedy="check the data root (--data-root); `skyeye eval list NAME` says what is looked for",
         )
     return list(chosen.values()), left_out
 
@@ -129,6 +129,8 @@ def describe(benchmark: Benchmark) -> dict[str, Any]:
         "also": [other for other in benchmark.also if len(_called(other)) == 1],
         "suites": [suite for suite, members in SUITES.items() if benchmark.name in members],
         "prompt": benchmark.prompt,
+        "max_new_tokens": benchmark.max_new_tokens,
+        "deaf": benchmark.chosen is not None,
         "published": None if benchmark.published is None else benchmark.published._asdict(),
         "looked_for": list(source.looked_for) if isinstance(source, Source) else [],
         "ids": source.ids if isinstance(source, Source) else "",

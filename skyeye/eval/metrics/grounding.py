@@ -33,7 +33,7 @@ def refer(records: Sequence[Record], answers: Sequence[str]) -> Scores:
     """
     known = sizes(records)
     read = [answer_boxes(answer, size)[:1] for answer, size in zip(answers, known, strict=True)]
-    notes = _angle_note(read, known)
+    notes = _angle_note(answers, read, known)
     found = [[upright(box) for box in boxes] for boxes in read]
     best = [_best(boxes, true_boxes(record)) for record, boxes in zip(records, found, strict=True)]
     overlaps = [value for value, _, _ in best]
@@ -106,8 +106,13 @@ def _add_oriented(scores: Scores, records: Sequence[Record], read: Sequence[Sequ
     }
 
 
-def _angle_note(read: Sequence[Sequence[Box | OrientedBox]], known: Sequence[Size | None]) -> list[str]:
-    turned = [any(isinstance(box, OrientedBox) for box in boxes) for boxes in read]
+def _angle_note(
+    answers: Sequence[str], read: Sequence[Sequence[Box | OrientedBox]], known: Sequence[Size | None]
+) -> list[str]:
+    turned = [  # boxes with eight numbers need no size
+        "|" in answer and any(isinstance(box, OrientedBox) for box in boxes)
+        for answer, boxes in zip(answers, read, strict=True)
+    ]
     unsized = sum(is_turned and size is None for is_turned, size in zip(turned, known, strict=True))
     what = f"{unsized} answers give an angle in an image of unknown size, which is taken for a square"
     return [what] if unsized else []
@@ -148,7 +153,7 @@ def phrase_grounding(records: Sequence[Record], answers: Sequence[str]) -> Score
         "found boxes": sum(map(len, found)),
         "answers without a box": sum(not boxes for boxes in found),
     }
-    return Scores(statistics, items, counts, _angle_note(read, known))
+    return Scores(statistics, items, counts, _angle_note(answers, read, known))
 
 
 def _precision(sums: np.ndarray) -> np.ndarray:

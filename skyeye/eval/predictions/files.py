@@ -20,6 +20,7 @@ scored. Which record an id names is decided in :mod:`skyeye.eval.predictions.mat
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,15 @@ _ANSWERS = frozenset(
 #: ``answer`` may be the truth when one of these is the prediction: text under such a name is an answer as well.
 _SOUNDS_LIKE_AN_ANSWER = re.compile("pred|output|response|resps|generat|hypothes|modelanswer")
 _HEAD = 1 << 16
-_BOX_AND_ANGLE = re.compile(r"\{((?:<-?\d+>){4})\|<(-?\d{1,4})>\}")
+#: Files that are no JSON by their first bytes: what they are, what to do.
+_NO_JSON = (
+    (rb"\x1f\x8b", "is packed by gzip", "unpack it: gunzip FILE"),
+    (rb"PK\x03\x04", "is a zip archive", "unpack it: unzip FILE"),
+    (rb"\xff\xfe|\xfe\xff|[\[{]\0|\0[\[{]", "is UTF-16 text", "write it in UTF-8: iconv -f UTF-16 -t UTF-8 FILE"),
+)
+_TABLE = re.compile(rb"\s*[^\s{\[,;\t][^\n]*?[,;\t]")
+#: A box of GeoChat that is not turned: without an angle, or with the angle 0.
+_NOT_TURNED = re.compile(r"\{((?:\s*<\s*-?\d{1,9}\s*>){4})(?:\s*\|\s*(?:<\s*)?-?0{1,4}(?:\s*>)?)?\s*\}")
 
 
 @dataclass(frozen=True)
@@ -60,12 +69,14 @@ class Prediction:
         answer: as written; may be empty.
         where: file and line, element or key.
         image: the name of the image, where the file gives one.
+        keys: the names under which id and answer stood; ``id`` and ``answer`` in a file that is one object.
     """
 
     key: str
     answer: str
     where: str
     image: str | None = None
+    keys: tuple[str, str] = ("id", "answer")
 
 
 class _Object(list):
@@ -75,14 +86,19 @@ class _Object(list):
 _DECODER = json.JSONDecoder(object_pairs_hook=_Object)
 
 
-def read_predictions(path: str | Path) -> tuple[list[Prediction], list[Problem]]:
+def read_predictions(path: str | Path, answer_key: str | None = None) -> tuple[list[Prediction], list[Problem]]:
     """The predictions of a file in their order, and a problem for everything in it that is none.
 
-    Of a line, exactly one id and one answer is accepted: under known names, whatever these are in other lines. Two
-    different answers under two names are a problem (one may be the truth), as is a list of several.
+    Of a line, exactly one id and one answer is accepted: under known names, whatever these are in other lines. A list
+    of several answers is a problem. Where one line holds different answers under two names, one may be the truth, and
+    the file is refused: its other lines would be taken exactly where both agree.
+
+    Args:
+        answer_key: the name under which the answers stand, and no other.
 
     Raises:
-        SkyEyeError: missing, unreadable, empty, too large, or without a single prediction.
+        SkyEyeError: missing, unreadable, empty, too large, in another format, with two answers in a line, or without a
+            single prediction.
     """
     path = Path(path)
     _check_size(path)
@@ -90,10 +106,13 @@ def read_predictions(path: str | Path) -> tuple[list[Prediction], list[Problem]]
     problems: list[Problem] = []
     for where, found in _entries(path):
         try:
-            predictions.append(_prediction(found, where))
+            predictions.append(_prediction(found, where, answer_key))
         except BadRecord as error:
             problems.append(error.problem())
     if not predictions:
+        if _TABLE.match(_head(path)):
+            remedy = f"the file looks like a table (CSV): {WAYS_TO_WRITE}"
+            raise SkyEyeError("holds no prediction in JSON", where=str(path), remedy=remedy)
         what = f"holds no prediction; the first problem: {problems[0]}" if problems else "holds no prediction"
         raise SkyEyeError(what, where=str(path), remedy=WAYS_TO_WRITE)
     return predictions, problems
@@ -102,27 +121,23 @@ def read_predictions(path: str | Path) -> tuple[list[Prediction], list[Problem]]
 def convert_boxes(answer: str, notation: str | None = None, size: Size | None = None) -> str:
     """An answer with its boxes in our notation, so that the metrics find them.
 
-    Upright boxes become ``{<x1><y1><x2><y2>}``, oriented ones ``{<x1><y1><x2><y2>|<degrees>}`` as in GeoChat. Numbers
-    are rounded to hundredths of the image (an upright box is off by half a hundredth at most); negative ones, which no
-    metric reads, become 0. An answer that is in our notation stays as it is.
+    Boxes become ``{<x1><y1><x2><y2>}`` and oriented ones ``{<x1><y1>...<x4><y4>}`` in hundredths of the image with as
+    many decimals as were written: what another system says is not rounded as our model's words are. GeoChat's boxes
+    stay as they are; in those that are not turned, negative numbers, which no metric reads, become 0. An answer in our
+    notation stays as it is.
 
     Args:
         notation: how the other program writes boxes, one of :data:`skyeye.data.notations.NOTATIONS`; None: as we do.
-        size: width and height of the image, needed for ``pixels`` and ``padded``, and for angles in an image that is
-            not square.
+        size: width and height of the image, needed for ``pixels`` and ``padded``.
 
     Raises:
         SkyEyeError: unknown notation, or the size is needed and not given.
     """
     if notation in (None, "skyeye"):
         return answer
-    ours = answer if notation == "geochat" else convert(answer, notation, "geochat", size)
-    return _BOX_AND_ANGLE.sub(_written, ours)
-
-
-def _written(box: re.Match[str]) -> str:
-    numbers = re.sub(r"-\d+", "0", box[1])
-    return f"{{{numbers}}}" if int(box[2]) == 0 else f"{{{numbers}|<{box[2]}>}}"
+    if notation == "geochat":  # the numbers of a turned box may leave the image: they are those before it is turned
+        return _NOT_TURNED.sub(lambda box: f"{{{re.sub(r'-[0-9]+', '0', box[1])}}}", answer)
+    return convert(answer, notation, "hundredths", size)
 
 
 def _check_size(path: Path) -> None:
@@ -140,11 +155,10 @@ def _check_size(path: Path) -> None:
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     """(place, JSON value that should be a prediction, or what is wrong) of everything in the file."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise SkyEyeError(f"cannot be read: {error}", where=str(path), remedy="check who may read it") from error
+    head = _head(path)
+    for start, what, remedy in _NO_JSON:
+        if re.match(start, head):
+            raise SkyEyeError(what, where=str(path), remedy=remedy.replace("FILE", path.name))
     if re.match(rb"\s*\[\s*\{", head):
         return _of_list(path)
     whole = _whole_object(path) if head.lstrip().startswith(b"{") else None
@@ -153,6 +167,14 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     if any(_name(key) in _IDS or _name(key) in _ANSWERS for key, _ in whole):  # the one prediction of the file
         return iter([(f"{path}, line 1", whole)])
     return ((f"{path}, key {key[:80]!r}", _Object([("id", key), ("answer", value)])) for key, value in whole)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise SkyEyeError(f"cannot be read: {error}", where=str(path), remedy="check who may read it") from error
 
 
 def _of_list(path: Path) -> Iterator[tuple[str, Any]]:
@@ -176,10 +198,11 @@ def _whole_object(path: Path) -> _Object | None:
     return whole if isinstance(whole, _Object) else None
 
 
-def _prediction(found: Any, where: str) -> Prediction:
+def _prediction(found: Any, where: str, answer_key: str | None) -> Prediction:
     """
     Raises:
-        BadRecord: no id, no answer, or more than one of them.
+        BadRecord: no id, no answer, or several ids.
+        SkyEyeError: several answers.
     """
     if isinstance(found, BadRecord):
         raise found
@@ -188,7 +211,7 @@ def _prediction(found: Any, where: str) -> Prediction:
     if not isinstance(found, _Object):
         raise BadRecord("not a record", where, f"is not an object {{...}} but {_shown(found)}")
     named = [(_name(key), key, value) for key, value in found]
-    image = _image(named, where)
+    image_key, image = _image(named, where)
     ids = [(key, _id(value, where)) for name, key, value in named if name in _IDS and value is not None]
     if len({id for _, id in ids}) > 1:
         names = _listed(key for key, _ in ids)
@@ -196,21 +219,34 @@ def _prediction(found: Any, where: str) -> Prediction:
     key = ids[0][1] if ids else image
     if key is None:
         raise BadRecord("no id", where, f"has no id; its keys are {_listed(key for key, _ in found)}")
-    return Prediction(key, _answer(named, where), where, image)
+    said, text = _answer(named, where, answer_key)
+    return Prediction(key, text, where, image, (ids[0][0] if ids else image_key, said))
 
 
-def _answer(named: Sequence[tuple[str, str, Any]], where: str) -> str:
-    given = [(key, value) for name, key, value in named if name in _ANSWERS or _may_be_answer(name, value)]
+def _answer(named: Sequence[tuple[str, str, Any]], where: str, answer_key: str | None) -> tuple[str, str]:
+    """The key of the answer, and its text."""
+    if answer_key is None:
+        given = [(key, value) for name, key, value in named if name in _ANSWERS or _may_be_answer(name, value)]
+        wanted = "answer"
+    else:
+        given = [(key, value) for name, key, value in named if name == _name(answer_key)]
+        wanted = repr(answer_key[:40])
     if not given:
-        raise BadRecord("no answer", where, f"has no answer; its keys are {_listed(key for _, key, _ in named)}")
+        raise BadRecord("no answer", where, f"has no {wanted}; its keys are {_listed(key for _, key, _ in named)}")
     answers = [(key, _answer_text(key, value, where)) for key, value in given]
     if any(text != answers[0][1] for _, text in answers):
-        names = _listed(key for key, _ in answers)
-        raise BadRecord("two answers", where, f"has different answers under {names}: which of them is meant?")
+        names = _listed(dict.fromkeys(key for key, _ in answers))
+        if len({_name(key) for key, _ in answers}) == 1:
+            raise BadRecord("two answers", where, f"has different answers under {names}: which of them is meant?")
+        raise SkyEyeError(
+            f"has different answers under {names}; one of them may be the truth",
+            where=where,
+            remedy="keep only the model's answer, or name its key: `skyeye eval score --answer-key NAME`",
+        )
     key, text = answers[0]
     if text is None:
         raise BadRecord("no answer", where, f"{key!r} is null")
-    return text
+    return key, text
 
 
 def _answer_text(key: str, value: Any, where: str) -> str | None:
@@ -221,8 +257,10 @@ def _answer_text(key: str, value: Any, where: str) -> str | None:
         value = value[0]
     if value is None:
         return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        value = str(value)
     if not isinstance(value, str):
-        raise BadRecord("answer not text", where, f"{key!r} is {_shown(value)}, not text in quotes")
+        raise BadRecord("answer not text", where, f"{key!r} is {_shown(value)}, neither text nor a number")
     if len(value) > LONGEST_ANSWER:
         raise BadRecord("answer too long", where, f"{key!r} has {len(value)} characters, more than {LONGEST_ANSWER}")
     return _sound(value, where)
@@ -245,17 +283,15 @@ def _id(value: Any, where: str) -> str:
     return _sound(text, where)
 
 
-def _image(named: Sequence[tuple[str, str, Any]], where: str) -> str | None:
-    """The name of the image; None where there is none or several, or where it is something else (its bytes, say)."""
-    values = {name: value for name, _, value in reversed(named) if name in _IMAGES}
+def _image(named: Sequence[tuple[str, str, Any]], where: str) -> tuple[str, str | None]:
+    """Key and name of the image; None where there is none or several, or it is something else (its bytes, say)."""
+    values = {name: (key, value) for name, key, value in reversed(named) if name in _IMAGES}
     for name in sorted(values, key=_IMAGES.index):
-        value = values[name]
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        text = _as_id(value)
+        key, value = values[name]
+        text = _as_id(value[0] if isinstance(value, list) and len(value) == 1 else value)
         if text and len(text) <= LONGEST_ID:
-            return _sound(text, where)
-    return None
+            return key, _sound(text, where)
+    return "", None
 
 
 def _as_id(value: Any) -> str | None:

@@ -2,21 +2,25 @@
 
 The key of a prediction can name a record in three ways:
 
-1. it is the id of the record (``test:1234``);
-2. it is the part of the id behind the last ``:`` (``1234``), the id in the published annotation;
+1. it is the id of the record (``test:1234``); this holds always;
+2. it is the id in the published annotation (``1234``; ``imgid`` of caption files), which some readers keep as
+   ``references["published_id"]``. The number of a line is no such id;
 3. the image of the prediction (or, where it gives none, the key) is the file name of the record's image, with or
    without its extension; folders in front do not matter.
 
-All keys of a file are read in the same way: the one by which most keys name exactly one record, the earlier where two
-are equal; in a file without ids (COCO caption results) the image is asked first. A key is **unknown** when it then
-names no record, or several, or when the image beside it is that of another record of the benchmark, or when (2) and (3)
-would serve the file equally well and name different records. A record is **double** when two predictions name it; none
-of them counts, even when they are equal: a file that says something twice was not made as its author believes. A record
-that no prediction names is **missing**.
+The keys that are no ids of records are all read in the same way, (2) or (3): the one by which most of them name exactly
+one record; (3) only when it names as many keys as (1) does. In a file without ids (COCO caption results) the key is
+called an image; (1) is asked after (3) then, and (2) only of captions, where the published id is that of an image.
+
+A key is **unknown** when it then names no record, or several, or when the image beside it is that of another record of
+the benchmark, or when (2) and (3) would serve the file equally well and name different records. A record is **double**
+when two predictions name it, in the same way or not; none of them counts, even when they are equal: a file that says
+something twice was not made as its author believes. A record that no prediction names is **missing**.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +52,9 @@ class Matched:
     way: str = ""
 
 
+#: What is compared without it: ``31.tif`` may be another's copy of ``31.png``, and is not one of ``32.png``.
+_EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+
 #: Name in a prediction -> indices of the records that it means.
 _Names = dict[str, list[int]]
 
@@ -64,32 +71,46 @@ class _Way:
     def records(self, prediction: Prediction) -> list[int]:
         return self.names.get(self.name_of(prediction), [])
 
+    def count(self, predictions: Sequence[Prediction]) -> int:
+        """How many of the predictions name exactly one record."""
+        return sum(len(self.records(prediction)) == 1 for prediction in predictions)
+
 
 def match(predictions: Sequence[Prediction], records: Sequence[Record]) -> Matched:
     """Join predictions with records; see the head of this module for the rules."""
     images = _image_names(records)
     ids = [record.id for record in records]
-    ends = [id.rpartition(":")[2] for id in ids]
+    published = [record.references.get("published_id", "") for record in records]
     by_id = _Way("the id of the record", _names((id,) for id in ids), lambda p: p.key, ids)
-    by_end = _Way(
-        "the part of the record's id behind the last ':'", _names((x,) for x in ends), lambda p: p.key, _told(ends, ids)
+    by_published = _Way(
+        "the id in the published annotation",
+        _names((id,) if id else () for id in published),
+        lambda p: p.key,
+        _told(published, ids),
     )
     shown = _told(_shown(images, predictions), ids)
     by_image = _Way("the name of the image", _names(images), _image_of, shown)
-    without_ids = bool(predictions) and all(p.image == p.key for p in predictions)
-    ways = [by_image, by_id, by_end] if without_ids else [by_id, by_end, by_image]
-    named = {way.words: sum(len(way.records(p)) == 1 for p in _each_key(predictions)) for way in ways}
-    way = max(ways, key=lambda way: named[way.words])  # the first of equal ones
-    rivals = []  # the id itself leaves no doubt, nor does an image that the file calls one
-    if way is not by_id and not without_ids:
-        rivals = [w for w in (by_end, by_image) if w is not way and named[w.words] == named[way.words]]
+
+    keys = _each_key(predictions)
+    without_ids = bool(keys) and all(p.image == p.key for p in keys)
+    exact = {p.key for p in keys if _is_id(p, by_id, by_image, without_ids)}
+    rest = [p for p in keys if p.key not in exact]
+    if without_ids:
+        ways = [by_image, by_published] if all(record.task == "caption" for record in records) else [by_image]
+    else:
+        ways = [by_published, by_image] if by_image.count(keys) >= len(exact) else [by_published]
+    way = max(ways, key=lambda way: way.count(rest))  # the first of equal ones
+    if way.count(rest) == 0:
+        way = by_id
+    rivals = [w for w in ways if w is not way and w.count(rest) == way.count(rest)]
 
     by_record: dict[int, list[Prediction]] = defaultdict(list)
     reasons: dict[str, str] = {}
     unknown: dict[str, None] = {}
     for prediction in predictions:
-        found = way.records(prediction)
-        reason = _doubt(prediction, found, records, by_image, rivals)
+        is_id = prediction.key in exact
+        found = (by_id if is_id else way).records(prediction)
+        reason = _doubt(prediction, found, records, by_image, [] if is_id else rivals)
         if found and reason is None:
             by_record[found[0]].append(prediction)
             continue
@@ -108,7 +129,14 @@ def match(predictions: Sequence[Prediction], records: Sequence[Record]) -> Match
                 double.append(name)
                 same = "the same" if len({p.answer for p in several}) == 1 else "different"
                 reasons[name] = f"{len(several)} predictions, {same} answers: {_places(several)}"
-    return Matched(answers, list(unknown), missing, double, reasons, way.words)
+    words = dict.fromkeys([by_id.words, way.words] if exact else [way.words])
+    return Matched(answers, list(unknown), missing, double, reasons, " or ".join(words))
+
+
+def _is_id(prediction: Prediction, by_id: _Way, by_image: _Way, without_ids: bool) -> bool:
+    """Whether a key is taken for the id of a record; one that the file calls an image must not name another by it."""
+    own = by_id.records(prediction)
+    return bool(own) and (not without_ids or by_image.records(prediction) in ([], own))
 
 
 def _doubt(
@@ -124,8 +152,10 @@ def _doubt(
         if len(other) == 1 and other != found:
             return f"names {records[found[0]].id}, and by {rival.words} {records[other[0]].id}"
     if prediction.image is not None and prediction.image != prediction.key:
-        shown = by_image.records(prediction)
-        if shown and found[0] not in shown:
+        shown = by_image.records(prediction) or by_image.names.get(_EXTENSION.sub("", _image_of(prediction)), [])
+        own = records[found[0]]
+        is_own = own.task == "caption" and prediction.image == own.references.get("published_id")
+        if shown and found[0] not in shown and not is_own:
             return f"names {records[found[0]].id}, but its image {prediction.image} is that of {_ids(shown, records)}"
     return None
 

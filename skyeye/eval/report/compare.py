@@ -115,7 +115,7 @@ def comparison_markdown(scores_a: Mapping[str, Any], scores_b: Mapping[str, Any]
     for name, metrics in differences.items():
         entries = (scores_a[name], scores_b[name])
         lines += ["", f"## {name}: {cell(entries[0]['protocol']['title'])}", ""]
-        lines += [f"**{cell(warning)}**\n" for warning in _warnings(*entries)]
+        lines += [f"**{cell(warning)}**\n" for warning in not_alike(*entries)]
         lines += ["| metric | A | B | difference | interval | |", "|---|---:|---:|---:|---:|---|"]
         for line in _lines(metrics):
             words = f"**{line.words}**" if line.better else line.words
@@ -154,7 +154,7 @@ def _section(
         main,
         lines,
         _counted(pairs, changed, len(rows_a), len(rows_b)),
-        _warnings(*entries),
+        not_alike(*entries),
         tables.protocol_in_words(entries[0]),
         [(title, [drawn for _, drawn in found]) for title, found in galleries],
         protocol["family"] in ("refer", "phrase_grounding", "identify"),
@@ -198,8 +198,8 @@ def _significance(metric: str, difference: float | None, p: float | None) -> tup
     return f"{better.upper()} is better ({chance})", better
 
 
-def _warnings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Where the two were not measured alike."""
+def not_alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Where the two were not measured alike, from their entries in ``scores.json``; sentences without full stops."""
     found = [
         f"{what} differs: A {a['protocol'][key]!r}, B {b['protocol'][key]!r}"
         for what, key in (("The question", "question"), ("The decoding", "decoding"), ("The metric", "metric"))
@@ -207,7 +207,7 @@ def _warnings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     ]
     records = [of["counts"]["records"] for of in (a, b)]
     if records[0] != records[1]:
-        found.append(f"A was scored on {records[0]:,} records, B on {records[1]:,}")
+        found.append(f"A has answered {records[0]:,} records, B {records[1]:,}; compared are those that both have")
     return found
 
 

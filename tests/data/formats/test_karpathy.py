@@ -42,6 +42,17 @@ def test_one_record_per_image_for_evaluation(three, read):
     assert [r.split for r in read("karpathy", three)[0]] == ["train", "train", "val", "test"]
 
 
+def test_the_id_of_the_annotation_is_kept_for_evaluation(tmp_path, write_images, read):
+    write_images(tmp_path, "1.tif", "2.tif", "3.tif", "4.tif")
+    named = {"1.tif": ("train", 0), "2.tif": ("val", 1), "3.tif": ("test", "x3"), "4.tif": ("test", True)}
+    path = dataset(
+        tmp_path,
+        *({"filename": n, "split": s, "imgid": id, "sentences": SENTENCES} for n, (s, id) in named.items()),
+    )
+    records, left_out = read("karpathy", path)
+    assert [r.references.get("published_id") for r in records] == [None, None, "1", "x3", None] and not left_out
+
+
 def test_restval_is_training_data(tmp_path, write_images, read):
     write_images(tmp_path, "1.tif")
     path = dataset(tmp_path, {"filename": "1.tif", "split": "restval", "sentences": SENTENCES})

@@ -66,6 +66,14 @@ def test_splits_and_the_second_test_set(folder, read):
     assert len({r.id for r in everything}) == len(everything) == 15
 
 
+def test_the_id_of_the_question_is_kept_for_evaluation(folder, read):
+    for split in ("train", "test", "test_phili"):
+        write_set(folder, "USGS", split)
+    records, _ = read("rsvqa", folder)
+    for record in records:
+        assert record.references.get("published_id") == (None if record.split == "train" else record.id.split(":")[1])
+
+
 def test_types_and_ranges(folder, read):
     write_set(folder)
     records, left_out = read("rsvqa", folder, types=["count", "area"], bin_numbers=True)

@@ -3,6 +3,7 @@ from collections import Counter
 
 import pytest
 
+from skyeye.cli import main
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import BENCHMARKS, SUITES, chosen_benchmarks, describe, select
 from skyeye.eval.benchmarks.suites import available, suite_members
@@ -131,3 +132,29 @@ def test_what_a_list_says():
     assert row["looked_for"] == ["USGS_split_test_phili_questions.json"] and row["prompt"] == "[vqa] {question}"
     assert row["also"] == ["RSVQA-HR-test-2", "RSVQA-HR-phili"]  # RSVQA alone names three
     assert not any("{split}" in place for row in rows for place in row["looked_for"])
+
+
+def test_the_details_of_a_benchmark_are_printed(capsys):
+    assert main(["eval", "list", "RSVQA-LR"]) == 0
+    said = capsys.readouterr().out
+    words = ("rsvqa_lr: RSVQA-LR (test)", "RSVQA-LR-test", "[vqa] {question}", "at most 20 new tokens", "exact match")
+    words += (
+        "LR_split_test_questions.json",
+        "id of the question in the file",
+        "10,004",
+        "big_vision",
+        "paper, vqa, all",
+    )
+    for told in words:
+        assert told in said, told
+    assert main(["eval", "list", "world.scene"]) == 0
+    said = capsys.readouterr().out
+    assert "the question of the record" in said and "rsvqa" not in said
+    assert main(["eval", "list", "rsvg.*"]) == 0
+    assert {"rsvg.val:", "rsvg.test:"} < set(capsys.readouterr().out.split())
+    assert main(["eval", "list", "rsikd"]) == 2
+
+
+def test_a_list_of_one_as_json(tmp_path):
+    assert main(["eval", "list", "RSVQA-LR", "--json", str(tmp_path / "list.json")]) == 0
+    assert [row["name"] for row in json.loads((tmp_path / "list.json").read_text())] == ["rsvqa_lr"]

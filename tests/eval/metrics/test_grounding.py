@@ -138,6 +138,15 @@ def test_oriented_truth_with_crossing_corners_is_counted():
     assert any("taken for a square" in note for note in scores.notes)
 
 
+def test_corners_of_other_systems_are_scored_as_written_and_need_no_size():
+    truth = record(boxes=[[0.3, 0.3, 0.7, 0.7]], polygons=[DIAMOND], phrase="x")
+    corners = "".join(f"<{100 * value:.1f}>" for value in DIAMOND)
+    scores = refer([truth], [f"{{{corners}}}"])
+    assert scores.metrics["oriented_mean_iou"] == pytest.approx(100)
+    assert scores.metrics["accuracy@0.9"] == 100
+    assert not any("taken for a square" in note for note in scores.notes)
+
+
 def test_without_polygons_there_is_no_oriented_metric():
     assert not [name for name in refer([BOXED], [""]).metrics if name.startswith("oriented")]
 

@@ -71,6 +71,19 @@ def test_unknown_tokens_and_blanks_inside_are_ignored():
     assert tuple(upright(box)) == pytest.approx((0.1, 0.1, 0.3, 0.2))
 
 
+def test_boxes_of_other_systems_have_decimals_and_are_cut_to_the_image():
+    text = (
+        "{<1.5><2.0><30.25><40.0>} {<1><2><3><4>} {<-5.0><20.0><110.0><40.5>} {<9.0><2.0><3.0><4.0>} {<1.5><2><3><4>}"
+    )
+    first, second, third = answer_boxes(text)
+    assert tuple(first) == pytest.approx((0.015, 0.02, 0.3025, 0.4))
+    assert tuple(second) == pytest.approx((0.01, 0.02, 0.03, 0.04))
+    assert tuple(third) == pytest.approx((0, 0.2, 1, 0.405))
+    (turned,) = answer_boxes("{<50.5><-10.0><110.0><50.0><50.5><110.0><-10.0><50.0>}")
+    assert tuple(turned) == pytest.approx((0.505, -0.1, 1.1, 0.5, 0.505, 1.1, -0.1, 0.5))
+    assert answer_boxes("{<1><2><3><4><5><6><7><8>} {<1.0><2.0><3.0><4.0><5.0>}") == []
+
+
 def test_the_upright_box_stays_in_the_image():
     (box,) = answer_boxes("{<0><0><100><100>|<45>}")
     assert tuple(upright(box)) == (0, 0, 1, 1)

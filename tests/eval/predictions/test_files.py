@@ -1,5 +1,6 @@
 """Prediction files of several programs, sound and damaged: what is read from them, and what is told."""
 
+import gzip
 import json
 import os
 import random
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.data.boxes import OrientedBox
-from skyeye.data.notations import find_boxes
 from skyeye.errors import SkyEyeError
+from skyeye.eval.metrics.oriented import answer_boxes
 from skyeye.eval.predictions import convert_boxes, files, read_predictions
 
 GEOCHAT = {
@@ -69,6 +70,10 @@ def told(predictions):
         ('{"id": " 1 ", "question_id": 1, "answer": "x", "pred": "x"}', [("1", "x", None)]),
         ('{"id": 1, "images": ["a", "b"], "answer": "x", "output_len": 3, "pred_boxes": [[1]]}', [("1", "x", None)]),
         ('{"id": 1, "answer": "a\u2028b"}\n', [("1", "a\u2028b", None)]),
+        # numbers
+        ('{"id": 1, "answer": 115}\n{"id": 2, "answer": [-1.5]}', [("1", "115", None), ("2", "-1.5", None)]),
+        ([{"id": 1, "answer": 0}, {"id": 2, "pred": 3}], [("1", "0", None), ("2", "3", None)]),
+        ({"12": 7}, [("12", "7", None)]),
     ],
 )  # fmt: skip
 def test_files_of_many_programs(tmp_path, content, expected):
@@ -103,17 +108,13 @@ SOUND = '{"id": "sound", "answer": "yes"}'
         ('{"id": 1, "Answer_ID": 3}', "no answer", "'id', 'Answer_ID'"),
         ('{"id": 1, "answer": null}', "no answer", "'answer' is null"),
         ('{"id": 1, "answer": [null]}', "no answer", "is null"),
-        ('{"id": 1, "answer": 3}', "answer not text", "is 3, not text"),
+        ('{"id": 1, "answer": 1e999}', "answer not text", "is Infinity, neither text nor a number"),
         ('{"id": 1, "answer": true}', "answer not text", "is true"),
         ('{"id": 1, "answer": {"text": "x"}}', "answer not text", "an object"),
         ('{"id": 1, "answer": [["x"]]}', "answer not text", "a list"),
         ('{"id": 1, "answer": []}', "no single answer", "a list of 0"),
         ('{"id": 1, "answer": ["x", "x"]}', "no single answer", "a list of 2"),
-        ('{"id": 1, "text": "how many?", "answer": "2"}', "two answers", "'text', 'answer'"),
-        ('{"id": 1, "answer": "truth", "caption": null}', "two answers", ""),
-        ('{"id": 1, "answer": "truth", "model_answer": "x"}', "two answers", "'answer', 'model_answer'"),
-        ('{"id": 1, "answer": "truth", "llm_responses": ["x"]}', "two answers", "llm_responses"),
-        ('{"id": 1, "answer": "truth", "pred": 3}', "answer not text", "'pred' is 3"),
+        ('{"id": 1, "answer": "truth", "pred": true}', "answer not text", "'pred' is true"),
         ('{"id": 1, "answer": "x", "answer": "y"}', "not JSON", "twice"),
         ('{"id": 1, "answer": "\\ud800"}', "not text", "half of a character"),
         ('{"id": "\\udfff", "answer": "x"}', "not text", "half of a character"),
@@ -180,7 +181,13 @@ def test_files_that_hold_nothing_are_refused_in_words(tmp_path, monkeypatch):
         ("[\n1]", "one JSON list"),
         ('[{"pred": "yes", "gt": "yes"}, {"pred": "no", "gt": "yes"}]', "holds no prediction; .* element 1: has no id"),
         (bytes(range(128, 256)), "line 1: byte 0 is not UTF-8"),
-        ('{"id": 1, "answer": "x"}'.encode("utf-16"), "holds no prediction"),
+        ('{"id": 1, "answer": "x"}'.encode("utf-16"), "is UTF-16 text .*UTF-8: iconv -f UTF-16 -t UTF-8 p.json"),
+        ('[{"id": 1, "answer": "x"}]'.encode("utf-16-be"), "is UTF-16 text"),
+        (gzip.compress(b'{"id": 1, "answer": "x"}'), "is packed by gzip .*gunzip p.json"),
+        (b"PK\x03\x04\x14\0", "is a zip archive .*unzip p.json"),
+        ("id,answer\n1,yes\n", "no prediction in JSON .*table .CSV.: write one object per line"),
+        ('"id";"answer"\n1;yes\n', "table .CSV."),
+        ("\ufeffid\tanswer\n1\tyes\n", "table .CSV."),
     ]:
         with pytest.raises(SkyEyeError, match=words):
             read_predictions(write(tmp_path, content))
@@ -193,6 +200,43 @@ def test_files_that_hold_nothing_are_refused_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST", len(SOUND) - 1)
     with pytest.raises(SkyEyeError, match=f"has {len(SOUND)} bytes, more than {len(SOUND) - 1}"):
         read_predictions(write(tmp_path, SOUND))
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ('{"id": 1, "text": "how many?", "answer": "2"}', "'text', 'answer'"),
+        ('{"id": 1, "answer": "truth", "caption": null}', "'answer', 'caption'"),
+        ('{"id": 1, "answer": "truth", "model_answer": "x"}', "'answer', 'model_answer'"),
+        ('{"id": 1, "answer": "truth", "llm_responses": ["x"]}', "'answer', 'llm_responses'"),
+        ('{"id": 1, "answer": "truth", "pred": 3}', "'answer', 'pred'"),
+    ],
+)
+def test_where_truth_and_prediction_stand_side_by_side_one_has_to_be_named(tmp_path, line, names):
+    """Lines on which both agree are no proof: of such a file exactly the right answers would be read."""
+    agreeing = '{"id": 2, "answer": "yes", "prediction": "yes"}'
+    for content in (f"{agreeing}\n{line}\n", f"[{agreeing}, {line}]"):
+        path = write(tmp_path, content)
+        with pytest.raises(
+            SkyEyeError, match=f"p.json, (line|element) 2: has different answers under {names}; .*--answer-key"
+        ):
+            read_predictions(path)
+    assert [p.keys for p in read_predictions(write(tmp_path, agreeing))[0]] == [("id", "answer")]
+    predictions, problems = read_predictions(write(tmp_path, f"{agreeing}\n{line}"), answer_key="answer")
+    assert [p.answer for p in predictions] == ["yes", "2" if "many" in line else "truth"] and problems == []
+
+
+def test_the_answer_under_a_name_that_is_given(tmp_path):
+    path = write(
+        tmp_path,
+        '{"qid": 1, "answer": "truth", "My-Reply": "x"}\n{"qid": 2, "answer": "y"}\n{"img": "a", "my_reply": 2}',
+    )
+    predictions, (problem,) = read_predictions(path, "my_reply")
+    assert told(predictions) == [("1", "x", None), ("a", "2", "a")]
+    assert [p.keys for p in predictions] == [("qid", "My-Reply"), ("img", "my_reply")]
+    assert problem.kind == "no answer" and "line 2: has no 'my_reply'; its keys are 'qid', 'answer'" in str(problem)
+    with pytest.raises(SkyEyeError, match="holds no prediction; .* has no 'reply'"):
+        read_predictions(path, "reply")
 
 
 def test_an_object_too_large_to_be_read_whole_is_no_prediction(tmp_path, monkeypatch):
@@ -274,13 +318,13 @@ def test_damaged_files_are_read_or_told(tmp_path, seed):
 
 def test_boxes_of_others_become_ours():
     assert convert_boxes("{<1><2><3><4>} [0.1,0.2,0.3,0.4]") == "{<1><2><3><4>} [0.1,0.2,0.3,0.4]"
-    assert convert_boxes("here: [0.291, -0.02, 1.004, 0.405]", "fractions") == "here: {<29><0><100><40>}"
-    assert convert_boxes("[96, 272, 448, 624]", "pixels", (800, 600)) == "{<12><45><56><104>}"
+    assert convert_boxes("here: [0.291, -0.02, 1.004, 0.405]", "fractions") == "here: {<29.1><-2.0><100.4><40.5>}"
+    assert convert_boxes("[96, 272, 448, 624]", "pixels", (800, 600)) == "{<12.0><45.3333333333><56.0><104.0>}"
     assert (
-        convert_boxes("<ref>a ship</ref><box>(120,340),(560,786)</box>", "qwen") == "<p>a ship</p> {<12><34><56><79>}"
+        convert_boxes("<ref>a ship</ref><box>(120,340),(560,786)</box>", "qwen")
+        == "<p>a ship</p> {<12.0><34.0><56.0><78.6>}"
     )
-    # 127.6, not 127: numbers are rounded, so that a box is not moved to the upper left
-    assert convert_boxes("[127.6, 10, 300, 400]", "thousandths") == "{<13><1><30><40>}"
+    assert convert_boxes("[127.6, 10, 300, 400]", "thousandths") == "{<12.76><1.0><30.0><40.0>}"
     assert convert_boxes("{<10><20><30><40>|<0>} and {<50><60><70><80>}", "geochat") == (
         "{<10><20><30><40>} and {<50><60><70><80>}"
     )
@@ -293,11 +337,27 @@ def test_boxes_of_others_become_ours():
 def test_oriented_boxes_stay_oriented():
     turned = convert_boxes("{<10><20><30><40>|<30>} {<1><2><3><4>|<0>}", "geochat")
     assert turned == "{<10><20><30><40>|<30>} {<1><2><3><4>}"
-    assert convert_boxes("[-0.1,0.2,0.3,0.2,0.3,0.4,-0.1,0.4]", "fractions") == "{<0><20><30><40>}"
-    quad = convert_boxes("<quad>(100,200),(300,300),(250,400),(50,300)</quad>", "qwen")
-    ((box,),) = [found.boxes for found in find_boxes(quad, "geochat")]
-    assert isinstance(box, OrientedBox)
-    assert sorted(box.corners) == [
-        (pytest.approx(x, abs=0.012), pytest.approx(y, abs=0.012))
-        for x, y in sorted([(0.1, 0.2), (0.3, 0.3), (0.25, 0.4), (0.05, 0.3)])
+    quad = convert_boxes("<quad>(101,200),(300,300),(250,400),(-50,300)</quad>", "qwen")
+    assert quad == "{<10.1><20.0><30.0><30.0><25.0><40.0><-5.0><30.0>}"
+    assert answer_boxes(quad) == [
+        OrientedBox(*[pytest.approx(v) for v in (0.101, 0.2, 0.3, 0.3, 0.25, 0.4, -0.05, 0.3)])
     ]
+
+
+def test_geochat_s_numbers_before_turning_may_leave_the_image():
+    turned = "{<-10><80><110><100>|<90>}"
+    assert convert_boxes(turned, "geochat") == turned
+    # not turned, a number below 0 is the border
+    assert convert_boxes("{<-10><80> <110><-0>|<0>} {<-1><2><3><4> }", "geochat") == (
+        "{<0><80> <110><0>} {<0><2><3><4>}"
+    )
+
+
+@given(st.tuples(*[st.floats(0, 1)] * 4), st.sampled_from(["fractions", "pixels", "thousandths"]))
+def test_boxes_are_scored_as_precisely_as_they_were_written(sides, notation):
+    x1, x2 = sorted(sides[::2])
+    y1, y2 = sorted(sides[1::2])
+    factors = {"fractions": (1, 1), "pixels": (4000, 3000), "thousandths": (1000, 1000)}[notation]
+    written = [f"{v * factors[i % 2]:.9f}" for i, v in enumerate((x1, y1, x2, y2))]
+    (box,) = answer_boxes(convert_boxes(f"[{', '.join(written)}]", notation, (4000, 3000)))
+    assert tuple(box) == pytest.approx((x1, y1, x2, y2), abs=2e-9)

@@ -14,15 +14,21 @@ from skyeye.data.record import Record, Turn
 from skyeye.eval.predictions import Prediction, match
 
 
-def record(id, *images):
-    return Record(id, "s", "vqa", "test", images, (Turn("[vqa] how many?", "2"),))
+def record(id, *images, published=None, task="vqa"):
+    references = {} if published is None else {"published_id": published}
+    return Record(id, "s", task, "test", images, (Turn("[vqa] how many?", "2"),), references)
+
+
+def question(number, image):
+    """As the reader of RSVQA makes them."""
+    return record(f"test:{number}", image, published=str(number))
 
 
 def said(*keys, image=None):
     return [Prediction(str(key), f"answer {place}", f"line {place + 1}", image) for place, key in enumerate(keys)]
 
 
-VQA = [record("test:0", "d/7.png"), record("test:1", "d/7.png"), record("test:2", "d/8.png")]
+VQA = [question(0, "d/7.png"), question(1, "d/7.png"), question(2, "d/8.png")]
 CAPTIONS = [
     record("b/7.tif", "d/b/7.tif"),
     record("b/8.tif", "absent:8.tif"),
@@ -34,24 +40,23 @@ CAPTIONS = [
     ("keys", "records", "answers", "way"),
     [
         (["test:2", "test:0", "test:1"], VQA, [1, 2, 0], "the id"),
-        (["2", "0", "1"], VQA, [1, 2, 0], "behind the last ':'"),
+        (["2", "0", "1"], VQA, [1, 2, 0], "published"),
+        (["2", "test:0", "1"], VQA, [1, 2, 0], "the id of the record or the id in the published"),
+        (["test:2"], VQA, [None, None, 0], "the id"),
+        (["b/7.tif", "8"], CAPTIONS, [0, 1, None], "image"),
         (["b/8.tif", "b/7.tif", "b/9.tif"], CAPTIONS, [1, 0, 2], "the id"),
         (["7", "8"], CAPTIONS, [0, 1, None], "image"),
         (["other/8.tif", "b\\7.tif"], CAPTIONS, [1, 0, None], "image"),
         (["8.png"], VQA, [None, None, 0], "image"),
         (["x.y"], [record("a", "x.y.png")], [0], "image"),
         (["a:b:1"], [record("a:b:1"), record("x:a:b:1")], [0, None], "the id"),
-        (["1#2"], [record("t:1"), record("t:1#2")], [None, 0], "behind the last"),
     ],
 )  # fmt: skip
 def test_each_way_of_naming_records(keys, records, answers, way):
     matched = match(said(*keys), records)
     assert matched.answers == [None if place is None else f"answer {place}" for place in answers]
     assert matched.unknown == matched.double == [] and way in matched.way and matched.reasons == {}
-    missing = {"behind the last": ["1"]} if keys == ["1#2"] else {}  # named as the file names records
-    assert matched.missing == missing.get(
-        way, [r.id for r, place in zip(records, answers, strict=True) if place is None]
-    )
+    assert matched.missing == [r.id for r, place in zip(records, answers, strict=True) if place is None]
 
 
 def test_unknown_missing_and_double_are_listed_in_full():
@@ -70,16 +75,59 @@ def test_equal_answers_are_double_as_well():
     assert matched.reasons == {"1": "4 predictions, the same answers: line 1; line 2; line 3; and 1 more"}
 
 
+def test_the_number_of_a_line_is_no_id():
+    """RSIVQA, RSVG and ERA publish no ids: their records are counted here, and others may count from 0."""
+    lines = [record(f"dota_val_vqa2:{number}", f"P000{number // 3}.png") for number in range(1, 7)]
+    matched = match(said(0, 1, 2, 3, 4, 5), lines)
+    assert matched.answers == [None] * 6 and matched.unknown == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_a_whole_id_names_its_record_beside_others_that_are_published_ones():
+    twice = match(said("test:1", 0, 1, 2), VQA)
+    assert twice.answers == ["answer 1", None, "answer 3"] and twice.double == ["1"] and twice.unknown == []
+    assert twice.reasons == {"1": "2 predictions, different answers: line 1; line 3"}
+    assert match(said("test:0", "test:1", 2), VQA).answers == ["answer 0", "answer 1", "answer 2"]
+
+
+#: 1.tif to 6.tif, which the annotation numbers from 0.
+UCM = [record(f"{n}.tif", f"absent:{n}.tif", published=str(n - 1), task="caption") for n in range(1, 7)]
+
+
+def test_results_of_coco_s_form_name_images_by_the_id_of_the_annotation():
+    coco = [Prediction(str(n - 1), f"of {n}", "", str(n - 1)) for n in range(1, 7)]
+    matched = match(coco, UCM)
+    assert matched.answers == [f"of {n}" for n in range(1, 7)] and matched.unknown == []
+    assert "published" in matched.way
+    # numbers in the names of files: one more of them fits
+    names = [Prediction(str(n), f"of {n}", "", str(n)) for n in range(1, 7)]
+    assert match(names, UCM).answers == [f"of {n}" for n in range(1, 7)]
+    # a part of the file that fits both is not guessed
+    matched = match(coco[1:], UCM)
+    assert matched.answers == [None] * 6 and matched.unknown == [str(n) for n in range(1, 6)]
+    assert matched.reasons["1"].startswith("names 1.tif, and by the id in the published annotation 2.tif")
+    # beside the name, it is the id of the same image
+    both = [Prediction(f"{n}.tif", f"of {n}", "", str(n - 1)) for n in range(1, 7)]
+    assert match(both, UCM).answers == [f"of {n}" for n in range(1, 7)]
+
+
+def test_what_a_file_calls_an_image_is_no_question():
+    images = [Prediction(str(n), "x", "", str(n)) for n in (0, 1, 2)]
+    matched = match(images, VQA)
+    assert matched.answers == [None] * 3 and matched.unknown == ["0", "1", "2"]
+
+
 def test_all_keys_of_a_file_are_read_in_one_way():
     """Ids of another split that happen to be image names are not taken for these."""
     matched = match(said("test:0", "test:1", "8", "2"), VQA)
-    assert matched.answers == ["answer 0", "answer 1", None] and matched.unknown == ["8", "2"]
+    assert matched.answers == ["answer 0", "answer 1", "answer 3"] and matched.unknown == ["8"]
+    several = [record("a:0", "1.png"), record("a:1", "2.png"), record("a:2", "8.png")]
+    assert match(said("a:0", "a:1", "8"), several).unknown == ["8"]
     matched = match(said("0", "1", "8"), VQA)
     assert matched.answers == ["answer 0", "answer 1", None] and matched.unknown == ["8"]
 
 
 def test_the_way_is_the_one_by_which_most_keys_name_exactly_one_record():
-    numbers = [record("t:0", "1.png"), record("t:5", "1.png"), record("t:6", "2.png"), record("t:7", "2.png")]
+    numbers = [question(0, "1.png"), question(5, "1.png"), question(6, "2.png"), question(7, "2.png")]
     assert match(said(0, 1, 2), numbers).answers == ["answer 0", None, None, None]  # 1 and 2: two questions each
     assert match(said("s", "s.tar"), CAPTIONS).unknown == ["s", "s.tar"], "a shard is no image"
 
@@ -88,17 +136,17 @@ def test_a_key_that_names_two_records_is_unknown():
     matched = match(said("7", "8"), VQA)  # two questions about 7.png
     assert matched.answers == [None, None, "answer 1"] and matched.unknown == ["7"]
     assert matched.reasons == {"7": "names 2 records: test:0, test:1"}
-    matched = match(said(0, 1), [record("a:0"), record("b:0"), record("b:1")])
+    matched = match(said(0, 1), [record(f"{n}", published=n[-1]) for n in ("a:0", "b:0", "b:1")])
     assert matched.answers == [None, None, "answer 1"] and matched.unknown == ["0"]
 
 
 def test_numbers_that_may_be_questions_or_images_are_not_guessed():
-    mixed = [record("test:0", "1.png"), record("test:1", "0.png"), record("test:2", "2.png")]
+    mixed = [question(0, "1.png"), question(1, "0.png"), question(2, "2.png")]
     matched = match(said(0, 1, 2), mixed)
     assert matched.answers == [None, None, "answer 2"] and matched.unknown == ["0", "1"]
     assert matched.reasons["0"] == "names test:0, and by the name of the image test:1"
     # one more of them is a question: then all are
-    more = [*mixed, record("test:3", "x.png")]
+    more = [*mixed, question(3, "x.png")]
     assert match(said(0, 1, 2, 3), more).answers == [f"answer {n}" for n in range(4)]
     # whole ids leave no doubt
     bare = [record("0", "1.png"), record("1", "0.png")]
@@ -118,6 +166,11 @@ def test_the_image_beside_an_id_must_not_be_that_of_another_record():
     matched = match(questions, VQA)
     assert matched.answers == ["a", None, "c"] and matched.unknown == ["1"]
     assert matched.reasons == {"1": "names test:1, but its image 8.png is that of test:2"}
+    # the same under another extension
+    copies = [Prediction("1", "b", "", "8.tif"), Prediction("2", "c", "", "8.jp2"), Prediction("0", "a", "", "7.v2.x")]
+    matched = match(copies, VQA)
+    assert matched.answers == ["a", None, "c"] and matched.unknown == ["1"]
+    assert matched.reasons == {"1": "names test:1, but its image 8.tif is that of test:2"}
     # an image that the benchmark does not know proves nothing
     assert match([Prediction("1", "b", "", "renamed.png")], VQA).answers == [None, "b", None]
 
@@ -142,7 +195,9 @@ def test_frames_of_one_video_have_its_name_and_several_images_have_none():
 def test_every_prediction_and_every_record_is_accounted_for(data):
     ids = data.draw(st.lists(st.sampled_from(["a", "t:1", "t:2", "u:2", "3", "1.png", ":", "t:"]), unique=True))
     images = st.lists(st.sampled_from(["1.png", "d/2.png", "3", ":", "a.b.c", ""]), max_size=2)
-    records = [record(id, *data.draw(images)) for id in ids]
+    task = data.draw(st.sampled_from(["vqa", "caption"]))
+    published = st.none() | st.sampled_from(["1", "2", "3"])
+    records = [record(id, *data.draw(images), published=data.draw(published), task=task) for id in ids]
     keys = st.sampled_from(["a", "1", "2", "3", "t:1", "u:2", "1.png", ":", "", "/"])
     predictions = [
         Prediction(key, f"{place}", f"line {place}", image)
@@ -168,7 +223,8 @@ def test_real_question_ids_of_a_published_benchmark():
         pytest.skip("the published annotations of RSVQA-LR are not beside the project")
     with absent_images_kept():
         records, _ = read_with_problems(SourceConfig(format="rsvqa", path=str(root / "RSVQA_LR"), split="test"), "x")
-    predictions = [Prediction(r.id.rpartition(":")[2], r.turns[0].answer, "") for r in reversed(records)]
+    assert all(r.id == f"test:{r.references['published_id']}" for r in records)
+    predictions = [Prediction(r.references["published_id"], r.turns[0].answer, "") for r in reversed(records)]
     matched = match(predictions, records)
     assert matched.answers == [r.turns[0].answer for r in records] and len(records) > 500
     assert matched.unknown == matched.missing == matched.double == []

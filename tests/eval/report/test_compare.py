@@ -96,7 +96,7 @@ def test_what_was_measured_otherwise_is_said(sides):
     scores[1]["vqa"]["counts"] = scores[1]["vqa"]["counts"] | {"records": 4}
     html = comparison(*scores, differences, *predictions)
     assert "The decoding differs: A &#39;greedy&#39;, B &#39;five beams&#39;." in html
-    assert "A was scored on 5 records, B on 4." in html
+    assert "A has answered 5 records, B 4; compared are those that both have." in html
     assert "**The decoding differs: A 'greedy', B 'five beams'**" in comparison_markdown(*scores, differences)
 
 
