@@ -48,6 +48,23 @@ def write_whole(path: str | Path, parts: str | bytes | Iterable[str]) -> None:
             file.write(part if isinstance(part, bytes) else part.encode("utf-8", "backslashreplace"))
 
 
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line to a text file. Half a line at its end, of a process that was killed in writing, is ended first.
+
+    Raises:
+        SkyEyeError: it cannot be written, for instance because the disk is full.
+    """
+    try:
+        with open(path, "ab+") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            broken = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * broken + line.encode("utf-8", "backslashreplace") + b"\n")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = "make room or mend the permissions, then go on with --resume"
+        raise SkyEyeError(f"cannot be written: {reason}", where=str(path), remedy=remedy) from error
+
+
 def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     """Write a value as JSON by :func:`whole_file`."""
     write_whole(path, json.dumps(value, indent=indent) + "\n")

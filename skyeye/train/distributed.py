@@ -14,7 +14,7 @@ from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
-from skyeye.train.build_lock import use_dying_locks
+from skyeye.train.build_lock import build_safely
 
 #: DeepSpeed's default for ``reduce_bucket_size``, in numbers.
 LARGEST_BUCKET = 500_000_000
@@ -44,7 +44,7 @@ def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accele
             on its own without a word, hence the sum over ones).
     """
     check_strategy(run, stage)
-    use_dying_locks()  # before DeepSpeed loads its extension
+    build_safely()  # before DeepSpeed loads its extension
     AcceleratorState._reset_state()  # DeepSpeed takes its settings once per Accelerator, and each stage has its own
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if run.tf32 and torch.cuda.is_available():

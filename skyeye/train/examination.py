@@ -70,25 +70,42 @@ class StageExamination:
         autocast = torch.autocast(model.device.type, self.dtype, enabled=self.dtype != torch.float32)
         with undisturbed(model), autocast:
             scores = self.examine(model, self.processor, out_dir, {"stage": self.stage, "step": step})
-        best = [False]
-        if scores is not None:
-            best = [self._log(step, scores)]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(best)
-        if best[0]:
+        best = self._agreed(scores is not None and self._is_best(step, scores))
+        if best:
             self.export(step)
+        if scores is not None:  # last: the line says that all of this is done
+            self._log(step, scores, best)
 
-    def _log(self, step: int, scores: dict[str, float]) -> bool:
-        """Write the scores of a step; whether it is the best so far."""
-        file, choose = self.folder / f"{self.stage}.jsonl", self.settings.choose
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
-        earlier = [line for line in lines if line["step"] < step]
-        rated = [line["scores"][choose] for line in earlier if choose in line["scores"]]
-        best = choose in scores and all(self.examine.better(scores[choose], value) for value in rated)
-        earlier.append({"stage": self.stage, "step": step, "best": best, "scores": scores})
-        write_whole(file, "".join(json.dumps(line) + "\n" for line in earlier))
+    def is_done(self, step: int) -> bool:
+        """Whether :meth:`after_step` came to its end at this step, in this run or before it was interrupted. All
+        processes call it together."""
+        return self._agreed(any(line["step"] == step for line in self._lines()))
+
+    def _agreed(self, answer: bool) -> bool:
+        """The answer of process 0, in all of them."""
+        said = [answer]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(said)
+        return said[0]
+
+    def _lines(self) -> list[dict[str, Any]]:
+        file = self.folder / f"{self.stage}.jsonl"
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+    def _is_best(self, step: int, scores: dict[str, float]) -> bool:
+        """Whether no earlier step of the stage was as good."""
+        choose = self.settings.choose
+        earlier = [line["scores"] for line in self._lines() if line["step"] < step]
+        rated = [line[choose] for line in earlier if choose in line]
+        return choose in scores and all(self.examine.better(scores[choose], value) for value in rated)
+
+    def _log(self, step: int, scores: dict[str, float], best: bool) -> None:
+        """Write the scores of a step."""
+        if best:
+            chosen = {"step": step, self.settings.choose: scores[self.settings.choose]}
+            write_json(self.folder / f"{self.stage}-best.json", chosen, indent=1)
+        lines = [line for line in self._lines() if line["step"] < step]
+        lines.append({"stage": self.stage, "step": step, "best": best, "scores": scores})
+        write_whole(self.folder / f"{self.stage}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
         if self.tracker is not None:
             self.tracker.numbers(self.stage, step, {f"eval/{name}": value for name, value in scores.items()})
-        if best:
-            write_json(self.folder / f"{self.stage}-best.json", {"step": step, choose: scores[choose]}, indent=1)
-        return best

@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
 
 from skyeye.config.schema import GuardsConfig
+from skyeye.data.files import append_line
 from skyeye.errors import SkyEyeError
 from skyeye.train.loss_scale import loss_scaler
 
@@ -51,6 +52,7 @@ class Guard:
         self.accelerator, self.settings, self.folder, self.stage = accelerator, settings, folder, stage
         self.passed_over: list[list[int]] = []  # ranges of steps, ends included
         self.streak: list[int] = []  # steps in a row whose update was held back
+        self.moved = False  # whether the last step changed the weights
         self.seen = self.broken = 0
         self._losses, self._norms = deque(maxlen=settings.window), deque(maxlen=settings.window)
         self._loss, self._local, self._norm = math.nan, math.nan, None
@@ -110,13 +112,16 @@ class Guard:
         """
         reason = self._reason or self._wrong()
         if reason is None:
-            if self._overflow(self._norm):
+            self.moved = not self._overflow(self._norm)
+            if self.moved:
+                self.streak = []
+            else:  # no offence, and no sign that the trouble is over
                 self.record("overflow", step, loss=float(self._loss), loss_scale=self._scaler.get_scale())
-            self.streak = []
             self._losses.append(float(self._loss))
             if self._norm is not None and math.isfinite(self._norm):
                 self._norms.append(self._norm)
             return
+        self.moved = False
         self.streak.append(step)
         own = {"rank": self.accelerator.process_index, "loss": float(self._local), "samples": list(samples)}
         ranks = gather_object([own])
@@ -217,7 +222,10 @@ class Guard:
 
 
 def record_event(folder: Path, event: str, **details: object) -> None:
-    """Append a line to ``events.jsonl`` of a run folder, where it stays readable while the run goes on."""
+    """Append a line to ``events.jsonl`` of a run folder, where it stays readable while the run goes on.
+
+    Raises:
+        SkyEyeError: it cannot be written.
+    """
     line = {"time": round(time.time(), 3), "event": event, **details}
-    with open(folder / "events.jsonl", "a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
+    append_line(folder / "events.jsonl", json.dumps(line))

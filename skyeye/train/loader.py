@@ -104,10 +104,7 @@ class StepPacks(Dataset):
     def __getitem__(self, step: int) -> Step:
         sequences, left_out = self._sequences(step)
         processes = pack_step(sequences, self.world, self.accumulation, self.budget)
-        lengths = [
-            [-(-sum(map(len, groups)) // self.multiple) * self.multiple for groups in packs] for packs in processes
-        ]
-        rounds = zip(*lengths, strict=True)
+        rounds = zip(*([self._places(groups) for groups in packs] for packs in processes), strict=True)
         everything = [sequence for packs in processes for groups in packs for sequence in groups]
         own = processes[self.rank]
         packs, unreadable = zip(*map(self._tensors, own), strict=True)
@@ -116,13 +113,30 @@ class StepPacks(Dataset):
         packs[0]["broken"] += len(left_out)
         return Step(
             packs=list(packs),
-            tokens=sum(map(len, everything)),
+            tokens=sum(self._rows(everything)),
             places=sum(max(round) * self.world for round in rounds),
-            image_tokens=self.builder.tokens_per_image * sum(len(group.images) for group in everything),
+            image_tokens=self.builder.tokens_per_image * sum(map(self._encoded, everything)),
             operations=None if self.flops is None else self.flops(everything),
             samples=[branch.record.id for groups in own for group in groups for branch in group.branches],
             problems=left_out + [problem for problems in unreadable for problem in problems],
         )
+
+    def _rows(self, groups: Sequence[GroupSequence]) -> list[int]:
+        """Tokens of the rows that a pack of these groups has: all of them in one, or a row for every sample."""
+        if self.share_prefix:
+            return [sum(map(len, groups))]
+        return [len(group.prefix_ids) + len(branch.input_ids) for group in groups for branch in group.branches]
+
+    def _places(self, groups: Sequence[GroupSequence]) -> int:
+        """Places of a pack, padding included."""
+        rows = self._rows(groups)
+        if self.share_prefix:
+            return -(-rows[0] // self.multiple) * self.multiple
+        return len(rows) * max(rows)
+
+    def _encoded(self, group: GroupSequence) -> int:
+        """How often an image of the group is encoded."""
+        return len(group.images) * (1 if self.share_prefix else len(group.branches))
 
     def longest(self, step: int) -> dict[str, torch.Tensor] | None:
         """A pack as long as the budget allows, of the groups of a step; None without a budget."""

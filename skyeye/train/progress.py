@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from skyeye.config.schema import RunConfig, StageConfig
+from skyeye.data.files import append_line
 from skyeye.runs.read import read_log
 from skyeye.train.background import CHORES
 from skyeye.train.trackers import Trackers
@@ -48,8 +49,6 @@ class Monitor:
         self.peak, self.device = peak, device or torch.device("cpu")
         self._began, self._done = time.perf_counter(), 0
         self._clear()
-        if writes:
-            _end_line(folder / "log.jsonl")
         self._bar = tqdm(
             total=stage.steps,
             initial=start_step,
@@ -94,6 +93,9 @@ class Monitor:
             packs: micro-batches of a process; the reference's normalisation sums their means, and their mean is told.
             image_tokens: of ``tokens``, those of images.
             operations: floating-point operations of the global batch; None: not known.
+
+        Raises:
+            SkyEyeError: the line cannot be written.
         """
         self._samples += samples
         self._targets += targets
@@ -130,8 +132,7 @@ class Monitor:
                 "pause_seconds": round(max(0.0, now - self._since - spent), 3),
                 "seconds_left": round((now - self._began) / self._done * (self.stage.steps - step - 1), 1),
             }
-            with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
-                log.write(json.dumps(line, allow_nan=False) + "\n")
+            append_line(self.folder / "log.jsonl", json.dumps(line, allow_nan=False))
             if self.tracker is not None:
                 numbers = {key: v for key, v in line.items() if key not in _PLACES and v is not None}
                 self.tracker.numbers(self.stage.name, step + 1, numbers)
@@ -198,12 +199,3 @@ def _postfix(loss: float, line: dict[str, Any]) -> str:
 def _finite(value: float) -> float | None:
     """JSON knows no NaN and no infinity."""
     return value if math.isfinite(value) else None
-
-
-def _end_line(path: Path) -> None:
-    """A run that was killed while it wrote left half a line; the next one starts on a line of its own."""
-    if path.is_file() and path.stat().st_size:
-        with open(path, "rb+") as file:
-            file.seek(-1, 2)
-            if file.read(1) != b"\n":
-                file.write(b"\n")

@@ -1,4 +1,4 @@
-"""What --resume accepts, and what it does to the log of the run it goes on with."""
+"""What --resume accepts, and what it does to the logs of the run it goes on with."""
 
 from __future__ import annotations
 
@@ -36,13 +36,64 @@ def changed_settings(kept: Path, recipe_yaml: str) -> list[str]:
             where=str(kept.parent),
             remedy=f"resume with {kept}, or start a new run in another output_dir",
         )
+    if "run.tokens_per_pack" in changed:  # the one of them that can change what is learnt from
+        changed["run.tokens_per_pack"] += " (from here on, other samples may be left out as longer than a pack)"
     return [f"{key}: {values}" for key, values in changed.items()]
 
 
-def trim_log(folder: Path, stage: str, step: int) -> None:
-    """Take the steps of a stage behind the ``step``-th out of log.jsonl: they will be computed again. A line that
-    a crash cut off goes, too."""
-    path = folder / "log.jsonl"
+def changed_data(folder: Path, manifest: dict, state: Path | None, exported: Path | None) -> None:
+    """Refuse to go on with other data than what the run has seen so far.
+
+    Args:
+        folder: run folder; its environment.json is asked where there is neither state nor export.
+        manifest: ``sources`` of the data at hand (:func:`skyeye.train.run.load_data`).
+        state, exported: what the run would go on from.
+
+    Raises:
+        SkyEyeError: a source is not what it was; each is named with what changed. Or what it was cannot be read.
+    """
+    files = [part / "manifest.json" for part in (state, exported) if part is not None] + [folder / "environment.json"]
+    kept = next((file for file in files if file.is_file()), None)
+    if kept is None:
+        return  # killed before it wrote anything
+    try:
+        before = dict(json.loads(kept.read_text(encoding="utf-8"))["sources"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise SkyEyeError(
+            f"does not say which data the run was started with: {type(error).__name__}: {error}",
+            where=str(kept),
+            remedy="put it back from a copy, or start a new run in another output_dir",
+        ) from error
+    now, lines = manifest["sources"], []
+    for name in sorted(before.keys() | now.keys()):
+        one, other = before.get(name, {}), now.get(name, {})
+        odd = [key for key in ("records", "groups", "fingerprint") if one.get(key) != other.get(key)]
+        if odd:
+            changes = ", ".join(f"{key} {one.get(key)} -> {other.get(key)}" for key in odd)
+            lines.append(f"source {name}: {changes}")
+    if lines:
+        raise SkyEyeError(
+            f"the data is not what this run was started with: {'; '.join(lines)}",
+            where=str(kept),
+            remedy="put the same data back, or start a new run in another output_dir",
+        )
+
+
+def trim_logs(folder: Path, stage: str, step: int) -> None:
+    """Let a run's log, events and scores end with the ``step``-th step of a stage: what follows is done again."""
+    for path in (folder / "log.jsonl", folder / "events.jsonl", folder / "eval" / f"{stage}.jsonl"):
+        trim_log(path, stage, step)
+
+
+def clear_logs(folder: Path) -> None:
+    """Remove log, events and scores of a run that was killed before anything could go on from it."""
+    for path in (folder / "log.jsonl", folder / "events.jsonl", *(folder / "eval").glob("*.jsonl")):
+        path.unlink(missing_ok=True)
+
+
+def trim_log(path: Path, stage: str, step: int) -> None:
+    """Take the steps of a stage behind the ``step``-th out of a file of JSON lines: they will be computed again. A line
+    that a crash cut off goes, too."""
     if not path.is_file():
         return
     kept = []
@@ -51,7 +102,7 @@ def trim_log(folder: Path, stage: str, step: int) -> None:
             entry = json.loads(line)
         except ValueError:
             continue  # only the last line can be cut off, and it belongs to a step that is computed again
-        if entry["stage"] != stage or entry["step"] <= step:
+        if entry.get("stage") != stage or entry.get("step", 0) <= step:
             kept.append(f"{line}\n")
     write_whole(path, kept)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import platform
 import sys
@@ -17,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from skyeye.config.load import load_recipe, quick_recipe, recipe_to_yaml
 from skyeye.config.schema import Recipe
-from skyeye.data.files import write_whole
+from skyeye.data.files import write_json, write_whole
 from skyeye.data.formats import check_source, read_with_problems, summary
 from skyeye.data.formats.shards import open_groups
 from skyeye.data.mixture import epoch_size
@@ -35,9 +34,9 @@ from skyeye.train.distributed import rank, shut_down
 from skyeye.train.examination import Examine
 from skyeye.train.guards import record_event
 from skyeye.train.interrupt import REQUEUE, Interrupt
-from skyeye.train.resume import changed_settings, trim_log
-from skyeye.train.stages import run_stage
-from skyeye.train.state import complete_states, latest_state
+from skyeye.train.resume import changed_data, changed_settings, clear_logs, trim_logs
+from skyeye.train.stages import asked_to_stop, run_stage
+from skyeye.train.state import clear_leftovers, latest_state, state_folders
 from skyeye.train.trackers import check_trackers, start_trackers
 
 LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
@@ -68,7 +67,12 @@ def train(
     check_trackers(recipe.run)
     folder = Path(recipe.folder)
     recipe_yaml = recipe_to_yaml(recipe)
-    position = _position(folder, recipe, recipe_yaml, resume)
+    changed = None
+    if resume and (folder / "recipe.yaml").is_file():
+        changed = changed_settings(folder / "recipe.yaml", recipe_yaml)
+        for line in changed:
+            _say(f"changed since the run was started: {line}")
+    position = _position(folder, recipe, resume)
     _say(f"run folder {folder}")
     last = folder / "checkpoints" / recipe.stages[-1].name
     if position[0] == len(recipe.stages):  # a launcher that starts every process again may come too late
@@ -78,11 +82,17 @@ def train(
     groups, manifest, left_out = load_data(recipe)
     recipe = resolve_epochs(recipe, groups)
     first, state, start_step = position
-    if rank() == 0:
-        write_run_folder(folder, recipe_yaml, manifest, left_out)
-        if resume:
-            trim_log(folder, recipe.stages[first].name, start_step)
     exported = folder / "checkpoints" / recipe.stages[first - 1].name if first else None
+    if resume:
+        changed_data(folder, manifest, state, exported)
+    if rank() == 0:
+        if resume:
+            trim_logs(folder, recipe.stages[first].name, start_step)
+        else:
+            clear_logs(folder)
+        write_run_folder(folder, recipe_yaml, manifest, left_out)
+        if changed is not None:
+            record_event(folder, "resumed", changed=changed)
     model, processor = prepare_model(recipe, groups, exported)
     tracker = None
     if rank() == 0 and (recipe.run.wandb != "off" or recipe.run.tensorboard):
@@ -105,9 +115,12 @@ def train(
                 state=state,
                 start_step=start_step,
             )
+            last_stage = stage is recipe.stages[-1]
+            finished = finished and (last_stage or not asked_to_stop(accelerator, interrupt))
             if not finished:
                 words = [str(recipe_path), *overrides, *(["--quick"] if quick else []), "--resume"]
-                _say(f"stopped and saved; go on with: skyeye train {' '.join(words)}")
+                what = "and saved" if state_folders(folder) else "before the first step: there is no state yet"
+                _say(f"stopped {what}; go on with: skyeye train {' '.join(words)}")
                 break
             state, start_step = None, 0
     if tracker is not None:
@@ -224,11 +237,10 @@ def never_trained(recipe: Recipe) -> list[Part]:
 def write_run_folder(folder: Path, recipe_yaml: str, manifest: dict, left_out: Sequence[str]) -> None:
     """What a reader of the run needs to repeat it: the recipe as resolved, seed, versions, data fingerprint, and every
     record that was left out."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "recipe.yaml", recipe_yaml)  # half a recipe would not equal that of a run to resume
     environment = {"python": sys.version.split()[0], "platform": platform.platform(), "command": sys.argv, **manifest}
-    (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
-    (folder / "left_out.txt").write_text("".join(f"{line}\n" for line in left_out), encoding="utf-8")
+    write_json(folder / "environment.json", environment, indent=1)  # says which data a run to resume has seen
+    write_whole(folder / "left_out.txt", (f"{line}\n" for line in left_out))
 
 
 def versions() -> dict[str, str]:
@@ -236,24 +248,22 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def _position(folder: Path, recipe: Recipe, recipe_yaml: str, resume: bool) -> tuple[int, Path | None, int]:
+def _position(folder: Path, recipe: Recipe, resume: bool) -> tuple[int, Path | None, int]:
     """Where a run begins: (index of the stage, state to load or None, finished steps of that stage)."""
+    if resume and rank() == 0:
+        clear_leftovers(folder)
     names = [stage.name for stage in recipe.stages]
     finished = [name for name in names if (folder / "checkpoints" / name / "manifest.json").is_file()]
     if not resume:
-        if finished or complete_states(folder):
+        if finished or state_folders(folder):
             raise SkyEyeError(
                 "the folder already holds a run",
                 where=str(folder),
                 remedy="add --resume to go on with it, or choose another output_dir=...",
             )
-        return 0, None, 0
-    if (folder / "recipe.yaml").is_file():
-        changed = changed_settings(folder / "recipe.yaml", recipe_yaml)
-        for line in changed:
-            _say(f"changed since the run was started: {line}")
         if rank() == 0:
-            record_event(folder, "resumed", changed=changed)
+            clear_leftovers(folder)
+        return 0, None, 0
     first = len(finished)
     if first == len(names):
         return first, None, 0

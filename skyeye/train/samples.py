@@ -62,9 +62,20 @@ class Samples:
         self.every, self.steps, self.held_out, self.tracker = every, steps, held_out, tracker
         self.dtype = DTYPES[precision]
 
+    def is_due(self, step: int) -> bool:
+        """Whether it is time after finished step ``step``."""
+        return step % self.every == 0 or step == self.steps
+
+    def is_done(self, step: int) -> bool:
+        """Whether the answers of a step are there, of this run or of before it was interrupted."""
+        return self._file(step).is_file()
+
+    def _file(self, step: int) -> Path:
+        return self.folder / f"{self.stage}-{step:07d}.json"
+
     def after_step(self, step: int, model: SkyEyeGPTForConditionalGeneration) -> None:
         """Answer after finished step ``step``, where it is time for it."""
-        if step % self.every and step != self.steps:
+        if not self.is_due(step):
             return
         with undisturbed(model):
             answers = self._answers(model)
@@ -90,7 +101,7 @@ class Samples:
             text = f"question: {turn.question}\nexpected: {turn.answer}\nanswer: {failed or answer}"
             shown.append(Shown(self._drawn(pictures, turn.answer, answer), text))
         content = {"stage": self.stage, "step": step, "held_out": self.held_out, "samples": rows}
-        write_json(self.folder / f"{self.stage}-{step:07d}.json", content, indent=1)
+        write_json(self._file(step), content, indent=1)
         if self.tracker is not None:
             self.tracker.samples(self.stage, step, shown)
 

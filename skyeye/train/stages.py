@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, broadcast_object_list
 
 from skyeye.config.schema import Recipe, StageConfig
 from skyeye.data.mixture import Mixture
@@ -19,6 +19,7 @@ from skyeye.models.compile import compile_layers
 from skyeye.train.distributed import check_position, make_accelerator, trained_values
 from skyeye.train.ema import MovingAverage
 from skyeye.train.examination import Examine, StageExamination
+from skyeye.train.export import export
 from skyeye.train.features.stage import stage_features
 from skyeye.train.guards import Guard, Rewind
 from skyeye.train.interrupt import Interrupt
@@ -30,7 +31,7 @@ from skyeye.train.progress import Monitor
 from skyeye.train.resume import trim_log
 from skyeye.train.samples import stage_samples
 from skyeye.train.snapshot import start
-from skyeye.train.state import complete_states, drop_states_after, export, load_state, save_state
+from skyeye.train.state import complete_states, damage, drop_states_after, load_state, save_state
 from skyeye.train.throughput import peak_operations, step_operations
 from skyeye.train.watchdog import Watchdog
 
@@ -72,7 +73,7 @@ def run_stage(
         accelerator.print(compile_layers(model.language_model, accelerator.device))
     mixture, features, vision = stage_mixture(recipe, stage, groups), None, recipe.model.vision
     if stage.feature_cache is not None:  # before the model is prepared, which may share the tower's weights out
-        features = stage_features(accelerator, recipe.run, stage, vision, model, mixture, lambda: interrupt.asked)
+        features = stage_features(accelerator, recipe.run, stage, vision, model, mixture, interrupt)
         if features is None:
             return accelerator, False
     optimizer = make_optimizer(model, stage.optimizer)
@@ -142,20 +143,39 @@ def run_stage(
             export=export_best,
         )
 
+    watchdog = Watchdog(folder, accelerator.process_index, recipe.run.guards.hang_seconds, recipe.run.guards.hang_abort)
+    shown_every = recipe.run.samples_every if stage.answers else None
+
     def look(step: int) -> None:
+        shows = shown_every is not None and (step % shown_every == 0 or step == stage.steps)
+        examines = examination is not None and examination.is_due(step)
+        if not shows and not examines:
+            return
+        watchdog.rest()  # answers may take longer than a hang
         if samples is not None:
             samples.after_step(step, model)
-        if examination is not None and examination.is_due(step):
+        if examines:
             examination.after_step(step, model)
+        accelerator.wait_for_everyone()  # the watchdogs of the processes that wait for the answers wake with its own
 
-    watchdog = Watchdog(folder, accelerator.process_index, recipe.run.guards.hang_seconds, recipe.run.guards.hang_abort)
+    def make_up(step: int) -> None:
+        """What :func:`look` owes after a step whose state was saved before it: the run was stopped in between."""
+        watchdog.rest()
+        if step and samples is not None and samples.is_due(step) and not samples.is_done(step):
+            samples.after_step(step, model)
+        if step and examination is not None and examination.is_due(step) and not examination.is_done(step):
+            examination.after_step(step, model)
+        accelerator.wait_for_everyone()
+        watchdog.beat()
+
     after_step = _after_step(
         accelerator, recipe.run.checkpoint_every, stage.steps, interrupt, guard, watchdog, average, save, look
     )
     done = start_step == stage.steps  # killed after its last state, before its export was whole
     longest, finished = None if done else dataset.longest(start_step), None
-    try:
-        with watchdog:
+    with watchdog:
+        try:
+            make_up(start_step)
             while finished is None:
                 try:
                     finished = train_stage(
@@ -173,19 +193,22 @@ def run_stage(
                     )
                 except Rewind as rewind:
                     start_step = _go_back(accelerator, prepared, optimizer, average, folder, guard, rewind)
-    finally:
-        monitor.close()  # also before an error is told: it needs a line of its own
-    if not done:
-        save(finished)  # also of the end: it holds the moments, which the export does not
-    if finished < stage.steps:
-        return accelerator, False
-    target, manifest = folder / "checkpoints" / stage.name, {**manifest, "step": finished}
-    if average is not None:  # first, because the other one says that the stage is finished
-        with average.in_place():
-            export(accelerator, prepared, processor, target.with_name(f"{stage.name}-ema"), manifest, recipe_yaml)
-    export(accelerator, prepared, processor, target, manifest, recipe_yaml)
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        prepared.destroy()  # its hooks would go on following the model through the next stage
+        finally:
+            monitor.close()  # also before an error is told: it needs a line of its own
+        if not done:
+            save(finished)  # also of the end: it holds the moments, which the export does not
+            watchdog.beat()
+        if finished < stage.steps:
+            return accelerator, False
+        target, manifest = folder / "checkpoints" / stage.name, {**manifest, "step": finished}
+        if average is not None:  # first, because the other one says that the stage is finished
+            with average.in_place():
+                export(accelerator, prepared, processor, target.with_name(f"{stage.name}-ema"), manifest, recipe_yaml)
+            watchdog.beat()
+        export(accelerator, prepared, processor, target, manifest, recipe_yaml)
+        watchdog.beat()
+        if accelerator.distributed_type == DistributedType.DEEPSPEED:
+            prepared.destroy()  # its hooks would go on following the model through the next stage
     return accelerator, True
 
 
@@ -204,6 +227,16 @@ def stage_mixture(recipe: Recipe, stage: StageConfig, groups: dict[str, list[Gro
     )
 
 
+def asked_to_stop(accelerator: Accelerator, interrupt: Interrupt) -> bool:
+    """Whether any process was asked to stop. A signal reaches them at different moments; they have to stop at the same
+    one, so all of them call this together, and :attr:`Interrupt.asked` then says the same in all."""
+    asked = torch.tensor([interrupt.asked, interrupt.requeue], dtype=torch.float32, device=accelerator.device)
+    asked = accelerator.reduce(asked, "sum").tolist()
+    if asked[0] > 0:  # else one that has come since then would be forgotten
+        interrupt.asked, interrupt.requeue = True, interrupt.requeue or asked[1] > 0
+    return asked[0] > 0
+
+
 def _after_step(
     accelerator: Accelerator,
     every: int,
@@ -220,13 +253,9 @@ def _after_step(
 
     def after_step(step: int) -> bool:
         watchdog.beat()
-        if average is not None and not guard.streak:  # an update that was held back has moved nothing
+        if average is not None and guard.moved:
             average.update()
-        asked = torch.tensor([interrupt.asked, interrupt.requeue], dtype=torch.float32, device=accelerator.device)
-        # A signal reaches the processes at different moments; they have to stop after the same step.
-        asked = accelerator.reduce(asked, "sum").tolist()
-        if asked[0] > 0 and step < steps:
-            interrupt.asked, interrupt.requeue = True, asked[1] > 0
+        if asked_to_stop(accelerator, interrupt) and step < steps:
             return True
         if step % every == 0 and step < steps and not guard.streak:  # a run goes back to before its trouble
             save(step)
@@ -250,22 +279,36 @@ def _go_back(
     """Load the last state before the steps to be passed over (or in them); the step to go on with.
 
     Raises:
-        SkyEyeError: there is no state of this stage yet.
+        SkyEyeError: there is no state of this stage yet, or all are damaged.
     """
-    states = [entry for entry in complete_states(folder) if entry[1]["stage"] == guard.stage]
-    before = [entry for entry in states if entry[1]["step"] <= rewind.first] or states[:1]
-    if not before:
+    # process 0 chooses: it alone removes states, and may do so while another process still looks for one
+    found: list = [None, []]
+    if accelerator.is_main_process:
+        states = [entry for entry in complete_states(folder) if entry[1]["stage"] == guard.stage]
+        before = [entry for entry in reversed(states) if entry[1]["step"] <= rewind.first]
+        for entry in before + [entry for entry in states if entry not in before]:
+            wrong = damage(entry[0])
+            if wrong is None:
+                found[0] = entry
+                break
+            found[1].append(wrong)
+    if accelerator.num_processes > 1:
+        broadcast_object_list(found)
+    for line in found[1]:
+        accelerator.print(f"{line}; the state is passed by")
+    if found[0] is None:
         raise SkyEyeError(
-            f"{len(guard.streak)} updates in a row were held back, and there is no earlier state to go back to",
+            f"{len(guard.streak)} updates in a row were held back, and there is no earlier state to go back to"
+            + "".join(f"; {line}" for line in found[1]),
             where=f"stage {guard.stage}, step {rewind.last + 1}",
             remedy=f"look at {folder / 'events.jsonl'}; lower optimizer.lr, or lower run.checkpoint_every",
         )
-    state, manifest = before[-1]
+    state, manifest = found[0]
     passed_over = [*guard.passed_over, [max(rewind.first, manifest["step"]), rewind.last]]
     load_state(accelerator, prepared, optimizer, state, average)
     guard.restore({**manifest["guard"], "streak": [], "passed_over": passed_over})
     guard.record("went back", rewind.last, state=state.name, passed_over=passed_over[-1])
     drop_states_after(accelerator, folder, manifest["serial"])
     if accelerator.is_main_process:
-        trim_log(folder, guard.stage, manifest["step"])
+        trim_log(folder / "log.jsonl", guard.stage, manifest["step"])
     return manifest["step"]

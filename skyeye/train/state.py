@@ -1,7 +1,5 @@
-"""Resume states and exported models of a run, as directories that explain themselves.
-
-``states/<stage>-<step>/``     what a run needs to go on: trained weights, optimiser, step
-``checkpoints/<stage>/``       the model after a stage, in Hugging Face shape: for eval, chat, and as the next start
+"""Resume states of a run, as directories that explain themselves: ``states/<stage>-<step>/`` holds what a run needs to
+go on.
 
 A state says the same whatever strategy wrote it, so that any other can go on with it: ``parameters.safetensors`` and
 ``moments.safetensors`` hold float32 tensors by parameter name (:mod:`skyeye.train.snapshot`), ``manifest.json`` the
@@ -114,7 +112,10 @@ def save_state(
             (partial / "manifest.json").write_text(json.dumps(written, indent=1), encoding="utf-8")
     if accelerator.is_main_process:
         for old in _superfluous(complete_states(folder), run):
-            _remove(old)
+            try:
+                _remove(old)
+            except OSError as error:  # the run needs it no longer, and what it needs is written
+                print(f"{old} is superfluous and could not be removed: {error}", flush=True)
     return target
 
 
@@ -149,30 +150,49 @@ def load_state(accelerator: Accelerator, model, optimizer, state: Path, average:
 
 def complete_states(folder: Path) -> list[tuple[Path, dict]]:
     """Resume states of a run folder with their manifests, oldest first; damaged manifests are no states."""
-    found = []
-    for path in (folder / "states").glob("*-*/manifest.json"):
-        if not path.parent.name.startswith("."):
-            found.append((path.parent, json.loads(path.read_text(encoding="utf-8"))))
-    return sorted(found, key=lambda entry: entry[1]["serial"])
+    found = [(path, _manifest(path)) for path in state_folders(folder)]
+    return sorted(((path, kept) for path, kept in found if kept is not None), key=lambda entry: entry[1]["serial"])
 
 
-def latest_state(folder: Path, stage: str | None = None) -> tuple[Path, dict, list[str]] | None:
-    """The newest undamaged resume state.
+def state_folders(folder: Path) -> list[Path]:
+    """What has the name of a resume state, damaged ones included, in the order of their names."""
+    return sorted(path for path in (folder / "states").glob("[!.]*-*") if path.is_dir())
 
-    Args:
-        stage: only of this stage.
+
+def damage(state: Path) -> str | None:
+    """What is wrong with a resume state: its manifest is compared with what one says, its tensors with their checksums;
+    None: nothing."""
+    manifest = _manifest(state)
+    if manifest is None:
+        return f"{state}: manifest.json damaged"
+    wrong = [name for name in TENSORS if not _intact(state / name, manifest["checksums"][name])]
+    return f"{state}: {', '.join(wrong)} damaged" if wrong else None
+
+
+def latest_state(folder: Path, stage: str) -> tuple[Path, dict, list[str]] | None:
+    """The newest undamaged resume state of a stage.
 
     Returns:
-        (directory, manifest, a line for every newer state that is damaged), or None.
+        (directory, manifest, a line for every newer state that is damaged), or None: there has been none yet.
+
+    Raises:
+        SkyEyeError: there are states, and all of them are damaged.
     """
+    states = [path for path, manifest in complete_states(folder) if manifest["stage"] == stage]
+    named = [path for path in state_folders(folder) if path.name.rpartition("-")[0] == stage]
     damaged = []
-    for path, manifest in reversed(complete_states(folder)):
-        if stage is not None and manifest["stage"] != stage:
-            continue
-        wrong = [name for name in TENSORS if not _intact(path / name, manifest["checksums"][name])]
-        if not wrong:
-            return path, manifest, damaged
-        damaged.append(f"{path}: {', '.join(wrong)} damaged; the state is passed by")
+    for path in [*(path for path in reversed(named) if path not in states), *reversed(states)]:
+        wrong = damage(path)
+        if wrong is None:
+            newer = [f"{line}; the state is passed by" for other, line in damaged if other.name > path.name]
+            return path, _manifest(path), newer
+        damaged.append((path, wrong))
+    if damaged:
+        raise SkyEyeError(
+            f"no state of stage {stage} is whole: {'; '.join(line for _, line in damaged)}",
+            where=str(folder / "states"),
+            remedy=f"put one of them back from a copy, or remove them all (states/{stage}-*) to begin the stage anew",
+        )
     return None
 
 
@@ -185,17 +205,6 @@ def drop_states_after(accelerator: Accelerator, folder: Path, serial: int) -> No
     accelerator.wait_for_everyone()
 
 
-def export(accelerator: Accelerator, model, processor, target: Path, manifest: dict, recipe_yaml: str) -> None:
-    """Write the whole model, the processor, the recipe and the manifest as a directory for ``from_pretrained``."""
-    weights = accelerator.get_state_dict(model)  # gathers the shards of ZeRO-3: every process takes part
-    with new_directory(accelerator, target) as partial:
-        if accelerator.is_main_process:
-            accelerator.unwrap_model(model).save_pretrained(partial, state_dict=weights)
-            processor.save_pretrained(partial)
-            (partial / "recipe.yaml").write_text(recipe_yaml, encoding="utf-8")
-            (partial / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-
-
 def checksum(path: Path) -> str:
     """BLAKE2b of a file."""
     with open(path, "rb") as file:
@@ -205,6 +214,8 @@ def checksum(path: Path) -> str:
 def _superfluous(states: list[tuple[Path, dict]], run: RunConfig) -> list[Path]:
     """The states that retention lets go."""
     kept = {path for path, _ in states[-run.keep_states :]}
+    # one that a signal had saved amid held back updates is nothing to go back to
+    kept |= {path for path, _ in [entry for entry in states if not entry[1]["guard"]["streak"]][-1:]}
     if run.keep_every is not None:
         kept |= {path for path, manifest in states if manifest["step"] % run.keep_every == 0}
     if run.keep_best and states:
@@ -215,13 +226,29 @@ def _superfluous(states: list[tuple[Path, dict]], run: RunConfig) -> list[Path]:
 
 
 def _same(read: dict[str, torch.Tensor], written: dict[str, torch.Tensor], path: Path) -> None:
-    wrong = [name for name in written if name not in read or not _equal_bits(read[name], written[name])]
+    wrong = [name for name in written if name not in read or not equal_bits(read[name], written[name])]
     if wrong or len(read) != len(written):
         raise OSError(f"{path.name} reads back differently, e.g. {wrong[0] if wrong else 'in its number of tensors'}")
 
 
-def _equal_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and torch.equal(one.view(torch.int32), other.view(torch.int32))
+def equal_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors have the same shape, type and bits."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    one, other = (tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (one, other))
+    return torch.equal(one, other)
+
+
+def _manifest(state: Path) -> dict | None:
+    """``manifest.json`` of a state; None where it is not what :func:`save_state` writes."""
+    try:
+        manifest = json.loads((state / "manifest.json").read_text(encoding="utf-8"))
+        whole = {"optimizer_steps", "scaler"} <= manifest.keys() and {"streak"} <= manifest["guard"].keys()
+        whole = whole and set(TENSORS) <= manifest["checksums"].keys() and isinstance(manifest["stage"], str)
+        whole = whole and isinstance(manifest["step"], int) and isinstance(manifest["serial"], int)
+    except (OSError, ValueError, LookupError, AttributeError):
+        return None
+    return manifest if whole else None
 
 
 def _intact(path: Path, expected: str) -> bool:
@@ -239,19 +266,51 @@ def _onto_disk(directory: Path) -> None:
 
 
 def _replace(partial: Path, target: Path) -> None:
+    """Give a directory its name. One that has it already is whole under another until then: see clear_leftovers."""
+    old = target.with_name(f".{target.name}.old")
     if target.exists():
-        _remove(target)
-    os.replace(partial, target)
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(target, old)
+    try:
+        os.replace(partial, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
     handle = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+    _delete(old)
 
 
 def _remove(path: Path) -> None:
     """Take a directory away in one step first: half of it must not look whole."""
     going = path.with_name(f".{path.name}.going")
-    shutil.rmtree(going, ignore_errors=True)
+    _delete(going)
     os.replace(path, going)
-    shutil.rmtree(going)
+    _delete(going)
+
+
+def _delete(hidden: Path) -> None:
+    """Delete a directory that no one reads any more; where that fails it is told, and done when a run goes on."""
+    try:
+        shutil.rmtree(hidden)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        print(f"{hidden} could not be removed: {error}", flush=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed run left half written or half removed in a run folder; an export or state that was to be
+    replaced and was not gets its name back. To be called by the one process that writes."""
+    for place in (folder / "states", folder / "checkpoints"):
+        for old in place.glob(".*.old"):
+            target = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
+            if not target.exists():
+                os.replace(old, target)
+        for pattern in (".*.old", ".*.going", ".*.partial"):
+            for left in place.glob(pattern):
+                _delete(left)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -32,8 +34,16 @@ class Watchdog:
         self.beat()
 
     def beat(self) -> None:
-        """A step is finished."""
+        """A step, or something else that takes about as long, is finished."""
         self._since, self._told = time.monotonic(), False
+
+    def rest(self) -> None:
+        """What comes now may take any time; nothing is expected before the next :meth:`beat`.
+
+        All processes have to rest together and to meet before that beat: one that has nothing to do waits for the
+        others, which is no hang either.
+        """
+        self._since = math.inf
 
     def __enter__(self) -> Watchdog:
         self.beat()
@@ -52,14 +62,21 @@ class Watchdog:
             quiet = time.monotonic() - self._since
             if quiet > self.seconds and not self._told:
                 self._told = True
-                self._tell(quiet)
+                try:
+                    self._tell(quiet)
+                finally:  # whatever became of the words
+                    if self.abort:
+                        os._exit(HUNG)
 
     def _tell(self, quiet: float) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} no step for {quiet:.0f} s\n")
-            file.flush()
-            faulthandler.dump_traceback(file, all_threads=True)
-        print(f"rank {self.rank}: no step finished for {quiet:.0f} s; what every thread does: {self.path}", flush=True)
-        if self.abort:
-            os._exit(HUNG)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} no step for {quiet:.0f} s\n")
+                file.flush()
+                faulthandler.dump_traceback(file, all_threads=True)
+            where = str(self.path)
+        except OSError as error:  # a full disk may be why it hangs
+            faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
+            where = f"on the terminal, because {self.path} cannot be written ({error.strerror or error})"
+        print(f"rank {self.rank}: no step finished for {quiet:.0f} s; what every thread does: {where}", flush=True)

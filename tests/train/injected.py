@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -155,3 +156,191 @@ def overflow_in_second_step() -> None:
         return real(self, loss, **kwargs)
 
     Accelerator.backward = backward
+
+
+def _slow_once(owner: object, name: str, seconds: float, last_only: bool = False) -> None:
+    """The first call of ``owner.name`` takes so much longer, in every process or in the last one alone."""
+    real, calls = getattr(owner, name), []
+
+    def slow(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == 1 and (_is_last() or not last_only):
+            time.sleep(seconds)
+        return real(*args, **kwargs)
+
+    setattr(owner, name, slow)
+
+
+def slow_answers() -> None:
+    from skyeye.train.samples import Samples
+
+    _slow_once(Samples, "_answers", 5)
+
+
+def slow_benchmarks() -> None:
+    """They take long in the last process; the other one waits for it."""
+    from skyeye.eval import in_training
+
+    _slow_once(in_training, "run_tasks", 5, last_only=True)
+
+
+def hang_in_the_last_state() -> None:
+    from skyeye.train import stages
+
+    _slow_once(stages, "save_state", 1000, last_only=True)
+
+
+def hang_in_the_export() -> None:
+    from skyeye.train import stages
+
+    _slow_once(stages, "export", 1000, last_only=True)
+
+
+def _signal_before_features(number: int) -> None:
+    """The last process gets a signal before the first one builds the feature cache of a stage."""
+    from skyeye.train import stages
+
+    real = stages.stage_features
+
+    def stage_features(*args, **kwargs):
+        if _is_last():
+            os.kill(os.getpid(), number)
+        return real(*args, **kwargs)
+
+    stages.stage_features = stage_features
+
+
+def sigusr1_before_features() -> None:
+    _signal_before_features(signal.SIGUSR1)
+
+
+def sigint_before_features() -> None:
+    _signal_before_features(signal.SIGINT)
+
+
+def scores_that_rise() -> None:
+    """Every model is better than those before it: the best one is exported after every benchmark."""
+    from skyeye.train.examination import StageExamination
+
+    StageExamination._is_best = lambda self, step, scores: self.settings.choose in scores
+
+
+def sigterm_in_a_step_with_benchmarks() -> None:
+    """In the fourth."""
+    scores_that_rise()
+    _at_every_step(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 3 and _is_last() else None)
+
+
+def nan_with_the_newest_state_damaged() -> None:
+    """In steps five and six; when the run goes back, a byte of the newest state has changed."""
+    from skyeye.train import stages
+
+    nan_in_steps_five_and_six()
+    real = stages._go_back
+
+    def go_back(accelerator, prepared, optimizer, average, folder, *args):
+        if accelerator.is_main_process:
+            file = sorted((folder / "states").glob("*/parameters.safetensors"))[-1]
+            content = bytearray(file.read_bytes())
+            content[-2] ^= 0x40
+            file.write_bytes(content)
+        accelerator.wait_for_everyone()
+        return real(accelerator, prepared, optimizer, average, folder, *args)
+
+    stages._go_back = go_back
+
+
+def nan_with_every_state_damaged() -> None:
+    from skyeye.train import stages
+
+    nan_in_steps_five_and_six()
+    real = stages._go_back
+
+    def go_back(accelerator, prepared, optimizer, average, folder, *args):
+        for file in (folder / "states").glob("*/manifest.json"):
+            file.write_text("{}")
+        return real(accelerator, prepared, optimizer, average, folder, *args)
+
+    stages._go_back = go_back
+
+
+def nan_and_states_that_go_while_they_are_listed() -> None:
+    """In steps five and six; the last process finds a state that the first one has removed when it is to be read."""
+    from skyeye.train import stages
+
+    nan_in_steps_five_and_six()
+    real = stages.complete_states
+
+    def complete_states(folder):
+        if _is_last():
+            raise FileNotFoundError("a state that was removed meanwhile")
+        return real(folder)
+
+    stages.complete_states = complete_states
+
+
+def nan_from_the_third_step_and_sigterm_in_the_fourth() -> None:
+    _spoil({2, 3}, float("nan"))
+    _at_every_step(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 3 and _is_last() else None)
+
+
+def sigterm_in_the_first_export() -> None:
+    """The last process gets it: the stage is finished, and the next one has not begun."""
+    from skyeye.train import stages
+
+    real, calls = stages.export, []
+
+    def export(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 1 and _is_last():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    stages.export = export
+
+
+def _disk_full_at(name: str) -> None:
+    """Whatever is added to the file of this name finds the disk full."""
+    import builtins
+
+    real = builtins.open
+
+    def full(path, mode="r", *args, **kwargs):
+        adds = os.path.basename(str(path)) == name and "a" in mode
+        return _Full(real(path, mode, *args, **kwargs)) if adds else real(path, mode, *args, **kwargs)
+
+    builtins.open = full
+
+
+class _Full:
+    """A file that nothing can be written to."""
+
+    def __init__(self, file: object):
+        self.file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def __getattr__(self, name: str):
+        return getattr(self.file, name)
+
+    def write(self, _: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def disk_full_at_log() -> None:
+    _disk_full_at("log.jsonl")
+
+
+def disk_full_at_events() -> None:
+    _disk_full_at("events.jsonl")
+
+
+def scores_that_fall() -> None:
+    """The first model of a stage is better than all after it."""
+    from skyeye.train.examination import StageExamination
+
+    StageExamination._is_best = lambda self, step, scores: all(line["step"] >= step for line in self._lines())

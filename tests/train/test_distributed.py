@@ -10,9 +10,11 @@ import torch
 from processes import run, said
 from safetensors.torch import load_file
 
+from skyeye.config.load import load_recipe, recipe_to_yaml
 from skyeye.config.schema import AlignmentConfig, MixtureEntry, RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
 from skyeye.train.distributed import check_strategy, deepspeed_settings
+from skyeye.train.resume import changed_settings
 
 
 def _losses(folder: Path) -> list[float]:
@@ -57,6 +59,14 @@ def test_how_a_step_is_divided_changes_nothing(recipe, launch, tmp_path, process
     launch(recipe(), f"output_dir={tmp_path / 'whole'}", *groups)
     launch(recipe(), f"output_dir={tmp_path / 'parts'}", *settings, processes=processes)
     assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), abs=2e-5)
+
+
+def test_another_length_of_packs_in_a_resumed_run_says_that_it_may_leave_out_other_samples(recipe):
+    kept = recipe()
+    now = [recipe_to_yaml(load_recipe(kept, [setting])) for setting in ("run.tokens_per_pack=40", "run.workers=2")]
+    (longer,) = changed_settings(kept, now[0])
+    assert longer.startswith("run.tokens_per_pack: None -> 40") and "other samples may be left out" in longer
+    assert changed_settings(kept, now[1]) == ["run.workers: 0 -> 2"]
 
 
 @pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])

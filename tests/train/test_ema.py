@@ -7,6 +7,7 @@ import signal
 
 import pytest
 import torch
+from processes import run, said
 from safetensors.torch import load_file
 from torch import nn
 
@@ -102,6 +103,21 @@ def test_a_run_exports_it_beside_what_was_trained_though_it_was_interrupted(reci
         torch.testing.assert_close(averaged[name], first / 8 + one / 8 + two / 4 + three / 2, rtol=0, atol=1e-7)
     assert not (tmp_path / "run" / "checkpoints" / "pretrain-ema").exists()
     SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path / "run" / "checkpoints" / "single_task-ema")
+
+
+def test_a_step_that_moved_nothing_does_not_count(recipe, tmp_path):
+    """An overflow of fp16, which is no offence."""
+    settings = ["stages.0.optimizer.ema_decay=0.5", "run.checkpoint_every=1", "run.keep_states=9", "run.precision=fp16"]
+    path = recipe()
+    assert run(path, *settings, inject="injected:overflow_in_second_step") == [0], said(path)
+    states = [tmp_path / "run" / "states" / f"pretrain-{step:07d}" for step in (1, 2, 3)]
+    moments = [load_file(state / "moments.safetensors") for state in states]
+    trained = load_file(states[2] / "parameters.safetensors")
+    for name, now in trained.items():
+        one, two, three = (at[f"{name}/average"] for at in moments)
+        assert torch.equal(one, two), name
+        torch.testing.assert_close(three, one / 2 + now / 2, rtol=0, atol=1e-7)
+    assert any(not torch.equal(moments[1][name], moments[2][name]) for name in moments[1] if name.endswith("/average"))
 
 
 @pytest.mark.parametrize("strategy", ["zero3"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from skyeye.cli import main
 from skyeye.config.load import load_recipe
 from skyeye.errors import SkyEyeError
 from skyeye.eval.run import evaluate
+from skyeye.models.difference import first_difference
+from skyeye.train.interrupt import REQUEUE
 
 SCORED = ["eval.benchmarks=[world.vqa,world.scene]", "eval.every=3", "eval.every_limit=12", "eval.batch_size=4"]
 CHOOSE = "eval.choose=world.vqa/accuracy"
@@ -104,6 +107,93 @@ def test_the_best_by_the_metric_that_was_chosen(recipe, tmp_path, better, values
     assert manifest["step"] == exported
     chosen = json.loads((tmp_path / "run" / "eval" / "pretrain-best.json").read_text())
     assert chosen == {"step": exported, "b/m": values[exported - 1]}
+
+
+def _shown(world) -> list[str]:
+    """Benchmarks and samples after every step that has a state: a run may be stopped between the one and the other."""
+    shown = ["eval.benchmarks=[world.vqa]", "eval.every=2", "eval.every_limit=8", "eval.batch_size=4"]
+    return [*shown, CHOOSE, f"eval.data_root={world}", "run.samples_every=2", "run.samples=2", "stages.1.steps=2"]
+
+
+@pytest.fixture
+def unstopped(recipe, world, tmp_path_factory):
+    """The folder of such a run that nobody stopped, with steps whose answers get better (made once)."""
+    if "whole" not in RUNS:
+        folder = tmp_path_factory.mktemp("unstopped") / "run"
+        path = recipe(output_dir=str(folder))
+        assert run(path, *_shown(world), "stages.0.steps=6", inject="injected:scores_that_rise") == [0], said(path)
+        RUNS["whole"] = folder
+    return RUNS["whole"]
+
+
+def _same_sight(one, other) -> None:
+    """Exports, the best ones among them, states, scores and samples."""
+    assert first_difference(one, other) is None
+    for stage, steps in (("pretrain", [2, 4, 6]), ("single_task", [2])):
+        assert [(line["step"], line["best"]) for line in _lines(one, stage)] == [(step, True) for step in steps]
+        assert _lines(one, stage) == _lines(other, stage)
+        for name in (f"eval/{stage}-best.json", f"checkpoints/{stage}-best/manifest.json"):
+            assert json.loads((one / name).read_text()) == json.loads((other / name).read_text())
+        samples = [sorted((folder / "samples").glob(f"{stage}-*.json")) for folder in (one, other)]
+        assert [int(path.stem[-7:]) for path in samples[0]] == steps
+        assert [path.read_text() for path in samples[0]] == [path.read_text() for path in samples[1]]
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "skyeye.train.examination:StageExamination.after_step:1",
+        "skyeye.train.examination:StageExamination.after_step:2",
+        "skyeye.train.examination:StageExamination.after_step:3",  # at the end of the stage
+        "skyeye.train.samples:Samples.after_step:1",
+        "skyeye.train.stages:export:1",  # of the best one
+        "skyeye.train.stages:export:2",
+        "skyeye.train.state:_replace:3+",  # the best one has its new name, the old one not gone yet
+        "skyeye.train.examination:write_whole:1",  # exported, not listed
+    ],
+)
+def test_what_a_kill_left_unlooked_at_is_made_up(recipe, world, tmp_path, unstopped, moment):
+    path, folder = recipe(output_dir=str(tmp_path / "run")), tmp_path / "run"
+    asked = [*_shown(world), "stages.0.steps=6"]
+    assert run(path, *asked, inject="injected:scores_that_rise", die=moment) == [-signal.SIGKILL], said(path)
+    assert run(path, *asked, inject="injected:scores_that_rise", resume=True) == [0], said(path)
+    _same_sight(folder, unstopped)
+    assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_the_best_is_exported_though_a_kill_came_in_its_export_and_none_is_better_later(recipe, world, tmp_path):
+    path, folder = recipe(output_dir=str(tmp_path / "run")), tmp_path / "run"
+    asked = [*_shown(world), "stages.0.steps=4"]
+    inject = "injected:scores_that_fall"
+    assert run(path, *asked, inject=inject, die="skyeye.train.stages:export:1") == [-signal.SIGKILL], said(path)
+    assert run(path, *asked, inject=inject, resume=True) == [0], said(path)
+    assert [(line["step"], line["best"]) for line in _lines(folder, "pretrain")] == [(2, True), (4, False)]
+    assert json.loads((folder / "checkpoints" / "pretrain-best" / "manifest.json").read_text())["step"] == 2
+
+
+@pytest.mark.parametrize("strategy", ["single", "ddp"])
+def test_what_a_signal_left_unlooked_at_is_made_up(recipe, world, tmp_path, unstopped, strategy):
+    path, folder = recipe(output_dir=str(tmp_path / "run")), tmp_path / "run"
+    processes = 1 if strategy == "single" else 2
+    asked = [*_shown(world), "stages.0.steps=6", f"run.strategy={strategy}"]
+    codes = run(path, *asked, inject="injected:sigterm_in_a_step_with_benchmarks", processes=processes)
+    assert codes == [REQUEUE] * processes, said(path)
+    assert (folder / "states" / "pretrain-0000004").exists() and not (folder / "eval" / "pretrain-0000004").exists()
+    assert run(path, *asked, inject="injected:scores_that_rise", processes=processes, resume=True) == [0] * processes
+    assert [line["step"] for line in _lines(folder, "pretrain")] == [2, 4, 6]
+    assert [int(path.stem[-7:]) for path in sorted((folder / "samples").glob("pretrain-*.json"))] == [2, 4, 6]
+    if strategy == "single":
+        _same_sight(folder, unstopped)
+
+
+def test_what_was_looked_at_is_not_looked_at_again(recipe, world, tmp_path):
+    path, folder = recipe(output_dir=str(tmp_path / "run")), tmp_path / "run"
+    asked = [*_shown(world), "stages.0.steps=4"]
+    assert run(path, *asked, die="accelerate:Accelerator.backward:3") == [-signal.SIGKILL]  # with the state of step 2
+    seen = [folder / "eval" / "pretrain-0000002" / "report.html", folder / "samples" / "pretrain-0000002.json"]
+    before = [path.stat().st_mtime_ns for path in seen]
+    assert run(path, *asked, resume=True) == [0], said(path)
+    assert [path.stat().st_mtime_ns for path in seen] == before
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "zero2"])

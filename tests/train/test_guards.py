@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from processes import run, said
 from safetensors.torch import load_file
 
 from skyeye.config.load import load_recipe
+from skyeye.config.schema import GuardsConfig
 from skyeye.data.packing import nothing_to_learn, pack_step, usable
 from skyeye.data.record import Group, Turn
 from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder
 from skyeye.models.difference import first_difference
+from skyeye.train.guards import Guard, Rewind
+from skyeye.train.interrupt import REQUEUE
 from skyeye.train.loader import StepPacks
 from skyeye.train.run import load_data, prepare_model
 from skyeye.train.stages import stage_mixture
@@ -122,6 +128,76 @@ def test_a_run_goes_back_twice(recipe, tmp_path, strategy, inject, passed_over, 
     stopped = _train(recipe, tmp_path, *settings, "run.guards.max_rewinds=1", **options, name="stopped", code=2)
     assert "after the run had gone back 1 times" in said(tmp_path / "recipe.yaml")
     assert len(_events(stopped, "went back")) == len(_events(stopped, "stopped")) == 1
+
+
+@pytest.mark.parametrize("strategy", ["single", "zero2"])
+def test_a_run_does_not_go_back_to_a_damaged_state(recipe, tmp_path, strategy):
+    settings = ["run.guards.patience=2", "run.guards.lead=0", "run.checkpoint_every=1"]
+    inject = "injected:nan_with_the_newest_state_damaged"
+    folder = _train(recipe, tmp_path, *settings, strategy=strategy, inject=inject)
+    assert "pretrain-0000004: parameters.safetensors damaged; the state is passed by" in said(tmp_path / "recipe.yaml")
+    (back,) = _events(folder, "went back")
+    assert back["state"] == "pretrain-0000003" and back["passed_over"] == [4, 5]
+    assert folder.joinpath("checkpoints", "single_task", "manifest.json").exists()
+    whole = _train(recipe, tmp_path, *settings, strategy=strategy, inject="injected:nan_in_steps_five_and_six",
+                   name="whole")  # fmt: skip
+    assert _events(whole, "went back")[0]["state"] == "pretrain-0000004"
+    assert first_difference(folder, whole) is None  # the fourth step was done again
+
+
+def test_without_a_sound_state_to_go_back_to_the_run_stops(recipe, tmp_path):
+    settings = ["run.guards.patience=2", "run.guards.lead=0", "run.checkpoint_every=2"]
+    _train(recipe, tmp_path, *settings, inject="injected:nan_with_every_state_damaged", code=2)
+    words = said(tmp_path / "recipe.yaml")
+    assert "no earlier state to go back to" in words and "Traceback" not in words
+
+
+def test_all_processes_go_back_to_the_state_that_the_first_one_chose(recipe, tmp_path):
+    settings = ["run.guards.patience=2", "run.guards.lead=2", "run.checkpoint_every=1"]
+    inject = "injected:nan_and_states_that_go_while_they_are_listed"
+    folder = _train(recipe, tmp_path, *settings, strategy="ddp", inject=inject)
+    (back,) = _events(folder, "went back")
+    assert back["state"] == "pretrain-0000002"
+
+
+def test_a_state_from_before_the_trouble_stays_when_a_signal_comes_in_it(recipe, tmp_path):
+    settings = ["run.guards.patience=3", "run.guards.lead=0", "run.checkpoint_every=2", "run.keep_states=1"]
+    inject = "injected:nan_from_the_third_step_and_sigterm_in_the_fourth"
+    folder = _train(recipe, tmp_path, *settings, "stages.0.steps=8", inject=inject, code=REQUEUE)
+    assert sorted(path.name for path in (folder / "states").iterdir()) == ["pretrain-0000002", "pretrain-0000004"]
+    _train(recipe, tmp_path, *settings, "stages.0.steps=8", inject="injected:nan_in_steps_five_and_six", resume=True)
+    (back,) = _events(folder, "went back")  # after the fifth: it began with the third
+    assert back["state"] == "pretrain-0000002" and back["passed_over"] == [2, 4]
+
+
+class _Scaled:
+    """A process alone, with a loss scale of fp16."""
+
+    scaler = SimpleNamespace(get_scale=lambda: 1024.0)
+    distributed_type, is_main_process, process_index, num_processes = DistributedType.NO, True, 0, 1
+
+    def reduce(self, tensor, how):
+        return tensor
+
+
+def test_an_overflow_moves_nothing_and_ends_no_trouble(tmp_path):
+    guard = Guard(_Scaled(), GuardsConfig(patience=3, lead=0), tmp_path, "s")
+    guard.watch(SimpleNamespace(optimizer=None))
+    moved = []
+    steps = [(1.0, 1.0), (math.nan, 1.0), (1.0, math.inf), (math.nan, 1.0), (1.0, math.inf), (math.nan, 1.0)]
+    with pytest.raises(Rewind) as rewind:
+        for step, (loss, norm) in enumerate(steps):
+            guard.losses(torch.tensor(loss))
+            guard.norm(norm)
+            guard.finish(step, ["a"])
+            moved.append((guard.moved, list(guard.streak)))
+    assert moved == [(True, []), (False, [1]), (False, [1]), (False, [1, 3]), (False, [1, 3])]
+    assert not guard.moved and (rewind.value.first, rewind.value.last) == (1, 5)
+    assert len(_events(tmp_path, "overflow")) == 2
+    guard.losses(torch.tensor(1.0))
+    guard.norm(1.0)
+    guard.finish(6, ["a"])
+    assert guard.moved and guard.streak == []
 
 
 def test_a_run_that_went_back_too_often_stops_and_says_why(recipe, tmp_path):

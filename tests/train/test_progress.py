@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
+from processes import run, said
 
+from skyeye import cli
+from skyeye.config.load import load_recipe
 from skyeye.config.schema import MixtureEntry, RunConfig, StageConfig
+from skyeye.data.sequence import SequenceBuilder
+from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.runs.read import read_run
 from skyeye.train import progress
+from skyeye.train.interrupt import REQUEUE
+from skyeye.train.loader import StepPacks
 from skyeye.train.progress import Monitor, draw_loss_curve
+from skyeye.train.run import load_data, recipe_tokenizer
+from skyeye.train.stages import stage_mixture
 
 
 @pytest.fixture
@@ -37,7 +52,8 @@ def a_step(number: int, clock, seconds: float = 2.0, **changes) -> dict:
 
 
 def lines(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    whole = (folder / "log.jsonl").read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def test_a_line_holds_the_rates_of_the_steps_since_the_last(tmp_path, clock):
@@ -122,3 +138,71 @@ def test_a_log_without_a_line_draws_nothing(tmp_path):
     (tmp_path / "log.jsonl").write_text("")
     draw_loss_curve(tmp_path)
     assert not (tmp_path / "loss.png").exists()
+
+
+def test_the_page_is_made_from_a_run_that_goes_on(recipe, tmp_path):
+    """Four pages in the middle of it, each further than the last, and the run does not mind."""
+    folder = tmp_path / "run"
+    settings = ["stages.0.steps=100000", "run.samples_every=5", "run.samples=2", "run.checkpoint_every=20"]
+    with open(tmp_path / "said.txt", "w+") as out:
+        command = [sys.executable, "-m", "skyeye.train", str(recipe()), *settings]
+        training = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        try:
+            shown, until = [0], time.monotonic() + 120
+            while len(shown) < 5 and time.monotonic() < until and training.poll() is None:
+                steps = len(lines(folder)) if (folder / "log.jsonl").is_file() else 0
+                if steps > shown[-1] + 5:
+                    assert cli.main(["runs", "show", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+                    page = (tmp_path / "page.html").read_text()
+                    (step,) = re.findall(r"Stage pretrain, step (\d+) of 100000, logged at", page)
+                    assert int(step) >= steps and read_run(folder).notes == []
+                    shown.append(int(step))
+                time.sleep(0.05)
+            assert training.poll() is None, (tmp_path / "said.txt").read_text()
+            assert len(shown) == 5 and "data:image/jpeg" in page  # the samples of a step are in it
+            training.terminate()
+            assert training.wait(60) == REQUEUE
+        finally:
+            training.kill()
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_tokens_and_places_are_those_of_the_tensors_that_a_step_computes(recipe, share_prefix):
+    settings = load_recipe(recipe())
+    groups, _, _ = load_data(settings)
+    processor = SkyEyeGPTProcessor.from_config(settings.model, recipe_tokenizer(settings, groups))
+    builder = SequenceBuilder(processor.tokenizer, settings.model.prompt, 4)
+    shape = {"steps": 1, "groups_per_step": 6, "accumulation": 2, "world": 2, "share_prefix": share_prefix}
+    mixture = stage_mixture(settings, settings.stages[0], groups)
+    ranks = [StepPacks(mixture, builder, settings.model.vision, rank=rank, **shape)[0] for rank in (0, 1)]
+    packs = [pack for step in ranks for pack in step.packs]
+    if share_prefix:
+        tokens = sum(pack["input_ids"].numel() for pack in packs)
+    else:
+        tokens = sum(int(pack["attention_mask"].sum()) for pack in packs)
+    sizes = [[pack["input_ids"].numel() for pack in step.packs] for step in ranks]
+    for step in ranks:
+        assert step.tokens == tokens
+        assert step.image_tokens == 4 * sum(len(pack["pixel_values"]) for pack in packs)
+        assert step.places == 2 * sum(max(pair) for pair in zip(*sizes, strict=True)) >= tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("log.jsonl", []), ("events.jsonl", ["run.guards.max_broken=1", "run.tokens_per_pack=60"])]
+)
+def test_a_full_disk_is_an_error_that_says_where_and_what_to_do(recipe, tmp_path, name, settings):
+    (tmp_path / "run").mkdir()
+    path = recipe()
+    inject = f"injected:disk_full_at_{name.split('.')[0]}"
+    assert run(path, *settings, inject=inject) == [2], said(path)
+    told = said(path).replace("\n", " ")
+    assert "Traceback" not in told and f"{tmp_path}/run/{name}: cannot be written: No space left on device" in told
+    assert "make room" in told and "--resume" in told
+
+
+@pytest.mark.parametrize("name", ["environment.json", "left_out.txt", "recipe.yaml"])
+def test_a_run_folder_that_cannot_be_written_is_an_error_that_says_where(recipe, tmp_path, name):
+    (tmp_path / "run" / name).mkdir(parents=True)  # nothing can take its place
+    path = recipe()
+    assert run(path) == [2], said(path)
+    assert "Traceback" not in said(path) and f"run/{name}: cannot be written" in said(path)

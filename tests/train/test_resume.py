@@ -206,3 +206,16 @@ def test_the_batch_system_is_heard_on_all_processes_and_told_to_queue_again(
     assert [path.name for path in (tmp_path / "run" / "states").glob("[!.]*3")] == ["pretrain-0000003"]
     _train(recipe, tmp_path / "run", strategy, resume=True)
     _same_end(tmp_path / "run", _whole(untouched, recipe, strategy))
+
+
+@pytest.mark.parametrize("strategy", ["single", "ddp"])
+def test_a_signal_in_the_export_is_heard_before_the_next_stage(recipe, tmp_path, untouched, strategy):
+    path, folder = recipe(output_dir=str(tmp_path / "run")), tmp_path / "run"
+    processes = 1 if strategy == "single" else 2
+    inject = "injected:sigterm_in_the_first_export"
+    codes = run(path, *STEPS, f"run.strategy={strategy}", processes=processes, inject=inject)
+    assert codes == [REQUEUE] * processes, said(path)
+    assert (folder / "checkpoints" / "pretrain" / "manifest.json").exists()
+    assert {line["stage"] for line in map(json.loads, (folder / "log.jsonl").read_text().splitlines())} == {"pretrain"}
+    _train(recipe, folder, strategy, resume=True)
+    _same_end(folder, _whole(untouched, recipe, strategy))

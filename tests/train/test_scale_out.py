@@ -172,16 +172,54 @@ def test_a_job_that_is_told_to_end_saves_is_queued_again_and_goes_on(recipe, bat
 
 @pytest.mark.parametrize(("code", "starts"), [(0, 1), (2, 1), (7, 3)])
 def test_processes_that_die_are_started_again_and_mistakes_are_not(batch_system, project, tmp_path, code, starts):
-    fake, count = project / ".venv" / "bin", tmp_path / "starts"
-    fake.parent.unlink()
-    fake.mkdir(parents=True)
-    (fake / "python").write_text(f'#!/usr/bin/env bash\necho "$RANK $@" >>{count}\nexit {code}\n')
-    (fake / "python").chmod(0o755)
+    count = tmp_path / "starts"
+    _fake_python(project, count, code)
     job = batch_system("some.yaml", "seed=3", tasks=1, MAX_RESTARTS="2")
     said = _output(job)
     assert job.returncode == code, said
     assert count.read_text().splitlines() == ["0 -m skyeye.train some.yaml seed=3 --resume"] * starts
     assert not (tmp_path / "requeued").exists()
+
+
+def _fake_python(project: Path, count: Path, code: int) -> None:
+    """Stands for training: a line in ``count`` for each start, and an exit code."""
+    fake = project / ".venv" / "bin"
+    fake.parent.unlink()
+    fake.mkdir(parents=True)
+    (fake / "python").write_text(f'#!/usr/bin/env bash\necho "$RANK $@" >>{count}\nexit {code}\n')
+    (fake / "python").chmod(0o755)
+
+
+# Read by bash before slurm.sh itself: it gets USR1 at a moment that no other process could hit.
+MOMENTS = {
+    "while it is set up": 'bash() { command bash "$@"; builtin kill -USR1 $$; }',
+    "while it is set up, which ends too": "bash() { builtin kill -USR1 $$; return 143; }",
+    "between two starts": 'wait() { builtin wait "$@"; set -- $?; unset -f wait; builtin kill -USR1 $$; return $1; }',
+    "before srun is known": """trap '[[ $BASH_COMMAND != step=* ]] || builtin kill -USR1 $$' DEBUG""",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_job_that_is_told_to_end_while_nothing_runs_is_queued_again(batch_system, project, tmp_path, moment):
+    _fake_python(project, tmp_path / "starts", 7)
+    early = tmp_path / "early.sh"
+    early.write_text(f"case $0 in *slurm.sh) {MOMENTS[moment]} ;; esac\n")
+    job = batch_system("some.yaml", tasks=1, BASH_ENV=str(early))
+    said = _output(job)
+    assert job.returncode == 0, said
+    assert "requeue" in (tmp_path / "requeued").read_text(), said
+    starts = (tmp_path / "starts").read_text().splitlines() if (tmp_path / "starts").exists() else []
+    if moment == "before srun is known":  # it may get there or not
+        assert len(starts) <= 1, said
+    else:
+        assert len(starts) == (moment == "between two starts"), said
+
+
+def test_a_set_up_that_fails_ends_the_job(batch_system, project, tmp_path):
+    (project / "scripts" / "setup.sh").write_text("exit 3\n")
+    job = batch_system("some.yaml", tasks=1)
+    _output(job)
+    assert job.returncode == 3 and not (tmp_path / "requeued").exists()
 
 
 def test_a_launcher_that_comes_too_late_finds_the_run_finished(recipe, tmp_path, capsys):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from skyeye.data.synth import write_world
 from skyeye.errors import SkyEyeError
+from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration as Model
 from skyeye.train import state
+from skyeye.train.guards import record_event
 from skyeye.train.resume import trim_log
 from skyeye.train.run import train
 
@@ -84,6 +90,205 @@ def test_a_damaged_state_is_told_and_the_one_before_it_taken(recipe, tmp_path, m
     train(path, ["run.checkpoint_every=1"], resume=True)
     said = capsys.readouterr().out
     assert "pretrain-0000002: moments.safetensors damaged" in said and "going on after step 1" in said
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def _shorten(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:300])
+
+
+def _without(key: str):
+    def take_out(file: Path) -> None:
+        kept = {name: value for name, value in json.loads(file.read_text()).items() if name != key}
+        file.write_text(json.dumps(kept))
+
+    return take_out
+
+
+DAMAGED_MANIFESTS = {
+    "cut off": _shorten,
+    "gone": Path.unlink,
+    "another kind": lambda file: file.write_text("[1]"),
+    "no text": lambda file: file.write_bytes(b"\xff\xfe"),
+    **{f"no {key}": _without(key) for key in ("stage", "step", "serial", "guard", "checksums", "optimizer_steps")},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_MANIFESTS)
+def test_a_damaged_manifest_is_a_damaged_state(recipe, tmp_path, monkeypatch, capsys, damage):
+    path, folder = recipe(), tmp_path / "run"
+    _stopped_at(path, monkeypatch, 3, "run.checkpoint_every=1")
+    DAMAGED_MANIFESTS[damage](folder / "states" / "pretrain-0000002" / "manifest.json")
+    train(path, ["run.checkpoint_every=1", "stages.0.steps=4"], resume=True)
+    said = capsys.readouterr().out
+    assert "pretrain-0000002: manifest.json damaged; the state is passed by" in said
+    assert "going on after step 1 of stage pretrain" in said
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "parameters.safetensors"])
+def test_a_run_whose_states_are_all_damaged_does_not_begin_anew(recipe, tmp_path, monkeypatch, name):
+    path, folder = recipe(), tmp_path / "run"
+    _stopped_at(path, monkeypatch, 3, "run.checkpoint_every=1")
+    for number in (1, 2):
+        (_shorten if name == "manifest.json" else _flip)(folder / "states" / f"pretrain-000000{number}" / name)
+    log = (folder / "log.jsonl").read_bytes()
+    wrong = (
+        rf"no state of stage pretrain is whole: .*pretrain-0000002: {name} damaged.*pretrain-0000001: {name} damaged"
+    )
+    with pytest.raises(SkyEyeError, match=wrong):
+        train(path, ["run.checkpoint_every=1"], resume=True)
+    with pytest.raises(SkyEyeError, match="already holds a run"):
+        train(path, ["run.checkpoint_every=1"])
+    assert (folder / "log.jsonl").read_bytes() == log
+    assert _states(folder) == ["pretrain-0000001", "pretrain-0000002"]
+
+
+@pytest.mark.parametrize("save", [1, 2, 3, 4])
+def test_other_data_than_the_run_was_started_with_is_refused(recipe, world, tmp_path, monkeypatch, save):
+    """Before any state (the environment says it), from a state, at the beginning of the next stage, and in it."""
+    data, folder = shutil.copytree(world, tmp_path / "data"), tmp_path / "run"
+    path = recipe(sources={"world": {"format": "made_world", "path": str(data)}})
+    _stopped_at(path, monkeypatch, save, "run.keep_states=1")
+    shutil.rmtree(data)
+    write_world(data, images=9, seed=5, held_out=3, size=56)
+    before = {name: (folder / name).read_bytes() for name in ("log.jsonl", "environment.json", "events.jsonl")
+              if (folder / name).is_file()}  # fmt: skip
+    with pytest.raises(SkyEyeError, match=r"source world: records \d+ -> \d+, groups 13 -> 10, fingerprint \w+ -> \w+"):
+        train(path, ["run.keep_states=1"], resume=True)
+    assert {name: (folder / name).read_bytes() for name in before} == before and len(before) == 2
+    shutil.rmtree(data)
+    shutil.copytree(world, data)
+    assert train(path, ["run.keep_states=1"], resume=True) is not None
+
+
+def test_an_environment_that_says_nothing_about_the_data_is_told(recipe, tmp_path, monkeypatch):
+    path, folder = recipe(), tmp_path / "run"
+    _stopped_at(path, monkeypatch, 1)
+    (folder / "environment.json").write_text("{}")
+    with pytest.raises(SkyEyeError, match="environment.json: does not say which data"):
+        train(path, resume=True)
+
+
+def _other_bit(file: Path, tensors: dict) -> None:
+    name = sorted(tensors)[0]
+    tensors[name] = tensors[name].clone()
+    tensors[name].view(torch.int32).flatten()[0] ^= 1
+
+
+def _one_less(file: Path, tensors: dict) -> None:
+    del tensors[sorted(tensors)[0]]
+
+
+@pytest.mark.parametrize("damage", [_other_bit, _one_less])
+def test_an_export_that_reads_back_differently_is_none(recipe, tmp_path, monkeypatch, damage):
+    real = Model.save_pretrained
+
+    def save_pretrained(self, folder, **options):
+        real(self, folder, **options)
+        tensors = load_file(Path(folder) / "model.safetensors")
+        damage(folder, tensors)
+        state.save_file(tensors, Path(folder) / "model.safetensors")
+
+    path, folder = recipe(), tmp_path / "run"
+    with monkeypatch.context() as patched, pytest.raises(SkyEyeError, match="checkpoints/pretrain: .*reads back"):
+        patched.setattr(Model, "save_pretrained", save_pretrained)
+        train(path)
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert train(path, resume=True) == folder / "checkpoints" / "single_task"
+
+
+def test_an_export_of_a_part_of_a_tensor_is_none(recipe, tmp_path, monkeypatch):
+    """What the strategy gathers is too small already; file and memory are the same then."""
+    from accelerate import Accelerator
+
+    real = Accelerator.get_state_dict
+
+    def get_state_dict(self, model):
+        weights = real(self, model)
+        name = next(name for name in weights if name.endswith("weight"))
+        return {**weights, name: weights[name].new_empty(0)}
+
+    monkeypatch.setattr(Accelerator, "get_state_dict", get_state_dict)
+    with pytest.raises(SkyEyeError, match="a part of"):
+        train(recipe())
+
+
+def _directory(path: Path, content: str) -> Path:
+    path.mkdir(parents=True)
+    (path / "file").write_text(content)
+    return path
+
+
+def test_a_directory_that_is_replaced_is_there_before_and_after(tmp_path, monkeypatch):
+    old, new = _directory(tmp_path / "x", "old"), _directory(tmp_path / ".x.partial", "new")
+    real = os.replace
+
+    def replace(source, target):
+        if Path(source) == new:
+            raise OSError(errno.EIO, "no")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="no"):
+        state._replace(new, old)
+    assert (old / "file").read_text() == "old"
+    monkeypatch.setattr(os, "replace", real)
+    state._replace(new, old)
+    assert (old / "file").read_text() == "new" and [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_a_kill_left_half_done_is_cleared_away(tmp_path):
+    states, exports = tmp_path / "states", tmp_path / "checkpoints"
+    for name in ("one-0000001", ".one-0000002.partial", ".one-0000001.going", ".one-0000003.old"):
+        _directory(states / name, name)
+    for name in (".one.partial", "one", ".one.old"):
+        _directory(exports / name, name)
+    state.clear_leftovers(tmp_path)
+    # of what was to be replaced the old one is whole: it is there again where the new one did not get its name
+    assert {path.name: (path / "file").read_text() for path in states.iterdir()} == {
+        "one-0000001": "one-0000001",
+        "one-0000003": ".one-0000003.old",
+    }
+    assert {path.name: (path / "file").read_text() for path in exports.iterdir()} == {"one": "one"}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_next_run_clears_away(recipe, tmp_path, resume):
+    left = [_directory(tmp_path / "run" / "states" / f".one-0000002.{end}", "") for end in ("partial", "going")]
+    train(recipe(), resume=resume)
+    assert not any(path.exists() for path in left)
+
+
+def test_a_state_that_is_no_longer_needed_and_cannot_go_is_told(recipe, tmp_path, monkeypatch, capsys):
+    real = os.replace
+
+    def replace(source, target):
+        if str(target).endswith(".going"):
+            raise OSError(errno.EPERM, "not yours")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    assert train(recipe(), ["run.keep_states=1"]) is not None
+    assert "pretrain-0000002 is superfluous and could not be removed" in capsys.readouterr().out
+    assert len(_states(tmp_path / "run")) == 4
+
+
+def test_half_a_state_that_cannot_be_deleted_is_told(recipe, tmp_path, monkeypatch, capsys):
+    real = shutil.rmtree
+
+    def rmtree(path, **options):
+        if str(path).endswith(".going") and Path(path).exists():
+            raise OSError(errno.EBUSY, "busy")
+        real(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    assert train(recipe(), ["run.keep_states=1"]) is not None
+    assert ".pretrain-0000002.going could not be removed" in capsys.readouterr().out
 
 
 def test_retention(recipe, tmp_path):
@@ -162,6 +367,35 @@ def test_a_log_that_was_cut_off_goes_on_where_the_state_is(tmp_path):
     steps = [{"stage": stage, "step": step} for stage in ("one", "two") for step in (1, 2, 3)]
     text = "".join(json.dumps(step) + "\n" for step in steps)
     (tmp_path / "log.jsonl").write_text(text + '{"stage": "two", "st')
-    trim_log(tmp_path, "two", 2)
+    trim_log(tmp_path / "log.jsonl", "two", 2)
     kept = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert kept == steps[:5]
+
+
+def _steps(folder: Path) -> list[tuple[str, int]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [(line["stage"], line["step"]) for line in lines]
+
+
+def test_a_run_that_begins_again_has_no_log_of_the_one_before_it(recipe, tmp_path, monkeypatch):
+    path, folder = recipe(), tmp_path / "run"
+    _stopped_at(path, monkeypatch, 1)
+    record_event(folder, "held back", stage="pretrain", step=2)
+    (folder / "eval").mkdir()
+    (folder / "eval" / "pretrain.jsonl").write_text('{"stage": "pretrain", "step": 1, "scores": {}}\n')
+    assert _steps(folder) == [("pretrain", 1), ("pretrain", 2)]
+    train(path)
+    assert _steps(folder) == [(stage, step) for stage in ("pretrain", "single_task") for step in (1, 2, 3, 4)]
+    assert not (folder / "events.jsonl").exists() and not list((folder / "eval").iterdir())
+
+
+def test_events_of_steps_that_are_done_again_go(recipe, tmp_path, monkeypatch):
+    path, folder = recipe(), tmp_path / "run"
+    _stopped_at(path, monkeypatch, 2)
+    for stage, step in (("pretrain", 2), ("pretrain", 3)):
+        record_event(folder, "held back", stage=stage, step=step)
+    with open(folder / "events.jsonl", "a") as log:
+        log.write('{"event": "held b')  # cut off
+    train(path, resume=True)
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [(event["event"], event.get("step")) for event in events] == [("held back", 2), ("resumed", None)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from skyeye.models.vision import VisionTower
 from skyeye.train.features.build import Progress, build
 from skyeye.train.features.key import made_from, refuse_inexact
 from skyeye.train.features.store import FeatureReader
+from skyeye.train.interrupt import Interrupt
 
 #: Seconds after which all processes meet while the first one computes: none waits into the time limit of its backend.
 MEETING = 20.0
@@ -30,11 +31,12 @@ def stage_features(
     vision: VisionConfig,
     model: torch.nn.Module,
     mixture: Mixture,
-    asked_to_stop: Callable[[], bool],
+    interrupt: Interrupt,
 ) -> FeatureReader | None:
     """The cache of ``stage.feature_cache``, holding every image the stage draws; None when asked to stop before that.
 
-    To be called on all processes, before the model is prepared for the strategy.
+    To be called on all processes, before the model is prepared for the strategy. A request to stop that reached one of
+    them is ``interrupt``'s on all of them then.
 
     Raises:
         SkyEyeError: the stage trains the tower, the cache is made from something else, the disk is too small, an image
@@ -62,14 +64,16 @@ def stage_features(
             left, until = False, time.monotonic() + MEETING
             if accelerator.is_main_process:
                 try:
-                    left = any(time.monotonic() > until or asked_to_stop() for _ in steps)
+                    left = any(time.monotonic() > until or interrupt.asked for _ in steps)
                 except SkyEyeError as raised:
                     error = raised
-            states = torch.tensor([left, error is not None, asked_to_stop()], device=accelerator.device)
-            going_on, failed, stopping = accelerator.reduce(states.float(), "sum").tolist()
+            states = [left, error is not None, interrupt.asked, interrupt.requeue]
+            states = torch.tensor(states, dtype=torch.float32, device=accelerator.device)
+            going_on, failed, stopping, requeue = accelerator.reduce(states, "sum").tolist()
             if failed:
                 raise error or SkyEyeError("the first process could not build the feature cache", where=str(folder))
             if stopping:
+                interrupt.asked, interrupt.requeue = True, interrupt.requeue or requeue > 0
                 return None
             if not going_on:
                 return FeatureReader(folder, made)

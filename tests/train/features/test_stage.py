@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image, ImageOps
+from processes import run, said
 from safetensors.torch import load_file
 
 from skyeye.cli import main
@@ -185,6 +186,16 @@ def test_ctrl_c_while_features_are_computed_stops_and_goes_on_later(recipe, tmp_
     assert not (tmp_path / "run" / "log.jsonl").exists()  # before the first step
     monkeypatch.undo()
     assert train(path, settings, resume=True) is not None
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGUSR1", 85), ("SIGINT", 130)])
+def test_a_signal_to_one_process_while_features_are_computed_ends_all_with_its_code(recipe, tmp_path, number, code):
+    settings = [FROZEN, "run.strategy=ddp", *_cached(tmp_path / "cache", "fp32", "pretrain")]
+    path = recipe()
+    codes = run(path, *settings, processes=2, inject=f"injected:{number.lower()}_before_features")
+    assert codes == [code, code], said(path)
+    assert "no state yet" in said(path) and "stopped and saved" not in said(path)
+    assert run(path, *settings, processes=2, resume=True) == [0, 0], said(path)
 
 
 def test_an_error_while_features_are_computed_ends_the_run(recipe, world, tmp_path):
