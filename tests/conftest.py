@@ -20,6 +20,11 @@ settings.load_profile("skyeye")
 torch.set_num_threads(1)  # on models of a few thousand parameters threads cost more than they bring
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole training runs come first: a long file that begins last would leave the other process without work."""
+    items.sort(key=lambda item: "train" not in item.path.relative_to(Path(__file__).parent).parts)
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Folder of the reference's numbers; another set of the same layout is tested by setting SKYEYE_GOLDEN."""
