@@ -107,11 +107,11 @@ def test_behind_the_last_step_there_is_no_longest_pack_to_begin_with(recipe, tmp
         ("ddp", "inside a step", 1),
         ("ddp", "while a state is written", 0),
         ("zero1", "inside a step", 0),
-        ("zero1", "while a state is written", 0),
+        pytest.param("zero1", "while a state is written", 0, marks=pytest.mark.slow),
         ("zero2", "inside a step", 1),
-        ("zero2", "before a state gets its name", 0),
+        pytest.param("zero2", "before a state gets its name", 0, marks=pytest.mark.slow),
         ("zero3", "inside a step", 0),
-        ("zero3", "while the model is exported", 0),
+        pytest.param("zero3", "while the model is exported", 0, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_of_two_processes_ends_as_if_nothing_had_happened(recipe, tmp_path, untouched, strategy, moment, rank):
@@ -160,7 +160,13 @@ def test_a_killed_run_ends_as_if_nothing_had_happened_with(recipe, tmp_path, unt
 
 
 @pytest.mark.parametrize(
-    ("strategy", "processes"), [("ddp", (2, 1, 2)), ("zero1", (1, 2)), ("zero2", (2, 1)), ("zero3", (1, 2, 1))]
+    ("strategy", "processes"),
+    [
+        ("ddp", (2, 1, 2)),
+        pytest.param("zero1", (1, 2), marks=pytest.mark.slow),
+        ("zero2", (2, 1)),
+        pytest.param("zero3", (1, 2, 1), marks=pytest.mark.slow),
+    ],
 )
 def test_another_number_of_processes_goes_on_with_the_same_samples(recipe, tmp_path, untouched, strategy, processes):
     folder = tmp_path / "moved"
