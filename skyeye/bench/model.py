@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, VisionConfig
+from skyeye.config.schema import LanguageConfig, LinearProjectorConfig, LoraConfig, ModelConfig, VisionConfig
 from skyeye.models.build import build_model
 from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
 
@@ -32,7 +32,7 @@ def bench_config() -> ModelConfig:
     }
     return ModelConfig(
         vision=VisionConfig(image_size=448, patch_size=14, width=384, depth=8, heads=6, mlp_ratio=4.0),
-        projector=ProjectorConfig(join_tokens=4),
+        projector=LinearProjectorConfig(join_tokens=4),
         language=LanguageConfig(config=language),
         lora=LoraConfig(dropout=0.0),  # with dropout no two paths could be compared number by number
     )

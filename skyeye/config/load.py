@@ -25,18 +25,21 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from skyeye.config.hints import did_you_mean
+from skyeye.config.issue import Issue, join
+from skyeye.config.kinds import inside, without_foreign
 from skyeye.config.schema import Recipe
-from skyeye.config.validate import build, did_you_mean, join
+from skyeye.config.validate import build
 from skyeye.errors import SkyEyeError
 
 
 class RecipeError(SkyEyeError):
-    """Everything that is wrong with a recipe; ``errors`` holds one sentence per mistake, each opening with its path."""
+    """Everything that is wrong with a recipe, in ``issues``; printed as one sentence per mistake, path first."""
 
-    def __init__(self, where: str, errors: Sequence[str]):
-        self.errors = list(errors)
-        count = "1 mistake" if len(self.errors) == 1 else f"{len(self.errors)} mistakes"
-        super().__init__("\n  ".join([count, *self.errors]), where=where)
+    def __init__(self, where: str, issues: Sequence[Issue]):
+        self.issues = list(issues)
+        count = "1 mistake" if len(self.issues) == 1 else f"{len(self.issues)} mistakes"
+        super().__init__("\n  ".join([count, *map(str, self.issues)]), where=where)
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -51,14 +54,14 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: with all mistakes in the settings.
         SkyEyeError: when a file is missing, empty or not YAML.
     """
-    errors: list[str] = []
-    data = _read_with_bases(Path(path), (), errors)
+    issues: list[Issue] = []
+    data = _read_with_bases(Path(path), (), issues)
     for override in overrides:
-        data = _merge(data, _parse_override(override), "", errors)
+        data = _merge(data, _parse_override(override), "", Recipe, issues)
     data = _resolve(data, str(path))
-    recipe, problems = build(Recipe, data)
-    if errors or problems:
-        raise RecipeError(str(path), errors + problems)
+    recipe, found = build(Recipe, data)
+    if issues or found:
+        raise RecipeError(str(path), issues + found)
     return recipe
 
 
@@ -92,7 +95,7 @@ def _tenth(number: int) -> int:
     return max(1, round(number / 10))
 
 
-def _read_with_bases(path: Path, seen: tuple[Path, ...], errors: list[str]) -> dict:
+def _read_with_bases(path: Path, seen: tuple[Path, ...], issues: list[Issue]) -> dict:
     """The file merged onto the one it extends, and so on down the chain; interpolations still unresolved."""
     if path.resolve() in seen:
         chain = " -> ".join(str(p) for p in (*seen, path.resolve()))
@@ -107,7 +110,7 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...], errors: list[str]) -> d
     if not below.is_file():
         remedy = "the name is relative to the file that extends"
         raise SkyEyeError(f"extends: there is no file {below}", where=str(path), remedy=remedy)
-    return _merge(_read_with_bases(below, (*seen, path.resolve()), errors), data, "", errors)
+    return _merge(_read_with_bases(below, (*seen, path.resolve()), issues), data, "", Recipe, issues)
 
 
 def _read_yaml(path: Path) -> dict:
@@ -146,29 +149,33 @@ def _parse_override(override: str) -> dict:
         raise SkyEyeError(f"not valid YAML: {_first_line(error)}", where=repr(override)) from error
 
 
-def _merge(base: Any, over: Any, path: str, errors: list[str]) -> Any:
+def _merge(base: Any, over: Any, path: str, kind: Any, issues: list[Issue]) -> Any:
     """``over`` laid on ``base``: mappings merge, a mapping amends entries of a list, anything else replaces.
 
-    A source whose format changes is replaced as well: split and options of one format mean nothing to another.
+    A source whose format changes is replaced as well: split and options of one format mean nothing to another. Where
+    the ``type`` of a section changes, the settings that the new type does not have go. ``kind`` is what the schema says
+    of the two.
     """
     if isinstance(over, dict) and isinstance(base, dict):
         if re.fullmatch(r"sources\.[^.]+", path) and over.get("format", base.get("format")) != base.get("format"):
             return over
-        merged = dict(base)
+        base = without_foreign(kind, base, over)
+        merged, both = dict(base), {**base, **over}
         for key, value in over.items():
-            merged[key] = _merge(base[key], value, join(path, str(key)), errors) if key in base else value
+            inner = inside(kind, key, both)
+            merged[key] = _merge(base[key], value, join(path, str(key)), inner, issues) if key in base else value
         return merged
     if isinstance(over, dict) and over and isinstance(base, list):
         merged = list(base)
         for key, value in over.items():
-            index = _position(base, key, path, errors)
+            index = _position(base, key, path, issues)
             if index is not None:
-                merged[index] = _merge(base[index], value, f"{path}[{index}]", errors)
+                merged[index] = _merge(base[index], value, f"{path}[{index}]", inside(kind, key, base), issues)
         return merged
     return over
 
 
-def _position(entries: list, key: Any, path: str, errors: list[str]) -> int | None:
+def _position(entries: list, key: Any, path: str, issues: list[Issue]) -> int | None:
     """Index of the entry that ``key`` means: a position, or the name of an entry."""
     names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
     if key in names:
@@ -178,7 +185,8 @@ def _position(entries: list, key: Any, path: str, errors: list[str]) -> int | No
     known = [name for name in names if isinstance(name, str)]
     named = f" or {', '.join(known)}" if known else ""
     count = f"0 to {len(entries) - 1}" if entries else "none"
-    errors.append(f"{join(path, str(key))}: no such entry; allowed: {count}{named}{did_you_mean(str(key), known)}")
+    message = f"no such entry; allowed: {count}{named}{did_you_mean(str(key), known)}"
+    issues.append(Issue(join(path, str(key)), message))
     return None
 
 

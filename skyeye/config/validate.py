@@ -2,175 +2,179 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
-import types
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from skyeye.config.hints import meant, nearest
+from skyeye.config.issue import Issue, is_inside, join
+from skyeye.config.kinds import Sections, blank, describe, not_allowed, optional, required, sections, show, tags
+from skyeye.config.rules import check
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One mistake. ``about`` is the setting in doubt because of it: for a misspelt key, the one that was meant."""
+def build(kind: Any, data: Any) -> tuple[Any, list[Issue]]:
+    """Turn nested mappings and lists into a section of the schema.
 
-    path: str
-    message: str
-    about: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-def build(cls: type, data: Any) -> tuple[Any, list[str]]:
-    """Turn nested mappings and lists into an instance of the dataclass ``cls``.
+    Args:
+        kind: a dataclass, or a union of dataclasses that their ``type`` tells apart.
+        data: what YAML gave.
 
     Returns:
-        The instance and the list of mistakes, each ``path: what is wrong and what is allowed``. With mistakes the
-        instance holds defaults or blanks in their place and must not be used.
+        The section and the list of mistakes. With mistakes it holds defaults or blanks in their place and must not be
+        used. What a rule says is left out where a setting that it was judged by is in doubt: has the wrong type, is
+        missing, or may have been meant by a misspelt key.
     """
-    problems: list[Problem] = []
-    value = _value(cls, data, "", problems)
-    return value, [str(problem) for problem in problems]
+    findings = _Findings()
+    value = _value(kind, data, "", findings)
+    return value, findings.issues
 
 
-def nearest(word: str, known: list[str]) -> list[str]:
-    """Up to three of ``known`` that look like ``word``, best first."""
-    lower = {name.lower(): name for name in known}
-    return [lower[match] for match in difflib.get_close_matches(word.lower(), list(lower), n=3, cutoff=0.6)]
+@dataclass
+class _Findings:
+    """Mistakes so far, and the paths of the settings whose values are in doubt because of them."""
+
+    issues: list[Issue] = field(default_factory=list)
+    doubts: set[str] = field(default_factory=set)
+
+    def complain(self, path: str, message: str, about: str | None = None) -> None:
+        """``about``: the setting in doubt, where it is not the one at ``path``: what a misspelt key has meant."""
+        self.issues.append(Issue(path, message))
+        self.doubts.add(path if about is None else about)
+
+    def judge(self, issue: Issue) -> None:
+        """Take what a rule says, unless it was judged by a setting in doubt."""
+        if not any(is_inside(setting, doubt) for setting in issue.depends_on for doubt in self.doubts):
+            self.issues.append(issue)
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """``; did you mean 'x'?`` or nothing, to be appended to a sentence."""
-    matches = nearest(word, known)
-    return f"; did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+def _value(kind: Any, data: Any, path: str, findings: _Findings) -> Any:
+    kind, may_be_none = optional(kind)
+    if kind is Any or (data is None and may_be_none):
+        return data
+    allowed = sections(kind)
+    if allowed and allowed.listed and isinstance(data, list | tuple):
+        one = Sections(allowed.members, listed=False)
+        return [_one_of(one, item, f"{path}[{i}]", findings) for i, item in enumerate(data)]
+    if allowed:
+        return _one_of(allowed, data, path, findings)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return _literal(arguments, data, path, findings)
+    if origin in (list, tuple):
+        return _sequence(kind, data, path, findings)
+    if origin is dict:
+        return _mapping(kind, data, path, findings)
+    return _scalar(kind, data, path, findings)
 
 
-def join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _dataclass(cls: type, data: Any, path: str, problems: list[Problem]) -> Any:
-    hints = get_type_hints(cls)
-    names = [f.name for f in fields(cls)]
+def _one_of(allowed: Sections, data: Any, path: str, findings: _Findings) -> Any:
+    """The section that ``data`` means; one with a misspelt ``type`` is looked at as what it resembles."""
+    first = allowed.members[0]
     if not isinstance(data, dict):
-        _complain(problems, path, f"expected a section with the keys {', '.join(names)}, got {_show(data)}")
-        return _blank(cls)
-    _unknown_keys(cls, data, path, problems)
-    values, unusable = {}, False
+        findings.complain(path, f"expected {allowed.describe()}, got {show(data)}")
+        return blank(first)
+    member = allowed.member(data)
+    if member is None:
+        by_type = allowed.by_type()
+        findings.complain(join(path, "type"), not_allowed(data["type"], tuple(by_type)))
+        alike = nearest(str(data["type"]), list(by_type))
+        if not alike:
+            findings.doubts.add(path)  # nothing in it can be judged
+            return blank(first)
+        member, data = by_type[alike[0]], {**data, "type": alike[0]}
+    return _section(member, allowed, data, path, findings)
+
+
+def _section(cls: type, allowed: Sections, data: dict, path: str, findings: _Findings) -> Any:
+    hints = get_type_hints(cls)
+    _unknown_keys(cls, allowed, data, path, findings)
+    _keys_of_another_type(cls, allowed, data, path, findings)
+    values = {}
     for f in fields(cls):
-        required = f.default is MISSING and f.default_factory is MISSING
         own = join(path, f.name)
         if f.name in data:
-            before = len(problems)
-            value = _value(hints[f.name], data[f.name], own, problems)
-            wrong = any(problem.path == own for problem in problems[before:])
-            if required or not wrong:  # else the default stands in
+            value = _value(hints[f.name], data[f.name], own, findings)
+            if required(f) or own not in findings.doubts:  # else the default stands in
                 values[f.name] = value
-            # A required value that is wrong altogether leaves the rules between fields nothing to judge.
-            unusable |= required and wrong
-        elif required:
-            values[f.name], unusable = _blank(hints[f.name]), True
-            if not any(problem.about == own for problem in problems):  # else its misspelling is reported
-                _complain(problems, own, f"missing; expected {_describe(hints[f.name])}")
-    instance = cls(**values)
-    if not unusable and hasattr(instance, "check"):
-        problems.extend(_rules(instance, path, names, problems))
-    return instance
+        elif required(f):
+            values[f.name] = blank(hints[f.name])
+            if own not in findings.doubts:  # else its misspelling is reported
+                findings.complain(own, f"missing; expected {describe(hints[f.name])}")
+    section = cls(**values)
+    for issue in check(section):
+        findings.judge(issue.inside(path))
+    return section
 
 
-def _rules(instance: Any, path: str, names: list[str], problems: list[Problem]) -> list[Problem]:
-    """What ``check`` says, without the sentences about settings that are already in doubt."""
-    doubtful = {re.split(r"[.\[]", p.about)[-1] for p in problems if p.about.startswith(path)}
-    found = []
-    for sentence in instance.check():
-        if doubtful & set(re.findall(r"\w+", sentence)):
-            continue
-        key, _, rest = sentence.partition(": ")
-        if rest and re.split(r"[.\[]", key)[0] in names:
-            found.append(Problem(join(path, key), rest, join(path, key)))
-        else:
-            found.append(Problem(path, sentence, path))
-    return found
-
-
-def _unknown_keys(cls: type, data: dict, path: str, problems: list[Problem]) -> None:
-    names, deeper = [f.name for f in fields(cls)], _nested_names(cls)
+def _unknown_keys(cls: type, allowed: Sections, data: dict, path: str, findings: _Findings) -> None:
+    names, deeper, elsewhere = [f.name for f in fields(cls)], _nested_names(cls), allowed.elsewhere(cls)
     for key in data:
-        if key in names:
+        if key in names or key in elsewhere:
             continue
         if not isinstance(key, str):
-            _complain(problems, join(path, str(key)), f"the key {key!r} is not text; put it in quotes")
+            findings.complain(join(path, str(key)), f"the key {key!r} is not text; put it in quotes")
             continue
         matches = [name for name in deeper if name.endswith(f".{key}")] or nearest(key, names) or nearest(key, deeper)
-        meant = f"; did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
-        about = join(path, matches[0]) if matches else join(path, key)
-        problems.append(Problem(join(path, key), f"unknown key{meant} (keys here: {', '.join(names)})", about))
+        message = f"unknown key{meant(matches)} (keys here: {', '.join(names)})"
+        findings.complain(join(path, key), message, about=join(path, matches[0]) if matches else None)
+
+
+def _keys_of_another_type(cls: type, allowed: Sections, data: dict, path: str, findings: _Findings) -> None:
+    """Complain of settings of another section of the same union, unless the type itself is in doubt."""
+    for key, other in allowed.elsewhere(cls).items():
+        if key in data and join(path, "type") not in findings.doubts:
+            here = f"this is type: {data['type']}" if "type" in data else f"without type this is type: {tags(cls)[0]}"
+            keys = ", ".join(f.name for f in fields(cls))
+            findings.complain(
+                join(path, key), f"belongs to type: {' or '.join(tags(other))}, and {here} (keys here: {keys})"
+            )
 
 
 def _nested_names(cls: type) -> list[str]:
     """``section.key`` for every key of the sections directly inside ``cls``: for a key written one level too high."""
-    hints = get_type_hints(cls)
-    sections = [f.name for f in fields(cls) if is_dataclass(hints[f.name])]
-    return [f"{section}.{inner.name}" for section in sections for inner in fields(hints[section])]
+    nested: dict[str, None] = {}
+    for name, kind in get_type_hints(cls).items():
+        allowed = sections(kind)
+        for member in allowed.members if allowed else ():
+            nested.update(dict.fromkeys(f"{name}.{inner.name}" for inner in fields(member)))
+    return list(nested)
 
 
-def _value(kind: Any, data: Any, path: str, problems: list[Problem]) -> Any:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return data
-    if is_dataclass(kind):
-        return _dataclass(kind, data, path, problems)
-    if origin in (Union, types.UnionType):
-        inner = [argument for argument in arguments if argument is not type(None)]
-        if len(inner) != 1:
-            raise TypeError(f"{path}: the schema uses {kind}, which this check does not know")
-        return None if data is None else _value(inner[0], data, path, problems)
-    if origin is Literal:
-        return _literal(arguments, data, path, problems)
-    if origin in (list, tuple):
-        return _sequence(kind, data, path, problems)
-    if origin is dict:
-        return _mapping(kind, data, path, problems)
-    return _scalar(kind, data, path, problems)
-
-
-def _literal(allowed: tuple, data: Any, path: str, problems: list[Problem]) -> Any:
+def _literal(allowed: tuple, data: Any, path: str, findings: _Findings) -> Any:
     # YAML 1.1 reads a bare off / on / no / yes as a boolean; where one of these words is allowed, it was meant.
     words = {False: ("off", "no"), True: ("on", "yes")}.get(data, ()) if isinstance(data, bool) else ()
     data = next((word for word in words if word in allowed), data)
     if data in allowed and not isinstance(data, bool):
         return data
-    hint = did_you_mean(str(data), [str(choice) for choice in allowed])
-    _complain(problems, path, f"{_show(data)} is not allowed; allowed: {', '.join(map(str, allowed))}{hint}")
+    findings.complain(path, not_allowed(data, allowed))
     return allowed[0]
 
 
-def _sequence(kind: Any, data: Any, path: str, problems: list[Problem]) -> Any:
+def _sequence(kind: Any, data: Any, path: str, findings: _Findings) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     fixed = origin is tuple and Ellipsis not in arguments
     if not isinstance(data, list | tuple) or (fixed and len(data) != len(arguments)):
-        _complain(problems, path, f"expected {_describe(kind)}, got {_show(data)}")
-        return _blank(kind)
+        findings.complain(path, f"expected {describe(kind)}, got {show(data)}")
+        return blank(kind)
     kinds = arguments if fixed else [arguments[0]] * len(data)
     pairs = enumerate(zip(kinds, data, strict=True))
-    return origin(_value(inner, item, f"{path}[{i}]", problems) for i, (inner, item) in pairs)
+    return origin(_value(inner, item, f"{path}[{i}]", findings) for i, (inner, item) in pairs)
 
 
-def _mapping(kind: Any, data: Any, path: str, problems: list[Problem]) -> dict:
+def _mapping(kind: Any, data: Any, path: str, findings: _Findings) -> dict:
     if not isinstance(data, dict):
-        _complain(problems, path, f"expected {_describe(kind)}, got {_show(data)}")
+        findings.complain(path, f"expected {describe(kind)}, got {show(data)}")
         return {}
     result = {}
     for key, item in data.items():
         if not isinstance(key, str):
-            _complain(problems, join(path, str(key)), f"the key {key!r} is not text; put it in quotes")
+            findings.complain(join(path, str(key)), f"the key {key!r} is not text; put it in quotes")
         else:
-            result[key] = _value(get_args(kind)[1], item, join(path, key), problems)
+            result[key] = _value(get_args(kind)[1], item, join(path, key), findings)
     return result
 
 
-def _scalar(kind: type, data: Any, path: str, problems: list[Problem]) -> Any:
+def _scalar(kind: type, data: Any, path: str, findings: _Findings) -> Any:
     number = isinstance(data, int | float) and not isinstance(data, bool) and math.isfinite(data)
     if kind is float and number:
         return float(data)
@@ -179,50 +183,5 @@ def _scalar(kind: type, data: Any, path: str, problems: list[Problem]) -> Any:
     if kind in (bool, str) and isinstance(data, kind):
         return data
     quotes = "; put it in quotes" if kind is str and not isinstance(data, dict | list | None) else ""
-    _complain(problems, path, f"expected {_describe(kind)}, got {_show(data)}{quotes}")
-    return _blank(kind)
-
-
-def _blank(kind: Any) -> Any:
-    """A stand-in of the right type, so that the rest of the recipe can still be looked at."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-        return kind(**{name: _blank(hints[name]) for name in required})
-    if origin is Literal:
-        return arguments[0]
-    if origin is tuple:
-        return tuple(_blank(inner) for inner in arguments if inner is not Ellipsis)
-    if origin in (Union, types.UnionType) or kind is Any:
-        return None
-    return (origin or kind)()
-
-
-def _describe(kind: Any) -> str:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if is_dataclass(kind):
-        return f"a section with the keys {', '.join(f.name for f in fields(kind))}"
-    if origin is Literal:
-        return f"one of {', '.join(map(str, arguments))}"
-    if origin is tuple and Ellipsis not in arguments:
-        return f"a list of {len(arguments)} values, each {_describe(arguments[0])}"
-    if origin in (list, tuple):
-        return f"a list, each entry {_describe(arguments[0])}"
-    if origin is dict:
-        return f"a mapping from names to {_describe(arguments[1])}"
-    if origin in (Union, types.UnionType):
-        return " or ".join("null" if inner is type(None) else _describe(inner) for inner in arguments)
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Any: "anything"}
-    return names[kind]
-
-
-def _show(data: Any) -> str:
-    if data is None:
-        return "nothing (null)"
-    text = repr(data)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _complain(problems: list[Problem], path: str, message: str) -> None:
-    problems.append(Problem(path, message, path))
+    findings.complain(path, f"expected {describe(kind)}, got {show(data)}{quotes}")
+    return blank(kind)

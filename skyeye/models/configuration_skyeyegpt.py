@@ -10,6 +10,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from skyeye.config.kinds import make_section
 from skyeye.config.schema import ProjectorConfig, VisionConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.vision import VisionShape, vision_shape
@@ -21,7 +22,7 @@ class SkyEyeGPTConfig(PreTrainedConfig):
 
     Args:
         vision: fields of :class:`skyeye.config.schema.VisionConfig`; what is missing is EVA-CLIP-g at 448 px.
-        projector: fields of :class:`skyeye.config.schema.ProjectorConfig`.
+        projector: fields of one of :data:`skyeye.config.schema.ProjectorConfig`, the one that ``type`` says.
         text_config: configuration of the language model, any causal one that transformers knows.
         lora: fields of :class:`skyeye.config.schema.LoraConfig`; None builds no adapters.
         image_token_id: stands in ``input_ids`` where an image token belongs. Not a word of the vocabulary.
@@ -38,7 +39,7 @@ class SkyEyeGPTConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         self.vision = asdict(VisionConfig(**(self.vision or {})))
-        self.projector = asdict(ProjectorConfig(**(self.projector or {})))
+        self.projector = asdict(make_section(ProjectorConfig, self.projector or {}))
         attention = getattr(self.text_config, "_attn_implementation", None)
         super().__post_init__(**kwargs)
         self.text_config._attn_implementation = attention  # the line above clears what was chosen for this part

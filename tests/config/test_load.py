@@ -54,7 +54,7 @@ def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
 def mistakes(path: Path, *overrides: str) -> list[str]:
     with pytest.raises(RecipeError) as caught:
         load_recipe(path, overrides)
-    return caught.value.errors
+    return [str(issue) for issue in caught.value.issues]
 
 
 def test_values_types_and_defaults(tmp_path):
@@ -246,7 +246,7 @@ def test_any_small_typo_names_the_key_that_was_meant(choice, data):
     known = [field.name for field in dataclasses.fields(cls)]
     if typo in known:
         return
-    complaint = next(line for line in build(cls, {typo: 1})[1] if line.startswith(f"{typo}: unknown key"))
+    complaint = next(line for line in map(str, build(cls, {typo: 1})[1]) if line.startswith(f"{typo}: unknown key"))
     hint, _, keys = complaint.partition("(keys here: ")
     assert f"{name!r}" in hint
     assert keys == ", ".join(known) + ")"

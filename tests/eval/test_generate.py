@@ -5,7 +5,14 @@ import json
 import pytest
 import torch
 
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, PromptConfig, VisionConfig
+from skyeye.config.schema import (
+    LanguageConfig,
+    LinearProjectorConfig,
+    LoraConfig,
+    ModelConfig,
+    PromptConfig,
+    VisionConfig,
+)
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval import generate
@@ -36,7 +43,7 @@ def parts(request):
     )
     config = ModelConfig(
         vision=VisionConfig(image_size=28, patch_size=14, width=16, depth=1, heads=2, mlp_ratio=2.0),
-        projector=ProjectorConfig(join_tokens=1),
+        projector=LinearProjectorConfig(join_tokens=1),
         language=LanguageConfig(config=LANGUAGE),
         lora=LoraConfig(r=2, alpha=4),
         prompt=PromptConfig(evaluation_layout=request.param),

@@ -12,7 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 import skyeye.models  # noqa: F401  makes torchvision importable before transformers asks for it
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, PromptConfig, VisionConfig
+from skyeye.config.schema import (
+    LanguageConfig,
+    LinearProjectorConfig,
+    LoraConfig,
+    ModelConfig,
+    PromptConfig,
+    VisionConfig,
+)
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
 
@@ -31,7 +38,7 @@ def golden_config(golden) -> ModelConfig:
             heads=vision["heads"],
             mlp_ratio=vision["mlp_ratio"],
         ),
-        projector=ProjectorConfig(join_tokens=sizes["projector"]["join_tokens"]),
+        projector=LinearProjectorConfig(join_tokens=sizes["projector"]["join_tokens"]),
         language=LanguageConfig(pretrained=str(golden / "tiny_llama")),
         lora=LoraConfig(**sizes["lora"]),
         prompt=PromptConfig(
@@ -119,7 +126,7 @@ def tiny_config() -> Callable[..., ModelConfig]:
         }
         sections = {
             "vision": VisionConfig(image_size=28, patch_size=7, width=16, depth=2, heads=2, mlp_ratio=2.0),
-            "projector": ProjectorConfig(join_tokens=4),
+            "projector": LinearProjectorConfig(join_tokens=4),
             "language": LanguageConfig(config=text),
             "lora": LoraConfig(r=2, alpha=4, dropout=0.0),
         }

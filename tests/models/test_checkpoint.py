@@ -12,7 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, VisionConfig
+from skyeye.config.schema import (
+    LanguageConfig,
+    LinearProjectorConfig,
+    LoraConfig,
+    MLPProjectorConfig,
+    ModelConfig,
+    VisionConfig,
+)
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert, is_trained, load_checkpoint, reference_name
@@ -139,7 +146,7 @@ class TestFullSize:
         }
         config = ModelConfig(
             # how many tokens the full-size model joins is no number of this set: the published four
-            vision=VisionConfig(width=inputs // ProjectorConfig.join_tokens),
+            vision=VisionConfig(width=inputs // LinearProjectorConfig.join_tokens),
             language=LanguageConfig(config=text),
             lora=LoraConfig(r=rank, target_modules=sorted({name for _, name in adapters})),
         )
@@ -307,7 +314,7 @@ class TestConvert:
         a, b = (torch.load(tmp_path / f"{name}.pth", weights_only=True)["model"] for name in "ab")
         assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
-    @pytest.mark.parametrize("projector", [ProjectorConfig(type="mlp"), ProjectorConfig(join_tokens=1)], ids=str)
+    @pytest.mark.parametrize("projector", [MLPProjectorConfig(), LinearProjectorConfig(join_tokens=1)], ids=str)
     def test_other_projectors(self, tiny_config, tmp_path, projector):
         model = build_model(tiny_config(projector=projector, lora=LoraConfig(r=2, projector=True)))
         model.save_pretrained(tmp_path / "ours")

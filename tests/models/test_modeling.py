@@ -10,7 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from skyeye.config.schema import AlignmentConfig, LanguageConfig, LoraConfig, ProjectorConfig
+from skyeye.config.schema import (
+    AlignmentConfig,
+    LanguageConfig,
+    LinearProjectorConfig,
+    LoraConfig,
+    MLPProjectorConfig,
+)
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
@@ -110,13 +116,13 @@ class TestSetTrainable:
 
 class TestSaving:
     @pytest.mark.parametrize("tied", [False, True])
-    @pytest.mark.parametrize("projector", ["linear", "mlp"])
+    @pytest.mark.parametrize("projector", [LinearProjectorConfig, MLPProjectorConfig])
     def test_round_trip(self, tiny_config, tmp_path, tied, projector):
         text = tiny_config().language.config | {"tie_word_embeddings": tied}
         model = build_model(
             tiny_config(
                 language=LanguageConfig(config=text),
-                projector=ProjectorConfig(type=projector, join_tokens=4),
+                projector=projector(join_tokens=4),
                 lora=LoraConfig(r=2, projector=True),
             )
         ).eval()
@@ -133,7 +139,7 @@ class TestSaving:
         inputs = batch(model)
         assert torch.equal(model(**inputs).logits, again(**inputs).logits)
         assert trained(again) == trained(
-            build_model(tiny_config(lora=LoraConfig(r=2, projector=True), projector=ProjectorConfig(type=projector)))
+            build_model(tiny_config(lora=LoraConfig(r=2, projector=True), projector=projector()))
         )
 
     def test_buffers_that_are_not_stored_are_filled(self, tiny_model, tmp_path):
@@ -189,10 +195,10 @@ class TestSaving:
 
 
 class TestForward:
-    @pytest.mark.parametrize("kind", ["linear", "mlp"])
+    @pytest.mark.parametrize("kind", [LinearProjectorConfig, MLPProjectorConfig])
     @pytest.mark.parametrize("joined", [1, 2, 4])
     def test_joined_tokens(self, tiny_config, kind, joined):
-        model = build_model(tiny_config(projector=ProjectorConfig(type=kind, join_tokens=joined))).eval()
+        model = build_model(tiny_config(projector=kind(join_tokens=joined))).eval()
         assert model.config.tokens_per_image == 16 // joined
         assert model.config.token_grid == (4, 4 // joined)
         inputs = batch(model)
@@ -201,7 +207,7 @@ class TestForward:
 
     def test_tokens_that_cannot_be_joined(self, tiny_config):
         with pytest.raises(SkyEyeError, match="16 vision tokens cannot be joined 3 at a time"):
-            build_model(tiny_config(projector=ProjectorConfig(join_tokens=3)))
+            build_model(tiny_config(projector=LinearProjectorConfig(join_tokens=3)))
 
     def test_the_norm_before_the_projection(self, tiny_model):
         tokens = 1e-3 * torch.randn(2, 17, 16)  # so small that the norm's eps decides

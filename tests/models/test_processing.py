@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from skyeye.config.schema import ModelConfig, ProjectorConfig, PromptConfig, VisionConfig
+from skyeye.config.schema import LinearProjectorConfig, ModelConfig, PromptConfig, VisionConfig
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
 from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
@@ -27,7 +27,7 @@ def processor(golden) -> SkyEyeGPTProcessor:
     )
     model = ModelConfig(
         vision=VisionConfig(image_size=sizes["vision"]["image_size"], patch_size=sizes["vision"]["patch"]),
-        projector=ProjectorConfig(join_tokens=sizes["projector"]["join_tokens"]),
+        projector=LinearProjectorConfig(join_tokens=sizes["projector"]["join_tokens"]),
         prompt=PromptConfig(f"{before}{{}}{after}", sizes["end_symbol"], sizes["pad_token"]),
     )
     return SkyEyeGPTProcessor.from_config(model, load_tokenizer(golden / "tiny_llama"))
@@ -113,7 +113,7 @@ def test_a_batch_is_padded_on_the_left_and_its_pictures_come_in_order(small, tmp
 def test_the_processor_of_a_recipe_has_its_numbers(small):
     model = ModelConfig(
         vision=VisionConfig(image_size=56, patch_size=14, mean=(0.1, 0.2, 0.3), std=(1, 2, 3)),
-        projector=ProjectorConfig(join_tokens=2),
+        projector=LinearProjectorConfig(join_tokens=2),
         prompt=PromptConfig(template="Q {} A", max_context_len=99),
     )
     made = SkyEyeGPTProcessor.from_config(model, small.tokenizer)

@@ -7,7 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, PromptConfig, VisionConfig
+from skyeye.config.schema import (
+    LanguageConfig,
+    LinearProjectorConfig,
+    LoraConfig,
+    ModelConfig,
+    PromptConfig,
+    VisionConfig,
+)
 from skyeye.data.boxes import Box
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
@@ -27,7 +34,7 @@ def parts():
     tokenizer = train_tokenizer(WORDS, 800)
     config = ModelConfig(
         vision=VisionConfig(image_size=28, patch_size=14, width=8, depth=1, heads=2, mlp_ratio=2.0),
-        projector=ProjectorConfig(join_tokens=2),
+        projector=LinearProjectorConfig(join_tokens=2),
         language=LanguageConfig(
             config={
                 "model_type": "llama",

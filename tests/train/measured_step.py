@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, VisionConfig
+from skyeye.config.schema import LanguageConfig, LinearProjectorConfig, LoraConfig, ModelConfig, VisionConfig
 from skyeye.data.sequence import Branch, GroupSequence, pack
 from skyeye.models.build import build_model
 from skyeye.models.precision import DTYPES, in_precision
@@ -29,7 +29,7 @@ def model_config(layers: int = 4, hidden: int = 512) -> ModelConfig:
     }
     return ModelConfig(
         vision=VisionConfig(image_size=112, patch_size=14, width=256, depth=4, heads=4, mlp_ratio=4.0),
-        projector=ProjectorConfig(join_tokens=4),
+        projector=LinearProjectorConfig(join_tokens=4),
         language=LanguageConfig(config=language),
         lora=LoraConfig(r=16, dropout=0.0),
     )

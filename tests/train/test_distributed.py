@@ -11,6 +11,7 @@ from processes import run, said
 from safetensors.torch import load_file
 
 from skyeye.config.load import load_recipe, recipe_to_yaml
+from skyeye.config.rules import check
 from skyeye.config.schema import AlignmentConfig, MixtureEntry, RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
 from skyeye.train.distributed import check_strategy, deepspeed_settings
@@ -93,8 +94,8 @@ def test_a_stage_without_answers_that_trains_the_language_model_is_refused():
     """DDP would wait for gradients that never come."""
     alignment = AlignmentConfig(words=1.0)
     for language in ("frozen", "lora", "full"):
-        errors = _stage(answers=False, alignment=alignment, language=language).check()
-        refused = any(error.startswith(f"language: {language}, but without answers") for error in errors)
+        issues = check(_stage(answers=False, alignment=alignment, language=language))
+        refused = any(str(issue).startswith(f"language: {language}, but without answers") for issue in issues)
         assert refused == (language != "frozen")
 
 

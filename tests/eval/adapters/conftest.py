@@ -19,7 +19,14 @@ import pytest
 import torch
 from PIL import Image
 
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, ProjectorConfig, PromptConfig, VisionConfig
+from skyeye.config.schema import (
+    LanguageConfig,
+    LinearProjectorConfig,
+    LoraConfig,
+    ModelConfig,
+    PromptConfig,
+    VisionConfig,
+)
 from skyeye.data.record import Record, Turn
 from skyeye.eval.generate import answer
 from skyeye.models.build import build_model
@@ -38,7 +45,7 @@ def checkpoint(tmp_path_factory) -> Path:
     language = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
     config = ModelConfig(
         vision=VisionConfig(image_size=28, patch_size=14, width=16, depth=1, heads=2, mlp_ratio=2.0),
-        projector=ProjectorConfig(join_tokens=1),
+        projector=LinearProjectorConfig(join_tokens=1),
         language=LanguageConfig(config={**language, "num_attention_heads": 2, "max_position_embeddings": 256}),
         lora=LoraConfig(r=2, alpha=4),
         prompt=PromptConfig(),

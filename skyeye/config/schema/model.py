@@ -1,0 +1,21 @@
+"""``model``: the parts of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from skyeye.config.schema.language import LanguageConfig, LoraConfig, TokenizerConfig
+from skyeye.config.schema.projector import LinearProjectorConfig, ProjectorConfig
+from skyeye.config.schema.prompt import PromptConfig
+from skyeye.config.schema.vision import VisionConfig
+
+
+@dataclass
+class ModelConfig:
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    projector: ProjectorConfig = field(default_factory=LinearProjectorConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    checkpoint: str | None = None  # start from this skyeye or reference checkpoint

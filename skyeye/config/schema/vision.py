@@ -1,0 +1,25 @@
+"""``model.vision``: the tower that sees an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class VisionConfig:
+    """Vision tower. ``eva``: the EVA-CLIP layout of the reference; ``timm``: any timm model, by name."""
+
+    architecture: Literal["eva", "timm"] = "eva"
+    name: str | None = None  # timm model name, with architecture: timm
+    image_size: int = 448
+    patch_size: int = 14
+    width: int = 1408
+    depth: int = 39
+    heads: int = 16
+    mlp_ratio: float = 4.3637
+    stem: Literal["patch", "conv"] = "patch"  # conv: stacked convolutions instead of one, to learn from scratch (ours)
+    arguments: dict[str, Any] = field(default_factory=dict)  # further keyword arguments for timm
+    weights: str | None = None  # file in the layout of eva_vit_g.pth (or of the timm model)
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
