@@ -83,7 +83,10 @@ def test_rounded_features_give_about_the_same_losses(recipe, tmp_path):
     for dtype in ("bf16", "fp16"):
         train(recipe(output_dir=str(tmp_path / dtype)), _cached(tmp_path / f"cache {dtype}", dtype))
         assert _losses(tmp_path / dtype) == pytest.approx(_losses(tmp_path / "plain"), rel=2e-3)
-        assert _losses(tmp_path / dtype) != _losses(tmp_path / "plain")
+        # what was learnt differs everywhere; whether so small a difference reaches a digit of the losses depends on the
+        # processor's order of adding up
+        rounded, plain = _weights(tmp_path / dtype), _weights(tmp_path / "plain")
+        assert any(not torch.equal(rounded[name], plain[name]) for name in plain if name.startswith("projector"))
 
 
 def test_with_a_complete_cache_the_tower_is_never_run(recipe, tmp_path, capsys, request):
