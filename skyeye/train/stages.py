@@ -143,7 +143,13 @@ def run_stage(
             export=export_best,
         )
 
-    watchdog = Watchdog(folder, accelerator.process_index, recipe.run.guards.hang_seconds, recipe.run.guards.hang_abort)
+    watchdog = Watchdog(
+        folder,
+        accelerator.process_index,
+        accelerator.num_processes,
+        recipe.run.guards.hang_seconds,
+        recipe.run.guards.hang_abort,
+    )
     shown_every = recipe.run.samples_every if stage.answers else None
 
     def look(step: int) -> None:

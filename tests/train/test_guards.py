@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import shutil
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +26,7 @@ from skyeye.train.interrupt import REQUEUE
 from skyeye.train.loader import StepPacks
 from skyeye.train.run import load_data, prepare_model
 from skyeye.train.stages import stage_mixture
-from skyeye.train.watchdog import HUNG, Watchdog
+from skyeye.train.watchdog import HUNG
 
 ONE_STAGE = ["stages.0.steps=9", "stages.1.steps=2", "run.keep_states=9"]
 
@@ -325,24 +324,8 @@ def test_a_step_without_anything_to_learn_is_no_accident(recipe, broken_world, t
 # ---------------------------------------------------------------------- hangs
 
 
-def test_the_watchdog_writes_down_what_every_thread_does(tmp_path, capfd):
-    with Watchdog(tmp_path, rank=3, seconds=0.2):
-        time.sleep(0.6)
-    stacks = (tmp_path / "stacks" / "rank-3.txt").read_text()
-    assert "test_the_watchdog_writes_down_what_every_thread_does" in stacks and stacks.count("no step for") == 1
-    assert "rank 3: no step finished" in capfd.readouterr().out
-
-
-def test_the_watchdog_keeps_quiet_while_steps_are_finished(tmp_path):
-    with Watchdog(tmp_path, rank=0, seconds=0.5) as watchdog:
-        for _ in range(12):
-            time.sleep(0.1)
-            watchdog.beat()
-    assert not (tmp_path / "stacks").exists()
-
-
 def test_a_hang_leaves_the_stack_of_every_rank(recipe, tmp_path):
-    settings = ["run.guards.hang_seconds=4", "run.guards.hang_abort=true"]
+    settings = ["run.guards.hang_seconds=120", "run.guards.hang_abort=true"]
     folder = _train(recipe, tmp_path, *settings, strategy="ddp", inject="injected:hang_in_third_step", code=HUNG)
     assert "injected.py" in (folder / "stacks" / "rank-1.txt").read_text()
     assert "loop.py" in (folder / "stacks" / "rank-0.txt").read_text()
