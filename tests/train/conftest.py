@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +12,12 @@ sys.path.append(str(Path(__file__).parent))  # processes.py and injected.py are 
 
 
 @pytest.fixture
-def launch() -> Callable[..., subprocess.CompletedProcess]:
-    """A function that trains in processes of their own: ``launch(recipe, *overrides, processes=2)``."""
+def launch() -> Callable[..., None]:
+    """A function that trains in processes of their own to the end: ``launch(recipe, *overrides, processes=2)``."""
+    from processes import run, said
 
-    def run(recipe: Path, *overrides: str, processes: int = 1, check: bool = True) -> subprocess.CompletedProcess:
-        command = ["-m", "skyeye.train", str(recipe), *overrides]
-        if processes > 1 or any("strategy=zero" in override for override in overrides):
-            torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"]
-            command = [*torchrun[:2], "--standalone", torchrun[2], *command]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, *command], capture_output=True, text=True, timeout=300, env=environment, check=False
-        )
-        assert not check or done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        return done
+    def to_the_end(recipe: Path, *overrides: str, processes: int = 1) -> None:
+        codes = run(recipe, *overrides, processes=processes)
+        assert codes == [0] * processes, said(recipe)[-4000:]
 
-    return run
+    return to_the_end

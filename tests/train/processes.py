@@ -12,11 +12,27 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 
+#: Seconds after which a test takes it that nothing more will happen: far more than anything takes on a busy machine.
+HANGS = 600.0
+
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["skyeye.train.run", "deepspeed", "accelerate"])
+_SERVER.set_forkserver_preload(["preloaded"])
+
+
+@functools.cache
+def _start_server() -> None:
+    """The process that the others are forked from: it finds :mod:`preloaded` only in a folder that it is told of."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([before] if before else [])])
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH")
+        os.environ |= {"PYTHONPATH": before} if before else {}
 
 
 def run(
@@ -29,7 +45,7 @@ def run(
     inject: str | None = None,
     after: float | None = None,
     send: int = signal.SIGKILL,
-    timeout: float = 120.0,
+    timeout: float = HANGS,
 ) -> list[int]:
     """Train; the exit codes of the processes, -9 for one that was killed.
 
@@ -38,26 +54,16 @@ def run(
         inject: ``"module:function"``: called in every process before the run, to break something.
         after: seconds after which process ``rank`` gets the signal ``send``.
     """
-    port = free_port()
     output = Path(recipe).with_name("output.txt")
     output.unlink(missing_ok=True)
-    arguments = (
-        str(recipe),
-        list(overrides),
-        processes,
-        port,
-        resume,
-        inject,
-        str(output),
-        os.getcwd(),
-        list(sys.path),
-    )
-    children = [
-        _SERVER.Process(target=_child, args=(number, die if number == rank else None, *arguments))
-        for number in range(processes)
-    ]
-    for child in children:
-        child.start()
+    words = ["train", str(recipe), *overrides, *(["--resume"] if resume else [])]
+    group = None
+    if processes > 1 or any("strategy=zero" in override for override in overrides):
+        group = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    children = []
+    for number in range(processes):
+        launched = {} if group is None else {**group, "RANK": str(number), "LOCAL_RANK": str(number)}
+        children.append(start(words, output, launched, inject, die if number == rank else None))
     if after is not None:
         children[rank].join(after)
         if children[rank].is_alive():
@@ -69,7 +75,7 @@ def run(
             for child in children:
                 child.kill()
         if any(child.exitcode for child in children):  # the others may wait for one that has failed
-            deadline = min(deadline, time.monotonic() + 30)
+            deadline = min(deadline, time.monotonic() + HANGS / 4)
         time.sleep(0.02)
     late = [child for child in children if child.is_alive()]
     for child in late:
@@ -80,32 +86,47 @@ def run(
     return [child.exitcode for child in children]
 
 
+def start(
+    words: Sequence[object],
+    output: Path,
+    environment: Mapping[str, str] | None = None,
+    inject: str | None = None,
+    die: str | None = None,
+) -> multiprocessing.process.BaseProcess:
+    """Begin ``skyeye WORDS`` in a process of its own; what it prints goes behind what is in ``output``.
+
+    Args:
+        environment: variables that it has besides those of this process.
+        inject, die: as in :func:`run`.
+    """
+    _start_server()
+    where = (str(output), os.getcwd(), list(sys.path))
+    child = _SERVER.Process(target=_child, args=([str(word) for word in words], *where, environment or {}, inject, die))
+    child.start()
+    return child
+
+
 def said(recipe: Path) -> str:
     """What the processes of the last run printed."""
     return Path(recipe).with_name("output.txt").read_text(errors="replace")
 
 
 def _child(
-    number: int,
-    die: str | None,
-    recipe: str,
-    overrides: Sequence[str],
-    processes: int,
-    port: int,
-    resume: bool,
-    inject: str | None,
+    words: list[str],
     output: str,
     folder: str,
     path: list[str],
+    environment: dict[str, str],
+    inject: str | None,
+    die: str | None,
 ) -> None:
     os.chdir(folder)
     sys.path[:] = path
     with open(output, "a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    if processes > 1 or any("strategy=zero" in override for override in overrides):
-        os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(processes)}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    os.environ |= {**environment, "OMP_NUM_THREADS": "1"}
+    import preloaded  # noqa: F401  (is there already; if it could not be imported it is said here)
     import torch
 
     from skyeye.cli import main
@@ -118,7 +139,7 @@ def _child(
         _die_at(*die.split(":"))
     code = 1
     try:
-        code = main(["train", recipe, *overrides, *(["--resume"] if resume else [])])
+        code = main(words)
     except SystemExit as stop:
         code = stop.code
     except BaseException:

@@ -201,7 +201,7 @@ def test_two_processes_answer_together(recipe, world, tmp_path, runs, strategy):
     path = recipe(output_dir=str(tmp_path / "run"))
     inject = "injected:share_out_every_parameter"
     overrides = [*SCORED, CHOOSE, f"eval.data_root={world}", f"run.strategy={strategy}"]
-    codes = run(path, *overrides, processes=2, inject=inject, timeout=240)
+    codes = run(path, *overrides, processes=2, inject=inject)
     assert codes == [0, 0], said(path)[-3000:]
     for stage in ("pretrain", "single_task"):
         files = sorted(file.name for file in (tmp_path / "run" / "eval" / f"{stage}-0000003" / "answers").iterdir())

@@ -51,7 +51,7 @@ def mixed(recipe, world, tmp_path):
 
 
 def _losses(recipe: Path, folder: Path, strategy: str, processes: int, *overrides: str) -> list[float]:
-    codes = run(recipe, f"run.strategy={strategy}", *overrides, processes=processes, inject=SHARED, timeout=120)
+    codes = run(recipe, f"run.strategy={strategy}", *overrides, processes=processes, inject=SHARED)
     assert set(codes) == {0}, f"{codes}\n{said(recipe)[-3000:]}"
     assert (folder / "left_out.txt").read_text() == ""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]

@@ -218,13 +218,13 @@ def test_two_processes_under_zero3_give_the_losses_of_one_with_pixels(recipe, la
     assert _losses(tmp_path / "both") == pytest.approx(_losses(tmp_path / "plain"), abs=2e-5)
 
 
-def test_an_error_of_the_first_process_ends_all_of_them(recipe, launch, tmp_path):
+def test_an_error_of_the_first_process_ends_all_of_them(recipe, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "thesis.txt").write_text("mine")
     settings = ["run.strategy=ddp", FROZEN, *_cached(tmp_path / "cache", "fp32", "pretrain")]
-    done = launch(recipe(), *settings, processes=2, check=False)
-    assert done.returncode != 0
-    assert "holds thesis.txt" in done.stderr and "the first process could not build the feature cache" in done.stderr
+    path = recipe()
+    assert 0 not in run(path, *settings, processes=2)
+    assert "holds thesis.txt" in said(path) and "the first process could not build the feature cache" in said(path)
 
 
 def test_a_pack_without_pictures_reaches_the_projector_without_the_tower(recipe, tmp_path, no_tower):
