@@ -19,7 +19,7 @@ from skyeye.bench.common import alternate, machine, ratios
 from skyeye.bench.model import sizes
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence, collate_prompts
 from skyeye.errors import SkyEyeError
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.shared_generation import PromptGroup, SharedGeneration, can_share
 
 #: Tokens that all questions about an image open with: ``</Img> [vqa]`` in LLaMA-2 tokens, and what is common to all
@@ -28,7 +28,7 @@ OPENING = 7
 
 
 def bench_generate(
-    model: SkyEyeGPTForConditionalGeneration,
+    model: SkyEyeForConditionalGeneration,
     groups: Sequence[GroupSequence],
     *,
     rows: int = 64,
@@ -107,7 +107,7 @@ class _Work:
 
     def __init__(
         self,
-        model: SkyEyeGPTForConditionalGeneration,
+        model: SkyEyeForConditionalGeneration,
         groups: Sequence[GroupSequence],
         rows: int,
         baseline_rows: int,

@@ -8,7 +8,7 @@ import torch
 
 from skyeye.config.schema import LanguageConfig, LinearProjectorConfig, LoraConfig, ModelConfig, VisionConfig
 from skyeye.models.build import build_model
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
 #: Size of the vocabulary: LLaMA's. Texts are random ids below it, so no tokenizer is needed.
 VOCABULARY = 32_000
@@ -40,7 +40,7 @@ def bench_config() -> ModelConfig:
 
 def bench_model(
     device: str | torch.device = "cpu", config: ModelConfig | None = None, seed: int = 0
-) -> tuple[SkyEyeGPTForConditionalGeneration, int]:
+) -> tuple[SkyEyeForConditionalGeneration, int]:
     """A model with random weights, in evaluation mode, and the size of its vocabulary.
 
     Args:
@@ -58,7 +58,7 @@ def bench_model(
     return model.eval().to(device), model.config.text_config.vocab_size
 
 
-def sizes(model: SkyEyeGPTForConditionalGeneration) -> dict[str, Any]:
+def sizes(model: SkyEyeForConditionalGeneration) -> dict[str, Any]:
     """The sizes that a benchmark's result names."""
     text, vision = model.config.text_config, model.config.vision
     return {

@@ -10,12 +10,12 @@ from skyeye.config.schema import Recipe
 from skyeye.data.images import load_image, to_pixels
 from skyeye.data.sequence import GroupSequence, SequenceBuilder
 from skyeye.models.build import build_model
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.train.run import load_data, prepare_model
 from skyeye.train.stages import stage_mixture
 
 
-def made_model(recipe: Recipe, vocabulary: int, dtype: torch.dtype) -> SkyEyeGPTForConditionalGeneration:
+def made_model(recipe: Recipe, vocabulary: int, dtype: torch.dtype) -> SkyEyeForConditionalGeneration:
     """The recipe's model with random weights and without its tokenizer: made texts are random ids."""
     torch.manual_seed(recipe.seed)
     before = torch.get_default_dtype()
@@ -31,7 +31,7 @@ def made_model(recipe: Recipe, vocabulary: int, dtype: torch.dtype) -> SkyEyeGPT
 
 def recipe_groups(
     recipe: Recipe, count: int
-) -> tuple[SkyEyeGPTForConditionalGeneration, list[GroupSequence], dict[str, torch.Tensor]]:
+) -> tuple[SkyEyeForConditionalGeneration, list[GroupSequence], dict[str, torch.Tensor]]:
     """The recipe's model with the weights it starts from, the first groups of its last stage, and their pictures."""
     groups, _, _ = load_data(recipe)
     model, processor = prepare_model(recipe, groups, None)

@@ -14,7 +14,7 @@ from skyeye.bench.common import alternate, machine, ratios
 from skyeye.data.packing import pack_step
 from skyeye.data.sequence import GroupSequence, collate_rows, pack, separate_rows
 from skyeye.models.flops import StepFlops, known_peak, matmul_rate, supervised
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.prefix_attention import FLEX_BLOCK
 
 #: Samples of the equality check, and branches of a group in it: enough to hold several images and several branches.
@@ -35,7 +35,7 @@ class TrainingStep:
 
     def __init__(
         self,
-        model: SkyEyeGPTForConditionalGeneration,
+        model: SkyEyeForConditionalGeneration,
         groups: Sequence[GroupSequence],
         *,
         budget: int,
@@ -156,7 +156,7 @@ def some_samples(groups: Sequence[GroupSequence], count: int) -> list[GroupSeque
 
 
 def bench_train(
-    model: SkyEyeGPTForConditionalGeneration,
+    model: SkyEyeForConditionalGeneration,
     groups: Sequence[GroupSequence],
     *,
     budget: int = 4096,

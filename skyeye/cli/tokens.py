@@ -14,8 +14,8 @@ from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder
 from skyeye.data.stats.count import Lengths
 from skyeye.data.target import Target, records_of
 from skyeye.errors import SkyEyeError
-from skyeye.models.configuration_skyeyegpt import SkyEyeGPTConfig
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.configuration import SkyEyeConfig
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
 
 STAND_IN_PIECES = 8000
@@ -48,7 +48,7 @@ def open_builder(
         said = "a stand-in learnt from this data, because none was given (--tokenizer); LLaMA's has other pieces"
     else:
         raise SkyEyeError("no tokenizer was given", where=str(target.path), remedy="--tokenizer: a file or folder")
-    return SkyEyeGPTProcessor.from_config(model, found).builder, said
+    return SkyEyeProcessor.from_config(model, found).builder, said
 
 
 def open_counter(target: Target, tokenizer: Path | None) -> tuple[Callable[[Record], Lengths | None], str]:
@@ -62,7 +62,7 @@ def open_counter(target: Target, tokenizer: Path | None) -> tuple[Callable[[Reco
         if tokenizer is not None:
             raise
         model = target.recipe.model if target.recipe is not None else ModelConfig()
-        per_image = SkyEyeGPTConfig(vision=asdict(model.vision), projector=asdict(model.projector)).tokens_per_image
+        per_image = SkyEyeConfig(vision=asdict(model.vision), projector=asdict(model.projector)).tokens_per_image
         return partial(_roughly, per_image), f"a rough rule, six letters a token ({error.what})"
 
     @lru_cache(CACHE)

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from skyeye.data.record import Record
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.pretrained import open_checkpoint
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.shared_generation import PromptGroup, answer_groups
 
 #: Encoded images that are kept for further records that show them.
@@ -23,7 +23,7 @@ _READERS = 4  # threads that read and decode image files
 
 def open_to_answer(
     checkpoint: str | Path, device: str | torch.device | None = None
-) -> tuple[SkyEyeGPTForConditionalGeneration, SkyEyeGPTProcessor]:
+) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
     """Model and processor of a checkpoint directory, ready to be asked.
 
     Args:
@@ -39,8 +39,8 @@ def open_to_answer(
 
 
 def answers_as_ready(
-    model: SkyEyeGPTForConditionalGeneration,
-    processor: SkyEyeGPTProcessor,
+    model: SkyEyeForConditionalGeneration,
+    processor: SkyEyeProcessor,
     records: Sequence[Record],
     *,
     batch_size: int = 32,
@@ -73,8 +73,8 @@ def answers_as_ready(
 
 
 def answer(
-    model: SkyEyeGPTForConditionalGeneration,
-    processor: SkyEyeGPTProcessor,
+    model: SkyEyeForConditionalGeneration,
+    processor: SkyEyeProcessor,
     records: Sequence[Record],
     *,
     batch_size: int = 32,
@@ -86,8 +86,8 @@ def answer(
 
 
 def _ask(
-    model: SkyEyeGPTForConditionalGeneration,
-    processor: SkyEyeGPTProcessor,
+    model: SkyEyeForConditionalGeneration,
+    processor: SkyEyeProcessor,
     groups: Sequence[Sequence[Record]],
     batch_size: int,
     readers: ThreadPoolExecutor,

@@ -15,8 +15,8 @@ from skyeye.eval.tasks import prepare
 from skyeye.eval.verdict import metrics_of
 
 if TYPE_CHECKING:
-    from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
-    from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+    from skyeye.models.modeling import SkyEyeForConditionalGeneration
+    from skyeye.models.processing import SkyEyeProcessor
 
 
 class Examination:
@@ -49,8 +49,8 @@ class Examination:
 
     def __call__(
         self,
-        model: SkyEyeGPTForConditionalGeneration,
-        processor: SkyEyeGPTProcessor,
+        model: SkyEyeForConditionalGeneration,
+        processor: SkyEyeProcessor,
         out_dir: Path,
         about: dict[str, Any],
     ) -> dict[str, float] | None:

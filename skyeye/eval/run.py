@@ -27,8 +27,8 @@ from skyeye.eval.score import Rows, score_task
 from skyeye.eval.tasks import Task, prepare
 
 if TYPE_CHECKING:  # torch is imported only once names and data are known to be right
-    from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
-    from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+    from skyeye.models.modeling import SkyEyeForConditionalGeneration
+    from skyeye.models.processing import SkyEyeProcessor
 
 UNITS = "percent, CIDEr x 100; count_error in objects (less is better)"
 PATIENCE = 1800.0  # seconds that process 0 waits for another answer of the others
@@ -170,9 +170,7 @@ def load_answerer(checkpoint: Path, batch_size: int, device: str | None) -> tupl
     }
 
 
-def model_answerer(
-    model: SkyEyeGPTForConditionalGeneration, processor: SkyEyeGPTProcessor, batch_size: int
-) -> Answerer:
+def model_answerer(model: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, batch_size: int) -> Answerer:
     """A model in evaluation mode as a function from questions to answers."""
     from skyeye.eval.generate import answers_as_ready
 

@@ -1,4 +1,4 @@
-"""SkyEyeGPT: vision tower, projector, language model, and the checkpoints they live in."""
+"""The model: vision tower, projector, language model, and the checkpoints they live in."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from skyeye.config.schema import LanguageConfig, ModelConfig
 from skyeye.errors import SkyEyeError
-from skyeye.models.configuration_skyeyegpt import SkyEyeGPTConfig
+from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.language import pretrained_language_model
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.vision import load_vision_weights
 
 
@@ -21,7 +21,7 @@ def build_model(
     *,
     vocab_size: int | None = None,
     dtype: torch.dtype = torch.float32,
-) -> SkyEyeGPTForConditionalGeneration:
+) -> SkyEyeForConditionalGeneration:
     """Build the model of a recipe.
 
     Pretrained weights are loaded where the recipe names them; every other part starts fresh. Under
@@ -41,17 +41,17 @@ def build_model(
     language_model = None
     if model.language.pretrained and not planning:
         language_model = pretrained_language_model(model.language.pretrained, dtype, model.language.quantize)
-    built = SkyEyeGPTForConditionalGeneration(config, language_model)
+    built = SkyEyeForConditionalGeneration(config, language_model)
     if model.vision.weights and not planning:
         load_vision_weights(built.vision_tower, model.vision.weights)
     return built
 
 
-def _config(model: ModelConfig, tokenizer: PreTrainedTokenizerBase | None, vocab_size: int | None) -> SkyEyeGPTConfig:
+def _config(model: ModelConfig, tokenizer: PreTrainedTokenizerBase | None, vocab_size: int | None) -> SkyEyeConfig:
     size = len(tokenizer) if tokenizer is not None else vocab_size
     vision = asdict(model.vision)
     vision["weights"] = None  # a saved model carries its weights; the path they came from means nothing elsewhere
-    return SkyEyeGPTConfig(
+    return SkyEyeConfig(
         vision=vision,
         projector=asdict(model.projector),
         text_config=_text_config(model.language, tokenizer, size),

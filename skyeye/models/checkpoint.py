@@ -20,7 +20,7 @@ from torch import nn
 from skyeye.config.schema import ModelConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.language import is_adapter
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.weights import differences, load_torch_file, read_tensors, shapes
 
 #: Our name of a part -> the reference's.
@@ -58,7 +58,7 @@ def is_trained(name: str) -> bool:
     return is_adapter(name) or name.startswith(("llama_proj.", "projector."))
 
 
-def load_checkpoint(model: SkyEyeGPTForConditionalGeneration, path: str | Path) -> None:
+def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> None:
     """Load a checkpoint onto a model, strictly: a directory of this project, or a file under the reference's names.
 
     A file that holds nothing but adapters and projection leaves the rest of the model as it is; any other must hold
@@ -108,7 +108,7 @@ def convert(
         _write_directory(source, target, base)
 
 
-def _refuse_other_variant(model: SkyEyeGPTForConditionalGeneration, path: Path, found: Iterable[str]) -> None:
+def _refuse_other_variant(model: SkyEyeForConditionalGeneration, path: Path, found: Iterable[str]) -> None:
     """Adapters of LoRA and rsLoRA have the same names and shapes and mean something else."""
     theirs = _variant(path) if path.is_dir() else "lora"
     ours = (model.config.lora or {}).get("variant", "lora")
@@ -170,14 +170,14 @@ def _base(source: Path, base: str | Path | ModelConfig | None):
     from skyeye.models.build import build_model  # here because building is not needed to load or to write a .pth file
 
     if isinstance(base, ModelConfig):
-        from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+        from skyeye.models.processing import SkyEyeProcessor
         from skyeye.models.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(base.tokenizer.path or base.language.pretrained)
-        return build_model(base, tokenizer), SkyEyeGPTProcessor.from_config(base, tokenizer), []
+        return build_model(base, tokenizer), SkyEyeProcessor.from_config(base, tokenizer), []
     if base is not None:
         beside = [file for file in Path(base).iterdir() if file.is_file() and not _WEIGHT_FILES.fullmatch(file.name)]
-        return SkyEyeGPTForConditionalGeneration.from_pretrained(base), None, beside
+        return SkyEyeForConditionalGeneration.from_pretrained(base), None, beside
     configuration = load_torch_file(source).get("config")
     if all(is_trained(name) for name in _read(source)) or "skyeye" not in (configuration or {}):
         raise SkyEyeError(
@@ -185,8 +185,8 @@ def _base(source: Path, base: str | Path | ModelConfig | None):
             where=str(source),
             remedy="name a base: a skyeye checkpoint directory, or a recipe that names the pretrained parts",
         )
-    config = SkyEyeGPTForConditionalGeneration.config_class.from_dict(configuration["skyeye"])
-    return SkyEyeGPTForConditionalGeneration(config), None, []
+    config = SkyEyeForConditionalGeneration.config_class.from_dict(configuration["skyeye"])
+    return SkyEyeForConditionalGeneration(config), None, []
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

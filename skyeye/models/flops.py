@@ -10,7 +10,7 @@ from torch import nn
 
 from skyeye.data.sequence import GroupSequence
 from skyeye.models.language import is_adapter
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
 #: Dense bfloat16 peak without sparsity, in TFLOP/s, from NVIDIA's data sheets.
 PEAKS = {"H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "A10": 125.0, "L4": 121.0}
@@ -27,7 +27,7 @@ class StepFlops:
         cached: what the tower sees comes from a feature cache.
     """
 
-    def __init__(self, model: SkyEyeGPTForConditionalGeneration, cached: bool = False):
+    def __init__(self, model: SkyEyeForConditionalGeneration, cached: bool = False):
         config = model.config.text_config
         self.layers, self.width = config.num_hidden_layers, config.hidden_size
         output, objective = model.get_output_embeddings().weight, model.objective

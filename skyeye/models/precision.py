@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
 Part = Literal["vision", "language"]
 
@@ -18,8 +18,8 @@ _PREFIXES = {"vision": "vision_tower.", "language": "language_model."}
 
 
 def in_precision(
-    model: SkyEyeGPTForConditionalGeneration, dtype: torch.dtype, parts: Sequence[Part] = ("vision", "language")
-) -> SkyEyeGPTForConditionalGeneration:
+    model: SkyEyeForConditionalGeneration, dtype: torch.dtype, parts: Sequence[Part] = ("vision", "language")
+) -> SkyEyeForConditionalGeneration:
     """Hold the weights of ``parts`` in ``dtype`` and all others in float32; in place.
 
     Adapters, the projector and the norm before it are float32 always, as in the reference. Buffers stay as they are:

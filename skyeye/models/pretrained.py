@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from skyeye.errors import SkyEyeError
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.processing import SkyEyeProcessor
 
 
-def open_checkpoint(path: str | Path) -> tuple[SkyEyeGPTForConditionalGeneration, SkyEyeGPTProcessor]:
+def open_checkpoint(path: str | Path) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
     """Load what training exported, or ``save_pretrained`` of model and processor wrote into one directory, in float32.
 
     Raises:
@@ -24,5 +24,5 @@ def open_checkpoint(path: str | Path) -> tuple[SkyEyeGPTForConditionalGeneration
             where=str(path),
             remedy="give a folder like runs/NAME/checkpoints/STAGE",
         )
-    model = SkyEyeGPTForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
-    return model, SkyEyeGPTProcessor.from_pretrained(path)
+    model = SkyEyeForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
+    return model, SkyEyeProcessor.from_pretrained(path)

@@ -16,10 +16,10 @@ import torch
 
 from skyeye.data.sequence import IMAGE_TOKEN_ID, collate_prompts
 from skyeye.errors import SkyEyeError
-from skyeye.models.generation import RepetitionPenalty
 from skyeye.models.language import before_head
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.prefix_attention import NAME
+from skyeye.models.repetition_penalty import RepetitionPenalty
 from skyeye.models.shared_keys import Entering, SharedKeys, StaticStep, Step
 
 #: Tokens of prompts that enter in one forward pass; a larger prefix enters alone. More would only take memory.
@@ -62,7 +62,7 @@ class SharedAnswer:
 
 
 def answer_groups(
-    model: SkyEyeGPTForConditionalGeneration,
+    model: SkyEyeForConditionalGeneration,
     groups: Iterable[PromptGroup],
     *,
     rows: int,
@@ -80,7 +80,7 @@ def answer_groups(
         groups: taken when there is room for their rows, so their images can be encoded as late.
         rows: rows in work at the same time; memory grows with them.
         eos_token_id: ids that end an answer; None: only its longest length does.
-        repetition_penalty: see :class:`~skyeye.models.generation.RepetitionPenalty`.
+        repetition_penalty: see :class:`~skyeye.models.repetition_penalty.RepetitionPenalty`.
         static: decode by operations of fixed shapes, compiled on CUDA; None: on CUDA only.
     """
     ends = {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id or ())
@@ -94,7 +94,7 @@ def answer_groups(
 
 
 @torch.inference_mode()
-def can_share(model: SkyEyeGPTForConditionalGeneration) -> bool:
+def can_share(model: SkyEyeForConditionalGeneration) -> bool:
     """Whether every layer of the language model lets a step attend. One token is computed to see it."""
     if model.language_model.config._attn_implementation != NAME:
         return False
@@ -148,7 +148,7 @@ class SharedGeneration:
 
     def __init__(
         self,
-        model: SkyEyeGPTForConditionalGeneration,
+        model: SkyEyeForConditionalGeneration,
         rows: int,
         ends: Collection[int],
         penalty: RepetitionPenalty | None = None,
@@ -289,7 +289,7 @@ class SharedGeneration:
 
 
 def _logits(
-    model: SkyEyeGPTForConditionalGeneration,
+    model: SkyEyeForConditionalGeneration,
     ids: torch.Tensor,
     features: torch.Tensor | None,
     positions: Sequence[int],
@@ -305,7 +305,7 @@ def _logits(
 
 
 def _static_logits(
-    model: SkyEyeGPTForConditionalGeneration, ids: torch.Tensor, positions: torch.Tensor, step: StaticStep
+    model: SkyEyeForConditionalGeneration, ids: torch.Tensor, positions: torch.Tensor, step: StaticStep
 ) -> torch.Tensor:
     return _language_model(model, model.get_input_embeddings()(ids), positions, step).logits[0]
 
@@ -331,7 +331,7 @@ def _rounded(tokens: int) -> int:
 
 @torch.inference_mode()
 def _in_plain_batches(
-    model: SkyEyeGPTForConditionalGeneration,
+    model: SkyEyeForConditionalGeneration,
     groups: Iterable[PromptGroup],
     rows: int,
     ends: Collection[int],
@@ -349,7 +349,7 @@ def _in_plain_batches(
 
 
 def _plain_batch(
-    model: SkyEyeGPTForConditionalGeneration,
+    model: SkyEyeForConditionalGeneration,
     batch: Sequence[tuple[int, int, PromptGroup]],
     ends: Collection[int],
     repetition_penalty: float,

@@ -14,9 +14,9 @@ from skyeye.data.boxes import Box, parse_boxes, parse_phrases
 from skyeye.data.images import load_image
 from skyeye.data.record import TASK_TAGS, Turn
 from skyeye.errors import SkyEyeError
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.pretrained import open_checkpoint
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.serve.draw import draw_boxes
 
 MAX_NEW_TOKENS = 256
@@ -38,7 +38,7 @@ class ChatSession:
         image: the picture; it is encoded once.
     """
 
-    def __init__(self, model: SkyEyeGPTForConditionalGeneration, processor: SkyEyeGPTProcessor, image: Image.Image):
+    def __init__(self, model: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, image: Image.Image):
         self.model, self.processor, self.image = model.eval(), processor, image
         self.turns: list[Turn] = []
         with torch.no_grad():

@@ -21,7 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from skyeye.models.losses import word_loss
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.prefix_attention import NAME as SHARED
 
 #: Attention of plain causal rows under a name of its own: by itself transformers gives tensors without content a mask.
@@ -119,7 +119,7 @@ class StepCounter:
 
     def __init__(
         self,
-        model: SkyEyeGPTForConditionalGeneration,
+        model: SkyEyeForConditionalGeneration,
         *,
         autocast: torch.dtype | None,
         features: torch.dtype | None = None,

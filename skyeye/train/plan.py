@@ -18,7 +18,7 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.flops import StepFlops, supervised
 from skyeye.models.language import is_adapter
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import DTYPES, in_precision
 from skyeye.models.prefix_attention import FLEX_BLOCK
 from skyeye.train.memory import Load, StepCounter, StepMemory
@@ -88,7 +88,7 @@ def make_plan(
 
 def planned_model(
     recipe: Recipe, stage: StageConfig | None = None, vocabulary: int | None = None
-) -> SkyEyeGPTForConditionalGeneration:
+) -> SkyEyeForConditionalGeneration:
     """The recipe's model on the meta device, in its precision, ready for ``stage``."""
     with torch.device("meta"):
         model = build_model(recipe.model, vocab_size=vocabulary or recipe.model.tokenizer.train_vocab_size)
@@ -99,7 +99,7 @@ def planned_model(
     return model
 
 
-def _parameters(model: SkyEyeGPTForConditionalGeneration) -> dict[str, dict[str, int]]:
+def _parameters(model: SkyEyeForConditionalGeneration) -> dict[str, dict[str, int]]:
     """Number and bytes of the parameters of each part; tied weights once."""
     parts = {name: {"values": 0, "bytes": 0} for name in ("vision", "projector", "language", "adapters")}
     for name, parameter in model.named_parameters():
@@ -116,7 +116,7 @@ def _parameters(model: SkyEyeGPTForConditionalGeneration) -> dict[str, dict[str,
 class _Stage:
     """The plan of one stage."""
 
-    def __init__(self, recipe: Recipe, stage: StageConfig, model: SkyEyeGPTForConditionalGeneration, steps: Steps):
+    def __init__(self, recipe: Recipe, stage: StageConfig, model: SkyEyeForConditionalGeneration, steps: Steps):
         self.recipe, self.stage, self.model, self.steps = recipe, stage, model, steps
         before = recipe.stages[: recipe.stages.index(stage)]
         resting = recipe.model.checkpoint is None and all(earlier.language != "lora" for earlier in before)

@@ -24,10 +24,10 @@ from skyeye.data.record import Group, Record, group_by_image
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import DTYPES, Part, in_precision
 from skyeye.models.pretrained import open_checkpoint
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
 from skyeye.train.background import CHORES, BackgroundTracker
 from skyeye.train.distributed import rank, shut_down
@@ -201,7 +201,7 @@ def fingerprint(records: Sequence[Record]) -> str:
 
 def prepare_model(
     recipe: Recipe, groups: Mapping[str, Sequence[Group]], exported: Path | None
-) -> tuple[SkyEyeGPTForConditionalGeneration, SkyEyeGPTProcessor]:
+) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
     """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts."""
     torch.manual_seed(recipe.seed)  # fresh parts get the same weights on every process
     dtype, frozen = DTYPES[recipe.run.frozen], never_trained(recipe)
@@ -209,7 +209,7 @@ def prepare_model(
         model, processor = open_checkpoint(exported)
         return in_precision(model, dtype, frozen), processor
     tokenizer = recipe_tokenizer(recipe, groups)
-    processor = SkyEyeGPTProcessor.from_config(recipe.model, tokenizer)
+    processor = SkyEyeProcessor.from_config(recipe.model, tokenizer)
     model = build_model(recipe.model, tokenizer, dtype=dtype if "language" in frozen else torch.float32)
     in_precision(model, dtype, frozen)
     if recipe.model.checkpoint:

@@ -21,9 +21,9 @@ from skyeye.data.mixture import Mixture
 from skyeye.data.record import Record
 from skyeye.data.show import choose
 from skyeye.errors import SkyEyeError
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import DTYPES
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.shared_generation import PromptGroup, answer_groups
 from skyeye.train.trackers import Shown, Trackers
 
@@ -49,7 +49,7 @@ class Samples:
         self,
         folder: Path,
         records: Sequence[Record],
-        processor: SkyEyeGPTProcessor,
+        processor: SkyEyeProcessor,
         *,
         stage: str,
         every: int,
@@ -73,7 +73,7 @@ class Samples:
     def _file(self, step: int) -> Path:
         return self.folder / f"{self.stage}-{step:07d}.json"
 
-    def after_step(self, step: int, model: SkyEyeGPTForConditionalGeneration) -> None:
+    def after_step(self, step: int, model: SkyEyeForConditionalGeneration) -> None:
         """Answer after finished step ``step``, where it is time for it."""
         if not self.is_due(step):
             return
@@ -106,7 +106,7 @@ class Samples:
             self.tracker.samples(self.stage, step, shown)
 
     @torch.no_grad()  # not inference mode: what a layer keeps for later passes has to serve training, too
-    def _answers(self, model: SkyEyeGPTForConditionalGeneration) -> list[tuple[str, str]]:
+    def _answers(self, model: SkyEyeForConditionalGeneration) -> list[tuple[str, str]]:
         """(answer, why there is none) for each record."""
         found = [("", "")] * len(self.records)
         groups, places, builder = [], [], self.processor.builder
@@ -148,7 +148,7 @@ def stage_samples(
     recipe: Recipe,
     stage: StageConfig,
     mixture: Mixture,
-    processor: SkyEyeGPTProcessor,
+    processor: SkyEyeProcessor,
     folder: Path,
     tracker: Trackers | None,
 ) -> Samples | None:

@@ -21,7 +21,7 @@ from skyeye.eval.files import fingerprint
 from skyeye.eval.generate import answer
 from skyeye.eval.run import evaluate, prepare
 from skyeye.models.build import build_model
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import train_tokenizer
 
 LANGUAGE = {
@@ -53,7 +53,7 @@ def parts(request):
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=0.5)
-    return model, SkyEyeGPTProcessor.from_config(config, tokenizer)
+    return model, SkyEyeProcessor.from_config(config, tokenizer)
 
 
 @pytest.fixture

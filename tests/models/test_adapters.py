@@ -12,7 +12,7 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert, load_checkpoint
 from skyeye.models.language import is_adapter
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import in_precision
 from skyeye.models.quantized import check_quantization
 
@@ -23,7 +23,7 @@ RANK, ALPHA = 4, 6
 def adapted(tiny_config):
     """A function that builds a tiny model with adapters of a variant that are not zero."""
 
-    def make(variant: str, fill: bool = True) -> SkyEyeGPTForConditionalGeneration:
+    def make(variant: str, fill: bool = True) -> SkyEyeForConditionalGeneration:
         model = build_model(tiny_config(lora=LoraConfig(r=RANK, alpha=ALPHA, dropout=0.0, variant=variant)))
         for name, parameter in model.named_parameters():
             if fill and is_adapter(name):
@@ -81,7 +81,7 @@ def test_saved_and_loaded_a_variant_is_the_same_model(adapted, tmp_path, variant
     model, ids = adapted(variant), torch.randint(3, 100, (1, 6))
     model.save_pretrained(tmp_path / "saved")
     expected = model(ids).logits
-    loaded = SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path / "saved", dtype=torch.float32).eval()
+    loaded = SkyEyeForConditionalGeneration.from_pretrained(tmp_path / "saved", dtype=torch.float32).eval()
     assert loaded.config.lora["variant"] == variant
     assert torch.equal(loaded(ids).logits, expected)
     other = adapted(variant)  # with other values everywhere
@@ -135,7 +135,7 @@ def test_weights_in_four_bits_train_adapters_and_are_saved_as_a_plain_model(tiny
     moved = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert any(".lora_B." in name for name in moved)
     model.eval().save_pretrained(tmp_path / "saved")
-    plain = SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path / "saved", dtype=torch.float32).cuda().eval()
+    plain = SkyEyeForConditionalGeneration.from_pretrained(tmp_path / "saved", dtype=torch.float32).cuda().eval()
     assert type(_first(plain).base_layer) is torch.nn.Linear
     with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
         torch.testing.assert_close(plain(ids).logits, model(ids).logits, rtol=5e-2, atol=5e-2)

@@ -24,8 +24,8 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert, is_trained, load_checkpoint, reference_name
 from skyeye.models.inspection import describe_checkpoint, inspect_checkpoint
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.processing import SkyEyeProcessor
 
 
 def trained_tensors(model) -> dict[str, torch.Tensor]:
@@ -79,10 +79,10 @@ class TestReferenceFile:
 
     def test_becomes_a_directory_on_the_parts_of_a_recipe(self, golden, golden_config, published, tmp_path):
         convert(published.path, tmp_path / "ours", base=golden_config)
-        model = SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path / "ours")
+        model = SkyEyeForConditionalGeneration.from_pretrained(tmp_path / "ours")
         expected = load_file(golden / "train_accum1.safetensors")
         assert all(torch.equal(tensor, expected[name]) for name, tensor in trained_tensors(model).items())
-        assert SkyEyeGPTProcessor.from_pretrained(tmp_path / "ours").image_size == golden_config.vision.image_size
+        assert SkyEyeProcessor.from_pretrained(tmp_path / "ours").image_size == golden_config.vision.image_size
 
     def test_a_full_file_needs_everything(self, golden, golden_model, tmp_path):
         tensors = load_file(golden / "model.safetensors")
@@ -279,7 +279,7 @@ class TestOurDirectory:
         assert found["values"] == sum(t.numel() for t in tiny_model.state_dict().values())
         assert found["manifest"] == {"step": 7} and found["rank"] == 2
         text = describe_checkpoint(tmp_path)
-        assert "seed: 42" in text and '"model_type": "skyeyegpt"' in text
+        assert "seed: 42" in text and '"model_type": "skyeye"' in text
 
 
 class TestConvert:
@@ -300,7 +300,7 @@ class TestConvert:
         convert(tmp_path / "c.pth", tmp_path / "back", base=tmp_path / "base")
         self.same(ours, tmp_path / "back")
         assert (tmp_path / "back/tokenizer.json").read_text() == "{}"
-        assert SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path / "back").config.lora["r"] == 2
+        assert SkyEyeForConditionalGeneration.from_pretrained(tmp_path / "back").config.lora["r"] == 2
 
     def test_there_and_back_without_a_base(self, ours, tmp_path):
         convert(ours, tmp_path / "c.pth", everything=True)

@@ -21,7 +21,7 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
 from skyeye.models.losses import IGNORE_INDEX, word_loss
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
 
 def batch(model, rows: int = 2, words: int = 5) -> dict[str, torch.Tensor]:
@@ -131,7 +131,7 @@ class TestSaving:
         model.save_pretrained(tmp_path)
         stored = load_file(tmp_path / "model.safetensors")
         assert len(stored) == len(model.state_dict()) - tied
-        again = SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path)
+        again = SkyEyeForConditionalGeneration.from_pretrained(tmp_path)
         assert not again.training
         for name, tensor in model.state_dict().items():
             assert torch.equal(tensor, again.state_dict()[name]), name
@@ -146,7 +146,7 @@ class TestSaving:
         tiny_model.save_pretrained(tmp_path)
         torch.use_deterministic_algorithms(True)  # uninitialised memory becomes NaN
         try:
-            again = SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path)
+            again = SkyEyeForConditionalGeneration.from_pretrained(tmp_path)
         finally:
             torch.use_deterministic_algorithms(False)
         for name, buffer in tiny_model.named_buffers():
@@ -155,11 +155,11 @@ class TestSaving:
     def test_through_the_auto_class(self, tiny_model, tmp_path):
         tiny_model.save_pretrained(tmp_path)
         again = AutoModelForImageTextToText.from_pretrained(tmp_path)
-        assert isinstance(again, SkyEyeGPTForConditionalGeneration)
+        assert isinstance(again, SkyEyeForConditionalGeneration)
 
     def test_half_precision_spares_what_is_trained(self, tiny_model, tmp_path):
         tiny_model.save_pretrained(tmp_path)
-        half = SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.bfloat16)
+        half = SkyEyeForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.bfloat16)
         for name, parameter in half.named_parameters():
             spared = ".lora_" in name or name.startswith(("projector.", "vision_norm."))
             assert parameter.dtype == (torch.float32 if spared else torch.bfloat16), name
@@ -180,7 +180,7 @@ class TestSaving:
             tensors[name] = torch.zeros(3, 3)
         save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(SkyEyeError) as error:
-            SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path)
+            SkyEyeForConditionalGeneration.from_pretrained(tmp_path)
         assert name in str(error.value) and str(tmp_path) in str(error.value)
 
     def test_no_path_of_the_weights_is_saved(self, tiny_config, tmp_path):
@@ -361,7 +361,7 @@ class TestTrainingLosses:
     def test_readers_are_not_saved(self, tiny_model, tmp_path):
         tiny_model.set_training_losses(alignment=AlignmentConfig(boxes=1.0, phrases=1.0))
         tiny_model.save_pretrained(tmp_path)
-        SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path)  # nothing unexpected
+        SkyEyeForConditionalGeneration.from_pretrained(tmp_path)  # nothing unexpected
         load_checkpoint(tiny_model, tmp_path)  # nothing missing
 
     def test_no_region_is_no_alignment_loss(self, tiny_model):

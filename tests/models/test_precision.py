@@ -11,7 +11,7 @@ from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, Vision
 from skyeye.data.sequence import Branch, GroupSequence, pack
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import in_precision
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.train.run import never_trained, train
@@ -20,7 +20,7 @@ LLAMA = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num
 
 
 @pytest.fixture
-def small() -> SkyEyeGPTForConditionalGeneration:
+def small() -> SkyEyeForConditionalGeneration:
     config = ModelConfig(
         vision=VisionConfig(image_size=28, patch_size=7, width=16, depth=1, heads=2, mlp_ratio=2.0),
         language=LanguageConfig(config={**LLAMA, "num_attention_heads": 2}),
@@ -33,7 +33,7 @@ def small() -> SkyEyeGPTForConditionalGeneration:
     return model
 
 
-def _loss(model: SkyEyeGPTForConditionalGeneration) -> torch.Tensor:
+def _loss(model: SkyEyeForConditionalGeneration) -> torch.Tensor:
     branches = [Branch([5 + n, 7, 9 + n, 2], [-100, -100, 9 + n, 2], None) for n in range(3)]
     batch = pack([GroupSequence(("a",), [1, 3, *[-1] * 4], branches)], 0)
     pixels = torch.randn(1, 3, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -86,7 +86,7 @@ def test_a_mixed_export_loads_without_rounding_what_was_trained(recipe, tmp_path
     last = train(path, ["stages.0.vision=frozen"])
     stored = load_file(last / "model.safetensors")
     assert stored["vision_tower.backbone.pos_embed"].dtype == torch.bfloat16
-    for model in (SkyEyeGPTForConditionalGeneration.from_pretrained(last), open_checkpoint(last)[0]):
+    for model in (SkyEyeForConditionalGeneration.from_pretrained(last), open_checkpoint(last)[0]):
         loaded = model.state_dict()
         assert {tensor.dtype for tensor in loaded.values() if tensor.is_floating_point()} == {torch.float32}
         assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in stored.items())

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from skyeye.config.schema import LinearProjectorConfig, ModelConfig, PromptConfig, VisionConfig
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import load_tokenizer, number_token_ids, train_tokenizer
 
 
 @pytest.fixture(scope="module")
-def processor(golden) -> SkyEyeGPTProcessor:
+def processor(golden) -> SkyEyeProcessor:
     sizes = json.loads((golden / "sizes.json").read_text())
     generation = json.loads((golden / "generation.json").read_text())
     # the reference's chat has a template of its own, which training need not share
@@ -30,13 +30,13 @@ def processor(golden) -> SkyEyeGPTProcessor:
         projector=LinearProjectorConfig(join_tokens=sizes["projector"]["join_tokens"]),
         prompt=PromptConfig(f"{before}{{}}{after}", sizes["end_symbol"], sizes["pad_token"]),
     )
-    return SkyEyeGPTProcessor.from_config(model, load_tokenizer(golden / "tiny_llama"))
+    return SkyEyeProcessor.from_config(model, load_tokenizer(golden / "tiny_llama"))
 
 
 @pytest.fixture(scope="module")
-def small() -> SkyEyeGPTProcessor:
+def small() -> SkyEyeProcessor:
     tokenizer = train_tokenizer(["is there a plane ? yes"], vocab_size=600)
-    return SkyEyeGPTProcessor(tokenizer, tokens_per_image=4, image_size=8)
+    return SkyEyeProcessor(tokenizer, tokens_per_image=4, image_size=8)
 
 
 def picture(grey: int) -> Image.Image:
@@ -70,10 +70,10 @@ def test_answers_equal_the_reference(golden, processor):
 @pytest.mark.golden
 def test_a_saved_processor_is_the_same(processor, small, tmp_path):
     prompt, mean = {"max_txt_len": 77, "template": "{}"}, (0.5, 0.5, 0.5)
-    other = SkyEyeGPTProcessor(small.tokenizer, 9, 6, mean, mean, prompt={**prompt, "evaluation_layout": "training"})
+    other = SkyEyeProcessor(small.tokenizer, 9, 6, mean, mean, prompt={**prompt, "evaluation_layout": "training"})
     for number, original in enumerate([processor, other]):
         original.save_pretrained(tmp_path / str(number))
-        again = SkyEyeGPTProcessor.from_pretrained(tmp_path / str(number))
+        again = SkyEyeProcessor.from_pretrained(tmp_path / str(number))
         # what is written is what was there, down to the prompt format
         assert json.loads(again.to_json_string()) == json.loads(original.to_json_string())
         first, second = (p(picture(9), "price $$ 5$$ [vqa] ?") for p in (original, again))
@@ -116,7 +116,7 @@ def test_the_processor_of_a_recipe_has_its_numbers(small):
         projector=LinearProjectorConfig(join_tokens=2),
         prompt=PromptConfig(template="Q {} A", max_context_len=99),
     )
-    made = SkyEyeGPTProcessor.from_config(model, small.tokenizer)
+    made = SkyEyeProcessor.from_config(model, small.tokenizer)
     assert (made.tokens_per_image, made.image_size) == (8, 56)
     assert (made.image_mean, made.image_std) == ((0.1, 0.2, 0.3), (1, 2, 3))
     assert made.builder.prompt_config == model.prompt

@@ -18,7 +18,7 @@ from skyeye.config.schema import (
 from skyeye.data.boxes import Box
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import train_tokenizer
 from skyeye.serve import chat
 from skyeye.serve.chat import ChatSession, converse, labelled_boxes
@@ -49,7 +49,7 @@ def parts():
         lora=LoraConfig(r=2),
         prompt=PromptConfig(),
     )
-    return build_model(config, tokenizer), SkyEyeGPTProcessor.from_config(config, tokenizer)
+    return build_model(config, tokenizer), SkyEyeProcessor.from_config(config, tokenizer)
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def hang_in_third_step() -> None:
 
 def _spoil(steps: set[int], factor: float) -> None:
     """In these steps the loss of the last process, and with it the gradient, is multiplied."""
-    from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration as Model
+    from skyeye.models.modeling import SkyEyeForConditionalGeneration as Model
 
     now = [0]
     _at_every_step(lambda step: now.__setitem__(0, step))

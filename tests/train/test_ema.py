@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from skyeye.errors import SkyEyeError
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.train import loop
 from skyeye.train.ema import MovingAverage
 from skyeye.train.run import train
@@ -102,7 +102,7 @@ def test_a_run_exports_it_beside_what_was_trained_though_it_was_interrupted(reci
         assert torch.equal(three, after[name])
         torch.testing.assert_close(averaged[name], first / 8 + one / 8 + two / 4 + three / 2, rtol=0, atol=1e-7)
     assert not (tmp_path / "run" / "checkpoints" / "pretrain-ema").exists()
-    SkyEyeGPTForConditionalGeneration.from_pretrained(tmp_path / "run" / "checkpoints" / "single_task-ema")
+    SkyEyeForConditionalGeneration.from_pretrained(tmp_path / "run" / "checkpoints" / "single_task-ema")
 
 
 def test_a_step_that_moved_nothing_does_not_count(recipe, tmp_path):

@@ -17,7 +17,7 @@ from skyeye import cli
 from skyeye.config.load import load_recipe
 from skyeye.config.schema import MixtureEntry, RunConfig, StageConfig
 from skyeye.data.sequence import SequenceBuilder
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.runs.read import read_run
 from skyeye.train import progress
 from skyeye.train.interrupt import REQUEUE
@@ -170,7 +170,7 @@ def test_the_page_is_made_from_a_run_that_goes_on(recipe, tmp_path):
 def test_tokens_and_places_are_those_of_the_tensors_that_a_step_computes(recipe, share_prefix):
     settings = load_recipe(recipe())
     groups, _, _ = load_data(settings)
-    processor = SkyEyeGPTProcessor.from_config(settings.model, recipe_tokenizer(settings, groups))
+    processor = SkyEyeProcessor.from_config(settings.model, recipe_tokenizer(settings, groups))
     builder = SequenceBuilder(processor.tokenizer, settings.model.prompt, 4)
     shape = {"steps": 1, "groups_per_step": 6, "accumulation": 2, "world": 2, "share_prefix": share_prefix}
     mixture = stage_mixture(settings, settings.stages[0], groups)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from skyeye.errors import SkyEyeError
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.train import loop
 from skyeye.train.run import train
 
@@ -37,8 +37,8 @@ def test_a_run_leaves_what_is_needed_to_repeat_and_use_it(recipe, tmp_path):
     assert environment["seed"] == 7 and "torch" in environment["versions"]
     assert environment["sources"]["world"]["groups"] > 0
     assert not list(folder.rglob("*.partial"))
-    SkyEyeGPTForConditionalGeneration.from_pretrained(last)
-    SkyEyeGPTProcessor.from_pretrained(last)
+    SkyEyeForConditionalGeneration.from_pretrained(last)
+    SkyEyeProcessor.from_pretrained(last)
 
 
 def test_each_stage_trains_what_it_names_and_nothing_else(recipe, tmp_path):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from skyeye.data.synth import write_world
 from skyeye.errors import SkyEyeError
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration as Model
+from skyeye.models.modeling import SkyEyeForConditionalGeneration as Model
 from skyeye.train import state
 from skyeye.train.guards import record_event
 from skyeye.train.resume import trim_log

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def lmms_eval_manifest() -> ModelManifest:
-    """What lmms-eval reads from the entry point group ``lmms_eval.models``: ``--model skyeyegpt`` is this."""
+    """What lmms-eval reads from the entry point group ``lmms_eval.models``: ``--model skyeye`` is this."""
     from lmms_eval.models.registry_v2 import ModelManifest
 
-    return ModelManifest("skyeyegpt", simple_class_path="skyeye.eval.adapters.lmms_eval.SkyEyeGPT")
+    return ModelManifest("skyeye", simple_class_path="skyeye.eval.adapters.lmms_eval.SkyEye")

@@ -17,8 +17,8 @@ from skyeye.data.images import load_image, to_rgb
 from skyeye.data.record import TASK_TAGS, Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.generate import answer, open_to_answer
-from skyeye.models.modeling_skyeyegpt import SkyEyeGPTForConditionalGeneration
-from skyeye.models.processing_skyeyegpt import Picture, SkyEyeGPTProcessor
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.processing import Picture, SkyEyeProcessor
 
 #: Longest answer where a kit gives no limit.
 MAX_NEW_TOKENS = 256
@@ -51,8 +51,8 @@ class Backend:
 
     def __init__(
         self,
-        model: SkyEyeGPTForConditionalGeneration,
-        processor: SkyEyeGPTProcessor,
+        model: SkyEyeForConditionalGeneration,
+        processor: SkyEyeProcessor,
         batch_size: int = 32,
         task: str = "",
     ):
@@ -100,7 +100,7 @@ class Backend:
 class _HeldPictures:
     """A processor for which names stand for pictures in memory."""
 
-    def __init__(self, processor: SkyEyeGPTProcessor):
+    def __init__(self, processor: SkyEyeProcessor):
         self.builder, self.tokenizer, self.decode = processor.builder, processor.tokenizer, processor.decode
         self._transform = processor.pixels
         self._pixels: dict[str, torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""SkyEyeGPT in lmms-eval (``--model skyeyegpt --model_args pretrained=CHECKPOINT``), as one of its simple models.
+"""A skyeye model in lmms-eval (``--model skyeye --model_args pretrained=CHECKPOINT``), as one of its simple models.
 
 Written for version 0.7.3 of lmms-eval, which finds it by its entry point group ``lmms_eval.models``.
 """
@@ -19,8 +19,8 @@ from skyeye.errors import SkyEyeError
 from skyeye.eval.adapters.backend import MAX_NEW_TOKENS, Backend, Question
 
 
-@register_model("skyeyegpt")
-class SkyEyeGPT(lmms):
+@register_model("skyeye")
+class SkyEye(lmms):
     """A checkpoint that answers the requests of lmms-eval greedily.
 
     Args:

@@ -1,4 +1,4 @@
-"""SkyEyeGPT in VLMEvalKit (package ``vlmeval``), one question at a time, as its interface asks.
+"""A skyeye model in VLMEvalKit (package ``vlmeval``), one question at a time, as its interface asks.
 
 Written for VLMEvalKit as ms-vlmeval 0.0.20 has it. docs/adapters.md tells how it gets into ``supported_VLM``.
 """
@@ -13,7 +13,7 @@ from vlmeval.vlm.base import BaseModel
 from skyeye.eval.adapters.backend import MAX_NEW_TOKENS, Backend, Question
 
 
-class SkyEyeGPT(BaseModel):
+class SkyEye(BaseModel):
     """A checkpoint that answers VLMEvalKit's messages greedily.
 
     Args:
@@ -45,7 +45,7 @@ class SkyEyeGPT(BaseModel):
 
 
 def register(name: str, model_path: str, **arguments: Any) -> None:
-    """Let VLMEvalKit know a checkpoint under a name for its ``--model``; ``arguments`` as of :class:`SkyEyeGPT`."""
+    """Let VLMEvalKit know a checkpoint under a name for its ``--model``; ``arguments`` as of :class:`SkyEye`."""
     from vlmeval.config import supported_VLM  # here: that file may itself import this one
 
-    supported_VLM[name] = partial(SkyEyeGPT, model_path=model_path, **arguments)
+    supported_VLM[name] = partial(SkyEye, model_path=model_path, **arguments)

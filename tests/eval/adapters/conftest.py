@@ -31,7 +31,7 @@ from skyeye.data.record import Record, Turn
 from skyeye.eval.generate import answer
 from skyeye.models.build import build_model
 from skyeye.models.pretrained import open_checkpoint
-from skyeye.models.processing_skyeyegpt import SkyEyeGPTProcessor
+from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import train_tokenizer
 
 
@@ -57,7 +57,7 @@ def checkpoint(tmp_path_factory) -> Path:
                 parameter.normal_(std=0.5)
     folder = tmp_path_factory.mktemp("checkpoint")
     model.save_pretrained(folder)
-    SkyEyeGPTProcessor.from_config(config, tokenizer).save_pretrained(folder)
+    SkyEyeProcessor.from_config(config, tokenizer).save_pretrained(folder)
     return folder
 
 

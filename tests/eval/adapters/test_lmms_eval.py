@@ -25,7 +25,7 @@ def documents(files):
 
 @pytest.fixture
 def model(lmms_eval, checkpoint, documents):
-    model = lmms_eval.SkyEyeGPT(pretrained=str(checkpoint), device="cpu", batch_size="4")
+    model = lmms_eval.SkyEye(pretrained=str(checkpoint), device="cpu", batch_size="4")
     model.task_dict["t"] = {"test": documents}
     return model
 
@@ -132,11 +132,11 @@ def test_wrong_arguments_are_told(lmms_eval, checkpoint):
         ({"task": "vqq"}, "unknown task"),
     ]:
         with pytest.raises(SkyEyeError, match=words):
-            lmms_eval.SkyEyeGPT(pretrained=str(checkpoint), **{"device": "cpu", **arguments})
+            lmms_eval.SkyEye(pretrained=str(checkpoint), **{"device": "cpu", **arguments})
 
 
 def test_the_task_identifier_is_an_argument(lmms_eval, checkpoint, documents, expected):
-    model = lmms_eval.SkyEyeGPT(str(checkpoint), device="cpu", task="vqa", max_batch_size=None)
+    model = lmms_eval.SkyEye(str(checkpoint), device="cpu", task="vqa", max_batch_size=None)
     model.task_dict["t"] = {"test": documents}
     (said,) = model.generate_until(requests(lmms_eval, documents[:1]))
     assert said == expected(f"[vqa] {QUESTIONS[0]}", documents[0]["images"], 5)
@@ -149,12 +149,12 @@ def test_cleaning_lets_go_of_the_model(model):
 
 def test_the_entry_point_names_the_class(lmms_eval):
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    module, function = project["entry-points"]["lmms_eval.models"]["skyeyegpt"].split(":")
+    module, function = project["entry-points"]["lmms_eval.models"]["skyeye"].split(":")
     manifest = getattr(importlib.import_module(module), function)()
-    assert manifest == adapters.lmms_eval_manifest() and manifest.model_id == "skyeyegpt"
-    assert manifest.simple_class_path == "skyeye.eval.adapters.lmms_eval.SkyEyeGPT"
+    assert manifest == adapters.lmms_eval_manifest() and manifest.model_id == "skyeye"
+    assert manifest.simple_class_path == "skyeye.eval.adapters.lmms_eval.SkyEye"
     assert manifest.chat_class_path is None
-    assert lmms_eval.__name__ + "." + lmms_eval.SkyEyeGPT.__name__ == manifest.simple_class_path
+    assert lmms_eval.__name__ + "." + lmms_eval.SkyEye.__name__ == manifest.simple_class_path
 
 
 def test_the_stand_ins_have_the_signatures_of_the_kit(stand_ins):

@@ -15,7 +15,7 @@ def message(question, files):
 
 @pytest.mark.parametrize("shown", [1, 2, 0])
 def test_answers_are_those_of_an_evaluation(vlmevalkit, checkpoint, files, expected, shown):
-    model = vlmevalkit.SkyEyeGPT(str(checkpoint), max_new_tokens=5, device="cpu")
+    model = vlmevalkit.SkyEye(str(checkpoint), max_new_tokens=5, device="cpu")
     said = [
         model.generate(message(question, images), dataset="RSVQA")
         for question in ("is there a plane ?", "where is the ship ?")
@@ -30,13 +30,13 @@ def test_answers_are_those_of_an_evaluation(vlmevalkit, checkpoint, files, expec
 
 
 def test_words_in_several_parts_are_lines(vlmevalkit, checkpoint, files, expected):
-    model = vlmevalkit.SkyEyeGPT(str(checkpoint), max_new_tokens=5, device="cpu")
+    model = vlmevalkit.SkyEye(str(checkpoint), max_new_tokens=5, device="cpu")
     parts = [{"type": "text", "value": "is there"}, *message("a plane ?", files[:1])]
     assert model.generate(parts) == expected("is there\na plane ?", files[:1], 5)
 
 
 def test_what_the_kit_cannot_show_is_refused(vlmevalkit, checkpoint, tmp_path):
-    model = vlmevalkit.SkyEyeGPT(str(checkpoint), device="cpu")
+    model = vlmevalkit.SkyEye(str(checkpoint), device="cpu")
     (tmp_path / "a.mp4").write_bytes(b"x")
     with pytest.raises(AssertionError, match="Invalid input type: video"):
         model.generate([{"type": "video", "value": str(tmp_path / "a.mp4")}, {"type": "text", "value": "what ?"}])
@@ -44,7 +44,7 @@ def test_what_the_kit_cannot_show_is_refused(vlmevalkit, checkpoint, tmp_path):
     with pytest.raises(SkyEyeError, match="broken.png"):
         model.generate(message("what ?", [str(tmp_path / "broken.png")]))
     with pytest.raises(SkyEyeError, match="unknown task"):
-        vlmevalkit.SkyEyeGPT(str(checkpoint), device="cpu", task="vqq")
+        vlmevalkit.SkyEye(str(checkpoint), device="cpu", task="vqq")
 
 
 def test_a_checkpoint_is_registered_under_a_name(vlmevalkit, checkpoint, files, expected):

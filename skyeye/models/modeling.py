@@ -1,4 +1,4 @@
-"""SkyEyeGPT: a vision tower, a projector and a causal language model that reads image tokens among words."""
+"""The model: a vision tower, a projector and a causal language model that reads image tokens among words."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from transformers.utils import ModelOutput
 
 from skyeye.config.schema import Trainable
 from skyeye.errors import SkyEyeError
-from skyeye.models.configuration_skyeyegpt import SkyEyeGPTConfig
-from skyeye.models.generation import RepetitionPenalty
+from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.language import (
     add_adapters,
     add_projector_adapters,
@@ -33,6 +32,7 @@ from skyeye.models.losses import IGNORE_INDEX
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.prefix_attention import prefix_mask
 from skyeye.models.projector import Projector
+from skyeye.models.repetition_penalty import RepetitionPenalty
 from skyeye.models.vision import VisionTower
 
 #: Settings of language models that change logits behind the head, where a loss in pieces would miss it.
@@ -43,7 +43,7 @@ _READERS = {f"objective.{part}_reader.{name}" for part in ("region", "phrase") f
 
 
 @dataclass
-class SkyEyeGPTOutput(ModelOutput):
+class SkyEyeOutput(ModelOutput):
     """Result of a forward pass.
 
     Attributes:
@@ -58,7 +58,7 @@ class SkyEyeGPTOutput(ModelOutput):
     image_features: torch.Tensor | None = None
 
 
-class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
+class SkyEyeForConditionalGeneration(PreTrainedModel):
     """The model. Its parts are ``vision_tower``, ``vision_norm``, ``projector`` and ``language_model``.
 
     Args:
@@ -66,8 +66,8 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         language_model: one that already has weights; None builds a fresh one from ``config.text_config``.
     """
 
-    config_class = SkyEyeGPTConfig
-    config: SkyEyeGPTConfig
+    config_class = SkyEyeConfig
+    config: SkyEyeConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
     input_modalities = ("image", "text")
@@ -77,7 +77,7 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
     # Adapters, projector and the norm before it stay in float32 when the rest is loaded in half precision (reference).
     _keep_in_fp32_modules_strict = ["lora_A", "lora_B", "lora_magnitude", "projector", "vision_norm"]
 
-    def __init__(self, config: SkyEyeGPTConfig, language_model: PreTrainedModel | None = None):
+    def __init__(self, config: SkyEyeConfig, language_model: PreTrainedModel | None = None):
         attention = config.text_config._attn_implementation  # the next line would set it to that of the whole model
         super().__init__(config)
         config.text_config._attn_implementation = attention
@@ -189,7 +189,7 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         """
         self.objective = TrainingObjective(self.config.text_config.hidden_size, **losses).train(self.training)
 
-    def train(self, mode: bool = True) -> SkyEyeGPTForConditionalGeneration:
+    def train(self, mode: bool = True) -> SkyEyeForConditionalGeneration:
         super().train(mode)
         if self._trainable["vision"] == "frozen":
             self.vision_tower.eval()
@@ -254,7 +254,7 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         region_boxes: torch.Tensor | None = None,
         phrase_boxes: torch.Tensor | None = None,
         num_aligned: Mapping[str, int] | None = None,
-    ) -> SkyEyeGPTOutput:
+    ) -> SkyEyeOutput:
         """Next-token logits, and the training loss when labels are given.
 
         Args:
@@ -285,7 +285,7 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         aligned = objective.regions(shown, region_words, region_boxes, num_aligned, self._word_embeddings)
         nothing = 0.0 if blank is None else (0.0 * blank).sum()
         if not objective.answers and self.training:
-            return SkyEyeGPTOutput(loss=aligned + nothing, image_features=image_features)
+            return SkyEyeOutput(loss=aligned + nothing, image_features=image_features)
         embeddings = self.embed(objective.noisy_numbers(input_ids, labels), image_features)
         if blank is not None:  # here, so that the backward pass, too, asks for what that of images does
             embeddings = embeddings + nothing.to(embeddings.dtype)
@@ -318,7 +318,7 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
                 predictions = output.logits if select is not None else output.logits[predicted]
                 loss = objective.tokens(predictions, wanted, num_target_tokens)
             loss = loss + aligned + objective.phrases(output.hidden_states, phrase_boxes, num_aligned)
-        return SkyEyeGPTOutput(loss, None if logits == "none" else output.logits, image_features)
+        return SkyEyeOutput(loss, None if logits == "none" else output.logits, image_features)
 
     @torch.no_grad()
     def generate(
@@ -392,9 +392,9 @@ class SkyEyeGPTForConditionalGeneration(PreTrainedModel):
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else embeddings.dtype
 
 
-def _wake_adapters(model: SkyEyeGPTForConditionalGeneration, incompatible_keys: object) -> None:
+def _wake_adapters(model: SkyEyeForConditionalGeneration, incompatible_keys: object) -> None:
     """Adapters that were skipped because they were zero may not be zero after loading."""
     model.train(model.training)
 
 
-AutoModelForImageTextToText.register(SkyEyeGPTConfig, SkyEyeGPTForConditionalGeneration)
+AutoModelForImageTextToText.register(SkyEyeConfig, SkyEyeForConditionalGeneration)

@@ -1,4 +1,4 @@
-"""Configuration of a SkyEyeGPT model, in Hugging Face shape."""
+"""Configuration of a skyeye model, in Hugging Face shape."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skyeye.models.vision import VisionShape, vision_shape
 
 
 @strict
-class SkyEyeGPTConfig(PreTrainedConfig):
+class SkyEyeConfig(PreTrainedConfig):
     """The three parts of a model and how they are joined.
 
     Args:
@@ -28,7 +28,7 @@ class SkyEyeGPTConfig(PreTrainedConfig):
         image_token_id: stands in ``input_ids`` where an image token belongs. Not a word of the vocabulary.
     """
 
-    model_type = "skyeyegpt"
+    model_type = "skyeye"
     sub_configs_defaults = {"text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama")}
 
     vision: dict[str, Any] | None = None
@@ -73,4 +73,4 @@ class SkyEyeGPTConfig(PreTrainedConfig):
         return side, side // joined
 
 
-AutoConfig.register(SkyEyeGPTConfig.model_type, SkyEyeGPTConfig)
+AutoConfig.register(SkyEyeConfig.model_type, SkyEyeConfig)

@@ -15,7 +15,7 @@ from skyeye.config.schema import ModelConfig, PromptConfig, VisionConfig
 from skyeye.data.images import load_image, to_pixels, to_rgb
 from skyeye.data.record import Turn
 from skyeye.data.sequence import Row, SequenceBuilder, collate_prompts
-from skyeye.models.configuration_skyeyegpt import SkyEyeGPTConfig
+from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.tokenizer import decode, load_tokenizer, number_token_ids
 
 #: A picture, or the file of one.
@@ -24,7 +24,7 @@ Picture = Image.Image | str | Path
 Text = str | Sequence[dict[str, str]]
 
 
-class SkyEyeGPTProcessor(ProcessorMixin):
+class SkyEyeProcessor(ProcessorMixin):
     """Tokenizer, pixel transform and prompt format of one model.
 
     Args:
@@ -54,9 +54,9 @@ class SkyEyeGPTProcessor(ProcessorMixin):
         cls,
         model: ModelConfig,
         tokenizer: PreTrainedTokenizerBase,
-    ) -> SkyEyeGPTProcessor:
+    ) -> SkyEyeProcessor:
         """The processor of a recipe's model."""
-        config = SkyEyeGPTConfig(vision=asdict(model.vision), projector=asdict(model.projector))
+        config = SkyEyeConfig(vision=asdict(model.vision), projector=asdict(model.projector))
         vision = model.vision
         return cls(
             tokenizer,
@@ -182,4 +182,4 @@ def _turns(chat: Sequence[dict[str, str]]) -> tuple[list[Turn], str | None]:
     return turns, texts[-1] if len(texts) % 2 else None
 
 
-AutoProcessor.register(SkyEyeGPTConfig, SkyEyeGPTProcessor)
+AutoProcessor.register(SkyEyeConfig, SkyEyeProcessor)
