@@ -114,10 +114,10 @@ class _Work:
         pixels: Mapping[str, torch.Tensor] | None,
     ):
         self.model, self.rows, self.baseline_rows = model.eval(), rows, baseline_rows
-        size, generator = model.config.vision["image_size"], torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         if pixels is None:
             names = dict.fromkeys(name for group in groups for name in group.images)
-            pixels = {name: torch.randn(3, size, size, generator=generator) for name in names}
+            pixels = {name: torch.randn(model.config.pixel_shape, generator=generator) for name in names}
         self.images = [[pixels[name] for name in group.images] for group in groups]
         self.prompts = [_prompts(group) for group in groups]
         self.places = [(g, p) for g, group in enumerate(self.prompts) for p in range(len(group.prompts))]

@@ -60,7 +60,8 @@ def bench_model(
 
 def sizes(model: SkyEyeForConditionalGeneration) -> dict[str, Any]:
     """The sizes that a benchmark's result names."""
-    text, vision = model.config.text_config, model.config.vision
+    text, named = model.config.text_config, ("image_size", "patch_size", "width", "depth", "heads")
+    towers = [{key: vision[key] for key in named} for vision in model.config.towers]
     return {
         "language": {
             "hidden_size": text.hidden_size,
@@ -69,7 +70,7 @@ def sizes(model: SkyEyeForConditionalGeneration) -> dict[str, Any]:
             "intermediate_size": getattr(text, "intermediate_size", None),
             "vocabulary": text.vocab_size,
         },
-        "vision": {key: vision[key] for key in ("image_size", "patch_size", "width", "depth", "heads")},
+        "vision": towers if len(towers) > 1 else towers[0],
         "tokens_per_image": model.tokens_per_image,
         "parameters": sum(p.numel() for p in model.parameters()),
     }

@@ -7,10 +7,10 @@ from itertools import islice
 import torch
 
 from skyeye.config.schema import Recipe
-from skyeye.data.images import load_image, to_pixels
 from skyeye.data.sequence import GroupSequence, SequenceBuilder
 from skyeye.models.build import build_model
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.train.loader import load_pixels
 from skyeye.train.run import load_data, prepare_model
 from skyeye.train.stages import stage_mixture
 
@@ -40,10 +40,5 @@ def recipe_groups(
     mixture = stage_mixture(recipe, stage, groups)
     builder = SequenceBuilder(processor.tokenizer, recipe.model.prompt, model.config.tokens_per_image)
     drawn = [mixture.draw(n) for n in islice(range(len(mixture)), count)]
-    vision = recipe.model.vision
-    pixels = {
-        image: to_pixels(load_image(image), vision.image_size, vision.mean, vision.std)
-        for group in drawn
-        for image in group.images
-    }
+    pixels = {image: load_pixels(image, recipe.model.vision) for group in drawn for image in group.images}
     return model, [builder.group(group.records) for group in drawn], pixels

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from skyeye.bench.common import alternate, machine, ratios
+from skyeye.bench.model import sizes
 from skyeye.data.packing import pack_step
 from skyeye.data.sequence import GroupSequence, collate_rows, pack, separate_rows
 from skyeye.models.flops import StepFlops, known_peak, matmul_rate, supervised
@@ -44,10 +45,9 @@ class TrainingStep:
     ):
         self.model, self.groups, self.budget, self.autocast = model.train(), list(groups), budget, autocast
         self.device = model.device
-        size = model.config.vision["image_size"]
         generator = torch.Generator().manual_seed(0)
         names = dict.fromkeys(image for group in groups for image in group.images)
-        self.pixels = pixels or {name: torch.randn(3, size, size, generator=generator) for name in names}
+        self.pixels = pixels or {name: torch.randn(model.config.pixel_shape, generator=generator) for name in names}
         self.optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
         self.multiple = FLEX_BLOCK if self.device.type == "cuda" else 1
         self.parts: dict[str, float] = {}
@@ -97,7 +97,7 @@ class TrainingStep:
             )
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
             with self._part("vision"), torch.no_grad():
-                patches = self.model.see(pixels)
+                patches = self.model.encode_patches(pixels)
             with self._part("language forward"):
                 return self.model(**batch, patches=patches, num_target_tokens=targets, logits="none").loss
 
@@ -228,7 +228,6 @@ def bench_train(
             "time_share": {part: round(t / spent, 4) for part, t in times[name].items()},
         }
 
-    text = model.config.text_config
     return {
         "benchmark": "train",
         "ratio_samples_per_second": ratios(ours, baseline),
@@ -237,18 +236,7 @@ def bench_train(
         "ratio_by_operations": round((flops.separate(groups) / flops.shared(groups)), 2),
         "equality": equal,
         "sizes": {
-            "language": {
-                "hidden_size": text.hidden_size,
-                "layers": text.num_hidden_layers,
-                "heads": text.num_attention_heads,
-                "intermediate_size": text.intermediate_size,
-                "vocabulary": text.vocab_size,
-            },
-            "vision": {
-                key: model.config.vision[key] for key in ("image_size", "patch_size", "width", "depth", "heads")
-            },
-            "tokens_per_image": model.tokens_per_image,
-            "parameters": sum(p.numel() for p in model.parameters()),
+            **sizes(model),
             "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "images": len(groups),
             "samples": samples,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def open_counter(target: Target, tokenizer: Path | None) -> tuple[Callable[[Reco
         if tokenizer is not None:
             raise
         model = target.recipe.model if target.recipe is not None else ModelConfig()
-        per_image = SkyEyeConfig(vision=asdict(model.vision), projector=asdict(model.projector)).tokens_per_image
+        per_image = SkyEyeConfig.of(model).tokens_per_image
         return partial(_roughly, per_image), f"a rough rule, six letters a token ({error.what})"
 
     @lru_cache(CACHE)

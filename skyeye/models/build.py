@@ -42,18 +42,16 @@ def build_model(
     if model.language.pretrained and not planning:
         language_model = pretrained_language_model(model.language.pretrained, dtype, model.language.quantize)
     built = SkyEyeForConditionalGeneration(config, language_model)
-    if model.vision.weights and not planning:
-        load_vision_weights(built.vision_tower, model.vision.weights)
+    for tower, section in zip(built.vision_tower.towers, model.towers, strict=True):
+        if section.weights and not planning:
+            load_vision_weights(tower, section.weights)
     return built
 
 
 def _config(model: ModelConfig, tokenizer: PreTrainedTokenizerBase | None, vocab_size: int | None) -> SkyEyeConfig:
     size = len(tokenizer) if tokenizer is not None else vocab_size
-    vision = asdict(model.vision)
-    vision["weights"] = None  # a saved model carries its weights; the path they came from means nothing elsewhere
-    return SkyEyeConfig(
-        vision=vision,
-        projector=asdict(model.projector),
+    return SkyEyeConfig.of(
+        model,
         text_config=_text_config(model.language, tokenizer, size),
         lora=asdict(model.lora) if model.lora.r > 0 else None,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Any
 
@@ -10,19 +9,22 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from skyeye.config.kinds import make_section
-from skyeye.config.schema import ProjectorConfig, VisionConfig
-from skyeye.errors import SkyEyeError
+from skyeye.config.schema import ModelConfig, VisionConfig
+from skyeye.models.projectors import PROJECTORS, projector_settings
 from skyeye.models.vision import VisionShape, vision_shape
+from skyeye.models.vision.pixels import pixel_shape
 
 
 @strict
 class SkyEyeConfig(PreTrainedConfig):
-    """The three parts of a model and how they are joined.
+    """The parts of a model and how they are joined.
 
     Args:
-        vision: fields of :class:`skyeye.config.schema.VisionConfig`; what is missing is EVA-CLIP-g at 448 px.
-        projector: fields of one of :data:`skyeye.config.schema.ProjectorConfig`, the one that ``type`` says.
+        vision: fields of :class:`skyeye.config.schema.VisionConfig`, or a list of them for several towers; what is
+            missing is EVA-CLIP-g at 448 px.
+        vision_norm: whether the vision tokens, all levels and towers together, pass a layer norm that is never trained
+            (the reference's ``ln_vision``) before the projector.
+        projector: fields of the section of its ``type``, see :mod:`skyeye.models.projectors`.
         text_config: configuration of the language model, any causal one that transformers knows.
         lora: fields of :class:`skyeye.config.schema.LoraConfig`; None builds no adapters.
         image_token_id: stands in ``input_ids`` where an image token belongs. Not a word of the vocabulary.
@@ -31,46 +33,71 @@ class SkyEyeConfig(PreTrainedConfig):
     model_type = "skyeye"
     sub_configs_defaults = {"text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama")}
 
-    vision: dict[str, Any] | None = None
+    vision: dict[str, Any] | list[dict[str, Any]] | None = None
+    vision_norm: bool = True
     projector: dict[str, Any] | None = None
     text_config: dict | PreTrainedConfig | None = None
     lora: dict[str, Any] | None = None
     image_token_id: int = -1
 
     def __post_init__(self, **kwargs):
-        self.vision = asdict(VisionConfig(**(self.vision or {})))
-        self.projector = asdict(make_section(ProjectorConfig, self.projector or {}))
+        several = isinstance(self.vision, list)
+        towers = [asdict(VisionConfig(**fields)) for fields in (self.vision if several else [self.vision or {}])]
+        self.vision = towers if several else towers[0]
+        self.projector = asdict(projector_settings(self.projector))
         attention = getattr(self.text_config, "_attn_implementation", None)
         super().__post_init__(**kwargs)
         self.text_config._attn_implementation = attention  # the line above clears what was chosen for this part
 
+    @classmethod
+    def of(cls, model: ModelConfig, **parts: Any) -> SkyEyeConfig:
+        """That of a recipe's model section; ``text_config`` and ``lora`` are what ``parts`` give.
+
+        A saved model carries its weights: the paths they came from mean nothing elsewhere and are left out.
+        """
+        vision = vision_fields(model.vision)
+        for tower in vision if isinstance(vision, list) else [vision]:
+            tower["weights"] = None
+        return cls(vision=vision, vision_norm=model.vision_norm, projector=asdict(model.projector), **parts)
+
+    @property
+    def towers(self) -> list[dict[str, Any]]:
+        """The fields of each tower."""
+        return self.vision if isinstance(self.vision, list) else [self.vision]
+
+    @property
+    def pixel_shape(self) -> tuple[int, ...]:
+        """Shape of the pixels of one image, see :mod:`skyeye.models.vision.pixels`."""
+        several = isinstance(self.vision, list)
+        return pixel_shape([tower["image_size"] for tower in self.vision] if several else self.vision["image_size"])
+
     @property
     def vision_shape(self) -> VisionShape:
-        """Tokens per image before joining, prefix tokens, and their width."""
+        """Tokens per image before the projector, prefix tokens, and the widths of their levels."""
         return vision_shape(self.vision)
 
     @property
     def tokens_per_image(self) -> int:
-        """Places an image takes in ``input_ids``: vision tokens divided by ``join_tokens``."""
-        tokens, joined = self.vision_shape.tokens, self.projector["join_tokens"]
-        if tokens % joined:
-            raise SkyEyeError(
-                f"{tokens} vision tokens cannot be joined {joined} at a time",
-                where="model.projector.join_tokens",
-                remedy=f"choose a divisor of {tokens}",
-            )
-        return tokens // joined
+        """Places an image takes in ``input_ids``: what the projector makes of the vision tokens."""
+        return self._projector.tokens_per_image(projector_settings(self.projector), self.vision_shape.grid)
 
     @property
     def token_grid(self) -> tuple[int, int]:
-        """(rows, columns) of the image tokens: joining makes them ``join_tokens`` cells wide."""
-        side, joined = math.isqrt(self.vision_shape.tokens), self.projector["join_tokens"]
-        if side * side != self.vision_shape.tokens or side % joined:
-            raise SkyEyeError(
-                f"{self.vision_shape.tokens} vision tokens joined {joined} at a time do not form a grid",
-                where="model.projector.join_tokens",
-            )
-        return side, side // joined
+        """(rows, columns) in which the image tokens lie over the picture.
+
+        Raises:
+            SkyEyeError: they form no grid.
+        """
+        return self._projector.token_grid(projector_settings(self.projector), self.vision_shape.grid)
+
+    @property
+    def _projector(self):
+        return PROJECTORS[self.projector["type"]]
+
+
+def vision_fields(vision: VisionConfig | list[VisionConfig]) -> dict[str, Any] | list[dict[str, Any]]:
+    """``model.vision`` of a recipe as plain values."""
+    return [asdict(tower) for tower in vision] if isinstance(vision, list) else asdict(vision)
 
 
 AutoConfig.register(SkyEyeConfig.model_type, SkyEyeConfig)

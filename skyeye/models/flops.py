@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from skyeye.data.sequence import GroupSequence
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.vision import VisionTower, vision_shape
 
 #: Dense bfloat16 peak without sparsity, in TFLOP/s, from NVIDIA's data sheets.
 PEAKS = {"H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "A10": 125.0, "L4": 121.0}
@@ -39,11 +41,8 @@ class StepFlops:
             for name, part in linear.items()
             if id(part) != head and (part.weight.requires_grad or not is_adapter(f".{name}."))
         )
-        shape = model.config.vision_shape
-        tower = sum(part.weight.numel() for part in model.vision_tower.modules() if isinstance(part, nn.Linear))
-        blocks = getattr(model.vision_tower.backbone, "blocks", ())
         trained = any(p.requires_grad for p in model.vision_tower.parameters())
-        once = 2 * tower * shape.tokens + 4 * shape.tokens**2 * shape.width * len(blocks)
+        once = sum(map(_of_tower, model.vision_tower.towers, model.config.towers))
         self.image = 0 if cached else (3 if trained else 1) * once
         projector = list(model.projector.parameters())
         per_weight = 6 if any(p.requires_grad for p in projector) else 4 if trained else 2
@@ -71,6 +70,14 @@ class StepFlops:
         attention = 12 * self.width * self.layers * pairs  # two products forward, four backward
         language = self.token * tokens + attention + self.head * supervised(groups)
         return self.answers * language + images * (self.image + self.projection)
+
+
+def _of_tower(tower: VisionTower, vision: Mapping[str, Any]) -> int:
+    """Operations of a tower for one image, forward."""
+    shape = vision_shape(vision)
+    weights = sum(part.weight.numel() for part in tower.modules() if isinstance(part, nn.Linear))
+    blocks = getattr(tower.backbone, "blocks", ())
+    return 2 * weights * shape.tokens + 4 * shape.tokens**2 * shape.widths[0] * len(blocks)
 
 
 def supervised(groups: Sequence[GroupSequence]) -> int:

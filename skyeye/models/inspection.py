@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.errors import SkyEyeError
-from skyeye.models.checkpoint import adapter_rank, projection, reference_name
+from skyeye.models.converters.minigpt_v2 import adapter_rank, projection, reference_name
 from skyeye.models.weights import load_torch_file, open_safetensors
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "U8": "uint8"}

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfi
 
 from skyeye.errors import SkyEyeError
 from skyeye.models.prefix_attention import use_prefix_attention
-from skyeye.models.projector import Projector
+from skyeye.models.projectors import Projector
 from skyeye.models.quantized import quantization_arguments, save_dequantized
 
 

@@ -31,9 +31,9 @@ from skyeye.models.language import (
 from skyeye.models.losses import IGNORE_INDEX
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.prefix_attention import prefix_mask
-from skyeye.models.projector import Projector
+from skyeye.models.projectors import build_projector, refuse_shared_prefix
 from skyeye.models.repetition_penalty import RepetitionPenalty
-from skyeye.models.vision import VisionTower
+from skyeye.models.vision import build_tower
 
 #: Settings of language models that change logits behind the head, where a loss in pieces would miss it.
 _AFTER_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
@@ -81,11 +81,12 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         attention = config.text_config._attn_implementation  # the next line would set it to that of the whole model
         super().__init__(config)
         config.text_config._attn_implementation = attention
-        width, hidden = config.vision_shape.width, config.text_config.hidden_size
-        self.tokens_per_image = config.tokens_per_image
-        self.vision_tower = VisionTower(config.vision)
-        self.vision_norm = nn.LayerNorm(width, eps=1e-5)  # the reference's ln_vision: never trained, so 1 and 0
-        self.projector = Projector(width, hidden, **config.projector)
+        shape = config.vision_shape
+        self.tokens_per_image, self._level_widths = config.tokens_per_image, shape.widths
+        self.vision_tower = build_tower(config.vision)
+        # the reference's ln_vision: never trained, so 1 and 0
+        self.vision_norm = nn.LayerNorm(shape.width, eps=1e-5) if config.vision_norm else nn.Identity()
+        self.projector = build_projector(config.projector, shape.widths, config.text_config.hidden_size)
         self.language_model = language_model or fresh_language_model(config.text_config)
         if config.lora is not None:
             self.language_model = add_adapters(self.language_model, config.lora)
@@ -144,8 +145,9 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs) -> None:
         super()._set_gradient_checkpointing(enable=enable, **kwargs)
-        if hasattr(self.vision_tower.backbone, "set_grad_checkpointing"):
-            self.vision_tower.backbone.set_grad_checkpointing(enable)
+        for tower in self.vision_tower.towers:
+            if hasattr(tower.backbone, "set_grad_checkpointing"):
+                tower.backbone.set_grad_checkpointing(enable)
 
     # ------------------------------------------------------------------ what is trained
 
@@ -203,20 +205,25 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
     # ------------------------------------------------------------------ what is computed
 
     def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(N, 3, S, S) normalised pixels -> (N, tokens_per_image, hidden_size) embeddings for the language model."""
-        return self.project(self.see(pixel_values))
+        """(N, *config.pixel_shape) normalised pixels -> (N, tokens_per_image, hidden_size) embeddings."""
+        return self.project_patches(self.encode_patches(pixel_values))
 
-    def see(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(N, 3, S, S) normalised pixels -> (N, patches, width), the tower's patch tokens, without its class token.
+    def encode_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(N, *config.pixel_shape) normalised pixels -> (N, patches, width), the patch tokens, without class tokens.
 
-        With a frozen tower they are a function of the picture alone: this is what a feature cache holds.
+        Levels and towers lie side by side on the feature axis. With frozen towers they are a function of the picture
+        alone: this is what a feature cache holds.
         """
-        return self.vision_tower(pixel_values.to(self.vision_tower.dtype))[:, self.vision_tower.num_prefix_tokens :]
+        return self.vision_tower.patches(pixel_values.to(self.vision_tower.dtype))
 
-    def project(self, patches: torch.Tensor) -> torch.Tensor:
-        """(N, patches, width) tokens of :meth:`see` -> (N, tokens_per_image, hidden_size) embeddings."""
-        tokens = self.vision_norm(patches.to(self.vision_norm.weight.dtype))
-        return self.projector(tokens.to(self.projector.linear.weight.dtype))
+    def project_patches(self, patches: torch.Tensor) -> torch.Tensor:
+        """(N, patches, width) tokens of :meth:`encode_patches` -> (N, tokens_per_image, hidden_size) embeddings."""
+        if self.config.vision_norm:
+            patches = self.vision_norm(patches.to(self.vision_norm.weight.dtype))
+        tokens = patches.to(self.projector.dtype)
+        if self.projector.reads_levels:
+            return self.projector(list(tokens.split(self._level_widths, dim=2)))
+        return self.projector(tokens)
 
     def embed(self, input_ids: torch.Tensor, image_features: torch.Tensor | None) -> torch.Tensor:
         """(B, T) ids with ``image_token_id`` where image tokens belong -> (B, T, hidden_size) embeddings.
@@ -259,8 +266,8 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
 
         Args:
             input_ids: (B, T), ``image_token_id`` at image positions.
-            pixel_values: (N, 3, S, S), the images in order of appearance; or ``patches``, what the tower makes of them
-                (:meth:`see`); or ``image_features``, already projected.
+            pixel_values: (N, *config.pixel_shape), the images in order of appearance; or ``patches``, what the tower
+                makes of them (:meth:`encode_patches`); or ``image_features``, already projected.
             attention_mask: (B, T), 1 for tokens and 0 for padding: plain rows.
             group_ids, branch_ids: (B, T), the layout of :mod:`skyeye.models.prefix_attention`; need ``position_ids``.
             position_ids: (B, T); None counts from 0.
@@ -274,9 +281,9 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             num_aligned: for each of these three, the number its loss is divided by; None: what the batch holds.
         """
         if pixel_values is not None:
-            patches = self.see(pixel_values)
+            patches = self.encode_patches(pixel_values)
         if patches is not None:
-            image_features = self.project(patches)
+            image_features = self.project_patches(patches)
         objective = self.objective
         # Text alone has to run what images run: every trained parameter is reached, and under ZeRO-3 the processes,
         # which hold parts of each other's weights, ask for the same ones in the same order.
@@ -335,7 +342,8 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
 
         Args:
             input_ids: (B, T) prompts, padded on the left; ids at padding positions are not read.
-            pixel_values: (N, 3, S, S) in order of appearance; or ``image_features`` from :meth:`encode_images`.
+            pixel_values: (N, *config.pixel_shape) in order of appearance; or ``image_features`` from
+                :meth:`encode_images`.
             attention_mask: (B, T), 0 at padding; None: no padding.
             generation_config, logits_processor, kwargs: as for ``generate`` in transformers.
 
@@ -369,15 +377,16 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
 
     def _images_are_needed(self) -> bool:
         trained = self._trainable["vision"] != "frozen" or self._trainable["projector"] != "frozen"
-        shared_out = hasattr(self.vision_norm.weight, "ds_id")  # ZeRO-3
+        behind = (*self.vision_norm.parameters(), *self.projector.parameters())
+        shared_out = any(hasattr(parameter, "ds_id") for parameter in behind)  # ZeRO-3
         return (trained or shared_out) and self.training and torch.is_grad_enabled()
 
     def _blank_image(self) -> torch.Tensor:
         """(1, tokens_per_image, hidden_size), an encoded blank image."""
-        size = self.config.vision["image_size"]
-        return self.encode_images(torch.zeros(1, 3, size, size, device=self.device))
+        return self.encode_images(torch.zeros(1, *self.config.pixel_shape, device=self.device))
 
     def _check_branches(self, group_ids, branch_ids, position_ids, labels) -> None:
+        refuse_shared_prefix(type(self.projector))
         if group_ids is None or position_ids is None:
             raise SkyEyeError(
                 "branch_ids without group_ids and position_ids: a branch's positions continue from its prefix"

@@ -12,11 +12,12 @@ from PIL import Image
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from skyeye.config.schema import ModelConfig, PromptConfig, VisionConfig
-from skyeye.data.images import load_image, to_pixels, to_rgb
+from skyeye.data.images import load_image, to_rgb
 from skyeye.data.record import Turn
 from skyeye.data.sequence import Row, SequenceBuilder, collate_prompts
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.tokenizer import decode, load_tokenizer, number_token_ids
+from skyeye.models.vision import PixelTransform
 
 #: A picture, or the file of one.
 Picture = Image.Image | str | Path
@@ -30,7 +31,7 @@ class SkyEyeProcessor(ProcessorMixin):
     Args:
         tokenizer: see :mod:`skyeye.models.tokenizer`.
         tokens_per_image: image tokens that the model makes of one image.
-        image_size, image_mean, image_std: see :func:`skyeye.data.images.to_pixels`.
+        image_size, image_mean, image_std: see :func:`skyeye.data.images.to_pixels`; for several towers lists of them.
         prompt: fields of :class:`skyeye.config.schema.PromptConfig`; what is missing is the reference's.
     """
 
@@ -38,9 +39,9 @@ class SkyEyeProcessor(ProcessorMixin):
         self,
         tokenizer: PreTrainedTokenizerBase,
         tokens_per_image: int = 256,
-        image_size: int = VisionConfig.image_size,
-        image_mean: Sequence[float] = VisionConfig.mean,
-        image_std: Sequence[float] = VisionConfig.std,
+        image_size: int | Sequence[int] = VisionConfig.image_size,
+        image_mean: Sequence[float] | Sequence[Sequence[float]] = VisionConfig.mean,
+        image_std: Sequence[float] | Sequence[Sequence[float]] = VisionConfig.std,
         prompt: dict[str, Any] | None = None,
         chat_template: str | None = None,
     ):
@@ -56,14 +57,13 @@ class SkyEyeProcessor(ProcessorMixin):
         tokenizer: PreTrainedTokenizerBase,
     ) -> SkyEyeProcessor:
         """The processor of a recipe's model."""
-        config = SkyEyeConfig(vision=asdict(model.vision), projector=asdict(model.projector))
-        vision = model.vision
+        transform = PixelTransform.of(model.vision)
         return cls(
             tokenizer,
-            config.tokens_per_image,
-            vision.image_size,
-            vision.mean,
-            vision.std,
+            SkyEyeConfig.of(model).tokens_per_image,
+            transform.size,
+            transform.mean,
+            transform.std,
             prompt=asdict(model.prompt),
         )
 
@@ -82,7 +82,8 @@ class SkyEyeProcessor(ProcessorMixin):
 
         Returns:
             ``input_ids`` (B, T) padded on the left, with -1 at image tokens; ``attention_mask`` (B, T); with pictures
-            also ``pixel_values`` float32 (pictures, 3, S, S), in order of appearance.
+            also ``pixel_values`` float32 (pictures, 3, S, S), in order of appearance; for several towers
+            (pictures, values), see :mod:`skyeye.models.vision.pixels`.
 
         Raises:
             SkyEyeError: an image cannot be read.
@@ -121,9 +122,9 @@ class SkyEyeProcessor(ProcessorMixin):
         return ["input_ids", "attention_mask", "pixel_values"]
 
     def pixels(self, picture: Picture) -> torch.Tensor:
-        """Pixel tensor float32 (3, S, S) of a picture or image file."""
+        """Pixels float32 (3, S, S), for several towers (values,), of a picture or image file."""
         image = to_rgb(picture) if isinstance(picture, Image.Image) else load_image(picture)
-        return to_pixels(image, self.image_size, self.image_mean, self.image_std)
+        return PixelTransform(self.image_size, self.image_mean, self.image_std)(image)
 
     def build_training_row(self, n_images: int, chat: Sequence[dict[str, str]]) -> Row:
         """Ids and labels of a chat that ends with an answer.

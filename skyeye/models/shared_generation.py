@@ -95,8 +95,11 @@ def answer_groups(
 
 @torch.inference_mode()
 def can_share(model: SkyEyeForConditionalGeneration) -> bool:
-    """Whether every layer of the language model lets a step attend. One token is computed to see it."""
-    if model.language_model.config._attn_implementation != NAME:
+    """Whether every layer of the language model lets a step attend. One token is computed to see it.
+
+    Where the projector reads the question there is nothing to share.
+    """
+    if model.projector.reads_text or model.language_model.config._attn_implementation != NAME:
         return False
     keys = SharedKeys()
     keys.reserve(1, 0, 1, 1)

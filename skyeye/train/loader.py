@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from skyeye.config.schema import VisionConfig
 from skyeye.data.alignment import phrase_boxes, region_targets
-from skyeye.data.images import load_image, to_pixels
+from skyeye.data.images import load_image
 from skyeye.data.mixture import Mixture
 from skyeye.data.packing import fill, merge_same_images, nothing_to_learn, pack_step, usable
 from skyeye.data.record import Group
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence, SequenceBuilder, collate_rows, pack, separate_rows
 from skyeye.errors import SkyEyeError
 from skyeye.models.prefix_attention import FLEX_BLOCK
+from skyeye.models.vision import PixelTransform
 
 if TYPE_CHECKING:
     from skyeye.train.features.store import FeatureReader
@@ -78,7 +79,7 @@ class StepPacks(Dataset):
         self,
         mixture: Mixture,
         builder: SequenceBuilder,
-        vision: VisionConfig,
+        vision: VisionConfig | list[VisionConfig],
         *,
         steps: int,
         groups_per_step: int,
@@ -199,7 +200,7 @@ class StepPacks(Dataset):
                 loaded = [self._load(image) for image in group.images]
             except SkyEyeError as error:
                 unreadable[number] = str(error)
-                loaded = [torch.zeros(3, self.vision.image_size, self.vision.image_size) for _ in group.images]
+                loaded = [torch.zeros(PixelTransform.of(self.vision).shape) for _ in group.images]
             pictures += loaded if self.share_prefix else loaded * len(group.branches)
         return pictures
 
@@ -228,9 +229,12 @@ class StepPacks(Dataset):
         return pixels
 
 
-def load_pixels(reference: str, vision: VisionConfig) -> torch.Tensor:
-    """Pixel tensor float32 (3, S, S) of an image reference: the transform of training, the same each time."""
-    return to_pixels(load_image(reference), vision.image_size, vision.mean, vision.std)
+def load_pixels(reference: str, vision: VisionConfig | list[VisionConfig]) -> torch.Tensor:
+    """Pixels float32 of an image reference: the transform of training, the same each time.
+
+    Their shape is (3, S, S), for several towers (values,); see :mod:`skyeye.models.vision.pixels`.
+    """
+    return PixelTransform.of(vision)(load_image(reference))
 
 
 class _ErrorsAsItems(Dataset):

@@ -152,7 +152,7 @@ class StepCounter:
         with self.mode, live:
             with torch.autocast("cpu", self.autocast or torch.bfloat16, enabled=self.autocast is not None):
                 inputs = self._inputs(load)
-                features = self.model.project(inputs if self.features else self.model.see(inputs))
+                features = self.model.project_patches(inputs if self.features else self.model.encode_patches(inputs))
                 # Cut before the head: its peak is told apart from that of the layers below.
                 hidden, losses = self._body(features, load)
                 cut = None if hidden is None else hidden.detach().requires_grad_(hidden.requires_grad)
@@ -175,8 +175,7 @@ class StepCounter:
     def _inputs(self, load: Load) -> torch.Tensor:
         """Pixels, or what a feature cache holds for them."""
         if self.features is None:
-            size = self.model.config.vision["image_size"]
-            return torch.empty(load.images, 3, size, size)
+            return torch.empty(load.images, *self.model.config.pixel_shape)
         shape = self.model.config.vision_shape
         return torch.empty(load.images, shape.tokens, shape.width, dtype=self.features)
 

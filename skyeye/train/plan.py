@@ -6,6 +6,7 @@ The memory of a step is counted (:mod:`skyeye.train.memory`), what a strategy ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
@@ -129,7 +130,7 @@ class _Stage:
             resting=resting,
         )
         shape = model.config.vision_shape
-        size = 4 * 3 * model.config.vision["image_size"] ** 2
+        size = 4 * math.prod(model.config.pixel_shape)
         self.bytes_per_image = DTYPES[stage.feature_dtype].itemsize * shape.tokens * shape.width if cached else size
         self.count: Callable[[Load, bool], StepMemory] = cache(counter.count)
 

@@ -22,7 +22,8 @@ from skyeye.config.schema import (
 )
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
-from skyeye.models.checkpoint import convert, is_trained, load_checkpoint, reference_name
+from skyeye.models.checkpoint import convert, load_checkpoint
+from skyeye.models.converters.minigpt_v2 import is_trained, reference_name
 from skyeye.models.inspection import describe_checkpoint, inspect_checkpoint
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.processing import SkyEyeProcessor

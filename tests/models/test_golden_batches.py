@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from skyeye.models.checkpoint import reference_name
+from skyeye.models.converters.minigpt_v2 import reference_name
 from skyeye.models.losses import IGNORE_INDEX
 
 pytestmark = pytest.mark.golden

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from skyeye.models.checkpoint import reference_name
+from skyeye.models.converters.minigpt_v2 import reference_name
 from skyeye.train.optim import learning_rate, parameter_groups
 
 pytestmark = pytest.mark.golden

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from skyeye.config.schema import LanguageConfig
+from skyeye.config.schema import LanguageConfig, MLPProjectorConfig, VisionConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models import objective
 from skyeye.models.build import build_model
@@ -25,6 +27,21 @@ from skyeye.models.prefix_attention import (
 )
 
 EXACT = {"atol": 1e-5, "rtol": 1e-5}
+
+EVA = VisionConfig(image_size=28, patch_size=7, width=16, depth=3, heads=2, mlp_ratio=2.0)
+CONV = VisionConfig(
+    architecture="timm",
+    name="convnext_atto",
+    image_size=64,
+    arguments={"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8)},
+)
+#: Sections of a model that sees by more than the last output of one tower.
+EYES = {
+    "a level": {"vision": replace(EVA, layers=[-2])},
+    "levels": {"vision": replace(EVA, layers=[1, 2, 3]), "projector": MLPProjectorConfig(join_tokens=2)},
+    "two towers": {"vision": [EVA, CONV]},
+    "levels of two towers": {"vision": [replace(EVA, layers=[1, -2]), CONV], "vision_norm": False},
+}
 
 
 @st.composite
@@ -136,8 +153,7 @@ def layout(model, generator: torch.Generator) -> tuple[dict, list[dict]]:
     def words(count: int) -> list[int]:
         return torch.randint(1, 100, (count,), generator=generator).tolist()
 
-    size = model.config.vision["image_size"]
-    pixels = torch.randn(3, 3, size, size, generator=generator)
+    pixels = torch.randn(3, *model.config.pixel_shape, generator=generator)
     groups = [
         (words(2) + [-1] * tokens + words(1), pixels[:1], [[3, 2], [1, 4, 2, 3], [5, 1]]),  # the second of two turns
         (words(1) + [-1] * 2 * tokens, pixels[1:], [[2, 3], [4, 2]]),
@@ -205,6 +221,34 @@ def test_equals_separate_rows(tiny_model, logits, attention, checkpointing, monk
         assert_close(given, predicted, **EXACT)
     assert sum(gradient.abs().sum() > 0 for gradient in gradients.values()) > 20
     for name, parameter in tiny_model.named_parameters():
+        if parameter.requires_grad:
+            assert_close(gradients[name], parameter.grad, **EXACT, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_other_eyes_equal_separate_rows(tiny_config, eyes):
+    model = build_model(tiny_config(**EYES[eyes])).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_B." in name:
+                parameter.normal_(std=0.2)
+    everything_trained(model)
+    packed, separate = layout(model, torch.Generator().manual_seed(7))
+    targets = int((packed["labels"] != IGNORE_INDEX).sum())
+    together = model(**packed, logits="supervised")
+    together.loss.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    alone = [model(**row, num_target_tokens=targets, logits="supervised") for row in separate]
+    loss = sum(output.loss for output in alone)
+    loss.backward()
+    assert_close(together.loss, loss, **EXACT)
+    assert_close(together.logits, torch.cat([output.logits for output in alone]), **EXACT)
+    towers = len(model.config.towers)
+    for number in range(towers):
+        prefix = f"vision_tower.towers.{number}." if towers > 1 else "vision_tower."
+        assert sum(gradient.abs().sum() for name, gradient in gradients.items() if name.startswith(prefix)) > 0
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert_close(gradients[name], parameter.grad, **EXACT, msg=lambda text, name=name: f"{name}: {text}")
 

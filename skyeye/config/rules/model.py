@@ -10,6 +10,7 @@ from skyeye.config.schema import (
     LanguageConfig,
     LinearProjectorConfig,
     MLPProjectorConfig,
+    ModelConfig,
     PromptConfig,
     VisionConfig,
 )
@@ -50,6 +51,44 @@ def heads_share_the_width(vision: VisionConfig) -> Iterator[Issue]:
     if vision.width % vision.heads:
         message = f"width {vision.width} is not a multiple of heads {vision.heads}"
         yield Issue("heads", message, ("architecture", "width", "heads"))
+
+
+@rule(VisionConfig)
+def at_least_one_level_is_read(vision: VisionConfig) -> Iterator[Issue]:
+    if vision.layers is not None and not vision.layers:
+        yield Issue("layers", "names no level; give at least one, or null for the last output", ("layers",))
+
+
+@rule(VisionConfig)
+def levels_are_in_the_tower(vision: VisionConfig) -> Iterator[Issue]:
+    """Of a timm tower the depth is known when it is built."""
+    if vision.architecture != "eva" or vision.depth < 1:
+        return
+    for i, layer in enumerate(vision.layers or ()):
+        if not -vision.depth - 1 <= layer <= vision.depth:
+            message = f"there is no level {layer} in a tower of depth {vision.depth}"
+            yield Issue("layers", message, (f"layers[{i}]", "depth", "architecture"))
+
+
+@rule(VisionConfig)
+def a_norm_of_levels_has_levels(vision: VisionConfig) -> Iterator[Issue]:
+    if vision.level_norm and vision.layers is None:
+        message = "is only used with layers; the last output has the tower's norm where the tower has one"
+        yield Issue("level_norm", message, ("level_norm", "layers"))
+
+
+@rule(VisionConfig)
+def eva_has_no_norm_for_its_levels(vision: VisionConfig) -> Iterator[Issue]:
+    if vision.level_norm and vision.architecture == "eva":
+        message = "the eva tower has no final norm, as in the reference; use architecture: timm or leave it out"
+        yield Issue("level_norm", message, ("level_norm", "architecture"))
+
+
+@rule(ModelConfig)
+def several_towers_are_at_least_two(model: ModelConfig) -> Iterator[Issue]:
+    if isinstance(model.vision, list) and len(model.vision) < 2:
+        message = "a list holds two towers or more; write one tower as a section, without the dash"
+        yield Issue("vision", message, ("vision",))
 
 
 @rule(LinearProjectorConfig, MLPProjectorConfig)

@@ -12,10 +12,18 @@ from skyeye.config.schema.vision import VisionConfig
 
 @dataclass
 class ModelConfig:
-    vision: VisionConfig = field(default_factory=VisionConfig)
+    """The parts of a model. Several towers look at the same image; their features are joined (see docs/models.md)."""
+
+    vision: VisionConfig | list[VisionConfig] = field(default_factory=VisionConfig)
+    vision_norm: bool = True  # the reference's ln_vision: a layer norm that is never trained, before the projector
     projector: ProjectorConfig = field(default_factory=LinearProjectorConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     checkpoint: str | None = None  # start from this skyeye or reference checkpoint
+
+    @property
+    def towers(self) -> list[VisionConfig]:
+        """The section of each tower."""
+        return self.vision if isinstance(self.vision, list) else [self.vision]

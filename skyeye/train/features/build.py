@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from skyeye.config.schema import VisionConfig
 from skyeye.errors import SkyEyeError
-from skyeye.models.vision import VisionTower
+from skyeye.models.vision import JoinedTowers, VisionTower
 from skyeye.train.features.contents import Contents, changed_meanwhile
 from skyeye.train.features.key import DTYPES, MANIFEST, row_bytes, row_shape
 from skyeye.train.features.store import ENTRY, NAMES, FeatureReader, FeatureWriter
@@ -78,8 +78,8 @@ def build(
     folder: Path,
     made: dict[str, Any],
     references: Iterable[str],
-    tower: VisionTower,
-    vision: VisionConfig,
+    tower: VisionTower | JoinedTowers,
+    vision: VisionConfig | list[VisionConfig],
     *,
     device: torch.device,
     workers: int,
@@ -172,8 +172,8 @@ def _compute(
     made: dict[str, Any],
     missing: Sequence[tuple[bytes, str]],
     contents: Contents,
-    tower: VisionTower,
-    vision: VisionConfig,
+    tower: VisionTower | JoinedTowers,
+    vision: VisionConfig | list[VisionConfig],
     device: torch.device,
     workers: int,
 ) -> Iterator[Progress]:
@@ -185,7 +185,7 @@ def _compute(
     for batch, pixels in zip(batches, loader, strict=True):
         if isinstance(pixels, SkyEyeError):
             raise pixels
-        seen = see(tower, pixels.to(device), made["precision"])[: len(batch)].float().cpu()
+        seen = encode_patches(tower, pixels.to(device), made["precision"])[: len(batch)].float().cpu()
         rows = seen.to(row_shape(made)[2])
         bad = ~torch.isfinite(rows).flatten(1).all(1)
         if bool(bad.any()):
@@ -204,18 +204,18 @@ def _compute(
         yield Progress("computing features", done, len(missing), left)
 
 
-def see(tower: VisionTower, pixels: torch.Tensor, precision: str) -> torch.Tensor:
-    """What a training step under ``run.precision`` sees: ``model.see`` under its autocast, for a tower alone.
+def encode_patches(tower: VisionTower | JoinedTowers, pixels: torch.Tensor, precision: str) -> torch.Tensor:
+    """What a training step under ``run.precision`` sees: ``encode_patches`` of a model, by the tower alone.
 
     Args:
-        pixels: (N, 3, S, S), on the tower's device.
+        pixels: (N, 3, S, S), for several towers (N, values), on the tower's device.
 
     Returns:
         (N, patches, width).
     """
     kind, half = pixels.device.type, DTYPES[precision]
     with torch.no_grad(), torch.autocast(kind, None if precision == "fp32" else half, enabled=precision != "fp32"):
-        return tower(pixels.to(tower.dtype))[:, tower.num_prefix_tokens :]
+        return tower.patches(pixels.to(tower.dtype))
 
 
 def in_bytes(number: int) -> str:
@@ -233,7 +233,12 @@ def made_with(device: torch.device) -> dict[str, str]:
 class _Batches(Dataset):
     """Pixels of whole batches; an error of the user's comes as an item, as in the training loader."""
 
-    def __init__(self, batches: Sequence[Sequence[tuple[bytes, str]]], vision: VisionConfig, contents: Contents):
+    def __init__(
+        self,
+        batches: Sequence[Sequence[tuple[bytes, str]]],
+        vision: VisionConfig | list[VisionConfig],
+        contents: Contents,
+    ):
         self.batches, self.vision, self.contents = batches, vision, contents
 
     def __len__(self) -> int:

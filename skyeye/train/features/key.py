@@ -18,7 +18,8 @@ import torch
 from skyeye.config.schema import StageConfig, VisionConfig
 from skyeye.data.files import write_whole
 from skyeye.errors import SkyEyeError
-from skyeye.models.vision import VisionTower, vision_shape
+from skyeye.models.configuration import vision_fields
+from skyeye.models.vision import JoinedTowers, PixelTransform, VisionTower, vision_shape
 
 #: Version of the files of a cache.
 FORMAT = 1
@@ -36,30 +37,29 @@ _ABOUT = (
 )
 
 
-def made_from(tower: VisionTower, vision: VisionConfig, precision: str, dtype: str) -> dict[str, Any]:
+def made_from(
+    tower: VisionTower | JoinedTowers, vision: VisionConfig | list[VisionConfig], precision: str, dtype: str
+) -> dict[str, Any]:
     """Everything a row depends on besides its picture, as plain values.
 
     Args:
-        tower: the frozen tower, its weights in place.
+        tower: the frozen tower or towers, weights in place.
         vision: how it was built, and the pixel transform.
         precision: of the tower's arithmetic, as in ``run.precision``.
         dtype: of the rows, a key of :data:`DTYPES`.
     """
-    settings, shape = asdict(vision), vision_shape(asdict(vision))
+    shape, transform = vision_shape(vision_fields(vision)), PixelTransform.of(vision)
+    several = isinstance(vision, list)
+    layout = {"architecture": "joined", "towers": [_layout(one) for one in vision]} if several else _layout(vision)
     content = {
-        "tower": {
-            "weights": weights_digest(tower),
-            "architecture": vision.architecture,
-            **{name: settings[name] for name in _LAYOUT[vision.architecture]},
-            "arguments": vision.arguments,
-        },
+        "tower": {"weights": weights_digest(tower), **layout},
         "transform": {
             "version": TRANSFORM,
-            "image_size": vision.image_size,
+            "image_size": transform.size,
             "resampling": "bicubic, aspect ratio not kept",
             "exif_rotation": True,
-            "mean": vision.mean,
-            "std": vision.std,
+            "mean": transform.mean,
+            "std": transform.std,
         },
         "precision": precision,
         "row": {"dtype": dtype, "patches": shape.tokens, "width": shape.width},
@@ -67,7 +67,15 @@ def made_from(tower: VisionTower, vision: VisionConfig, precision: str, dtype: s
     return json.loads(json.dumps(content))  # lists and numbers as a manifest gives them back
 
 
-def refuse_inexact(stage: StageConfig, tower: VisionTower) -> None:
+def _layout(vision: VisionConfig) -> dict[str, Any]:
+    """How one tower is built. Levels are named where some are chosen: caches made before there were any still fit."""
+    settings = asdict(vision)
+    levels = () if vision.layers is None else ("layers", "level_norm")
+    names = (*_LAYOUT[vision.architecture], "arguments", *levels)
+    return {"architecture": vision.architecture, **{name: settings[name] for name in names}}
+
+
+def refuse_inexact(stage: StageConfig, tower: VisionTower | JoinedTowers) -> None:
     """Refuse a cache where what the tower sees of a picture is not one fixed thing.
 
     The only such case today is a tower that learns. A random transform of the pixels belongs here, too.
@@ -80,7 +88,7 @@ def refuse_inexact(stage: StageConfig, tower: VisionTower) -> None:
         )
 
 
-def weights_digest(tower: VisionTower) -> str:
+def weights_digest(tower: VisionTower | JoinedTowers) -> str:
     """SHA-256 over names, types, shapes and values of all weights and buffers that a checkpoint holds."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tower.state_dict().items()):

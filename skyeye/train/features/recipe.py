@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +13,8 @@ from skyeye.config.load import load_recipe
 from skyeye.config.schema import Recipe, StageConfig
 from skyeye.data.record import Group
 from skyeye.errors import SkyEyeError
-from skyeye.models.vision import VisionTower, load_vision_weights
+from skyeye.models.configuration import vision_fields
+from skyeye.models.vision import JoinedTowers, VisionTower, build_tower, load_vision_weights
 from skyeye.train.features.build import Progress, build, in_bytes
 from skyeye.train.features.key import made_from, refuse_inexact
 from skyeye.train.features.stage import images_of
@@ -81,18 +82,25 @@ def describe_cache(folder: str | Path) -> str:
     manifest, made = reader.manifest, reader.manifest["made_from"]
     size = sum((reader.folder / name).stat().st_size for name in (ROWS, INDEX) if (reader.folder / name).is_file())
     tower, transform = made["tower"], made["transform"]
-    name = tower["name"] if tower["architecture"] == "timm" else f"eva, {tower['depth']} layers of {tower['width']}"
+    towers = tower["towers"] if tower["architecture"] == "joined" else [tower]
+    sizes = transform["image_size"] if isinstance(transform["image_size"], list) else [transform["image_size"]]
+    names = " and ".join(map(_tower_name, towers))
     return "\n".join(
         [
             f"feature cache {folder}: {len(reader.rows())} images, {in_bytes(size)}",
             f"rows: {reader.patches} patches x {reader.width}, {made['row']['dtype']}, {in_bytes(reader.row_bytes)}",
-            f"tower: {name}, weights {tower['weights'][:16]}..., computed in {made['precision']}",
-            f"pixels: {transform['image_size']} x {transform['image_size']}, {transform['resampling']}, mean"
+            f"tower: {names}, weights {tower['weights'][:16]}..., computed in {made['precision']}",
+            f"pixels: {' and '.join(f'{size} x {size}' for size in sizes)}, {transform['resampling']}, mean"
             f" {transform['mean']}, std {transform['std']}, version {transform['version']}",
             "made with: " + ", ".join(f"{key} {value}" for key, value in manifest["made_with"].items()),
             f"key: {manifest['key']}",
         ]
     )
+
+
+def _tower_name(tower: dict[str, Any]) -> str:
+    name = tower["name"] if tower["architecture"] == "timm" else f"eva, {tower['depth']} layers of {tower['width']}"
+    return f"{name}, levels {tower['layers']}" if tower.get("layers") else name
 
 
 def damaged_rows(folder: str | Path, progress: Callable[[int, int], None]) -> list[int]:
@@ -120,14 +128,15 @@ def _stages(recipe: Recipe, name: str | None) -> list[StageConfig]:
     return list(itertools.takewhile(lambda stage: stage.vision == "frozen", recipe.stages[frozen[0] :]))
 
 
-def _tower(recipe: Recipe, stage: StageConfig, groups: dict[str, Sequence[Group]]) -> VisionTower:
+def _tower(recipe: Recipe, stage: StageConfig, groups: dict[str, Sequence[Group]]) -> VisionTower | JoinedTowers:
     """The tower as the stage will find it."""
     number = [other.name for other in recipe.stages].index(stage.name)
     trained = [earlier.name for earlier in recipe.stages[:number] if earlier.vision != "frozen"]
-    vision = recipe.model.vision
-    if not trained and vision.weights and not recipe.model.checkpoint:
-        tower = VisionTower(dataclasses.asdict(vision))  # a language model of many gigabytes is not needed for this
-        load_vision_weights(tower, vision.weights)
+    if not trained and all(vision.weights for vision in recipe.model.towers) and not recipe.model.checkpoint:
+        # a language model of many gigabytes is not needed for this
+        tower = build_tower(vision_fields(recipe.model.vision))
+        for part, vision in zip(tower.towers, recipe.model.towers, strict=True):
+            load_vision_weights(part, vision.weights)
         return tower.requires_grad_(False).eval()
     exported = Path(recipe.folder) / "checkpoints" / trained[-1] if trained else None
     if exported is not None and not (exported / "config.json").is_file():

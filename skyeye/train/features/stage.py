@@ -14,7 +14,7 @@ from tqdm import tqdm
 from skyeye.config.schema import RunConfig, StageConfig, VisionConfig
 from skyeye.data.mixture import Mixture
 from skyeye.errors import SkyEyeError
-from skyeye.models.vision import VisionTower
+from skyeye.models.vision import JoinedTowers, VisionTower, build_tower
 from skyeye.train.features.build import Progress, build
 from skyeye.train.features.key import made_from, refuse_inexact
 from skyeye.train.features.store import FeatureReader
@@ -28,7 +28,7 @@ def stage_features(
     accelerator: Accelerator,
     run: RunConfig,
     stage: StageConfig,
-    vision: VisionConfig,
+    vision: VisionConfig | list[VisionConfig],
     model: torch.nn.Module,
     mixture: Mixture,
     interrupt: Interrupt,
@@ -43,7 +43,7 @@ def stage_features(
             cannot be read; on all processes.
     """
     refuse_inexact(stage, model.vision_tower)
-    tower = whole_tower(model, vision)
+    tower = whole_tower(model)
     made = made_from(tower, vision, run.precision, stage.feature_dtype)
     folder = Path(stage.feature_cache)
     steps = _shown(
@@ -79,8 +79,8 @@ def stage_features(
                 return FeatureReader(folder, made)
 
 
-def whole_tower(model: torch.nn.Module, vision: VisionConfig) -> VisionTower:
-    """The model's tower; where ZeRO-3 has shared its weights out in an earlier stage, a whole copy of it.
+def whole_tower(model: torch.nn.Module) -> VisionTower | JoinedTowers:
+    """The model's tower or towers; where ZeRO-3 has shared its weights out in an earlier stage, a whole copy.
 
     The tower itself would then meet the other processes in every layer, and they are not there.
     """
@@ -91,7 +91,7 @@ def whole_tower(model: torch.nn.Module, vision: VisionConfig) -> VisionTower:
 
     with deepspeed.zero.GatheredParameters(list(tower.parameters())):
         weights = {name: tensor.detach().cpu().clone() for name, tensor in tower.state_dict().items()}
-    copy = VisionTower(model.config.vision).requires_grad_(False).eval()
+    copy = build_tower(model.config.vision).requires_grad_(False).eval()
     copy.load_state_dict(weights, strict=True, assign=True)  # in the precision they are held in
     return copy
 

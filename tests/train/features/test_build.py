@@ -19,7 +19,7 @@ from skyeye.data.reference import format_reference
 from skyeye.errors import SkyEyeError
 from skyeye.train.features import build as building
 from skyeye.train.features import store
-from skyeye.train.features.build import in_bytes, see
+from skyeye.train.features.build import encode_patches, in_bytes
 from skyeye.train.features.store import FeatureReader, FeatureWriter
 from skyeye.train.loader import load_pixels
 
@@ -68,7 +68,7 @@ def test_the_tower_computes_as_in_a_training_step(build, pictures, tower, vision
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         expected = tower(pixels)[:, 1:].float()
     assert torch.equal(FeatureReader(tmp_path / "cache", made).see(pictures[:5]), expected)
-    assert torch.equal(see(tower, pixels, precision).float(), expected)
+    assert torch.equal(encode_patches(tower, pixels, precision).float(), expected)
     assert torch.equal(expected, _seen(tower, vision, pictures[:5])) == (precision == "fp32")
 
 

@@ -1,0 +1,86 @@
+"""The checkpoint format of the reference runner (MiniGPT-v2, ``SkyEyeGPT.pth``): its names, its content.
+
+The reference stores what it trained, adapters and projection, under its own names and an older PEFT's. Names are
+compared in one canonical spelling, so both PEFT styles are read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skyeye.models.language import is_adapter
+
+#: Our name of a part -> the reference's.
+_PARTS = (
+    ("vision_tower.backbone.", "visual_encoder."),
+    ("vision_norm.", "ln_vision."),
+    ("projector.linear.", "llama_proj."),
+    ("language_model.", "llama_model."),
+)
+
+#: Hidden sizes by which a language model is recognised, and input widths of the projection likewise.
+_LANGUAGE_MODELS = {4096: "LLaMA-2-7B", 5120: "LLaMA-2-13B", 8192: "LLaMA-2-70B"}
+_VISION_INPUTS = {1408: "EVA-CLIP-g, tokens not joined", 5632: "EVA-CLIP-g, 4 tokens joined"}
+
+
+def reference_name(name: str) -> str:
+    """The reference's name of one of our tensors (``...q_proj.base_layer.weight`` -> ``...q_proj.weight``)."""
+    for ours, theirs in _PARTS:
+        if name.startswith(ours):
+            name = theirs + name.removeprefix(ours)
+    return canonical(name)
+
+
+def canonical(name: str) -> str:
+    """One spelling for names that PEFT versions and wrappers spell differently."""
+    name = name.removeprefix("module.").replace(".base_layer.", ".").replace(".lm_head.0.", ".lm_head.")
+    return re.sub(r"\.(lora_[AB]|lora_magnitude_vector)\.default\.", r".\1.", name)
+
+
+def is_trained(name: str) -> bool:
+    """Whether the reference trains, and therefore stores, the tensor of this reference name."""
+    return is_adapter(name) or name.startswith(("llama_proj.", "projector."))
+
+
+def write_reference(target: Path, tensors: Mapping[str, torch.Tensor], configuration: dict[str, Any]) -> None:
+    """Write a ``.pth`` file that the reference's runner loads, whole or not at all.
+
+    Args:
+        tensors: by canonical reference name.
+        configuration: what the file tells about the model.
+    """
+    # PEFT 0.2 keeps the output head in a Sequential; everything else has its canonical name there.
+    named = {name.replace(".lm_head.", ".lm_head.0."): tensor.clone() for name, tensor in tensors.items()}
+    content = {"model": named, "optimizer": None, "config": configuration, "scaler": None, "epoch": 0}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        torch.save(content, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def projection(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:
+    """Which parts a checkpoint was made for, read off its projection; None when it has none of the reference's kind.
+
+    Args:
+        tensors: (canonical reference name, shape) of its tensors.
+    """
+    for name, shape in tensors:
+        if name == "llama_proj.weight":
+            language = _LANGUAGE_MODELS.get(shape[0], "a language model")
+            vision = _VISION_INPUTS.get(shape[1], "a vision tower")
+            return f"{language} (hidden size {shape[0]}) behind {vision} (input width {shape[1]})"
+    return None
+
+
+def adapter_rank(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> int | None:
+    """Rank of the LoRA adapters among (name, shape) pairs; None without adapters."""
+    return next((shape[0] for name, shape in tensors if ".lora_A." in name), None)
