@@ -22,6 +22,7 @@ from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import DTYPES, in_precision
 from skyeye.models.prefix_attention import FLEX_BLOCK
+from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
 from skyeye.train.memory import Load, StepCounter, StepMemory
 from skyeye.train.plan_data import PlannedData, Steps, longest_pack, planned_data, rows
 from skyeye.train.run import never_trained
@@ -91,6 +92,8 @@ def planned_model(
     recipe: Recipe, stage: StageConfig | None = None, vocabulary: int | None = None
 ) -> SkyEyeForConditionalGeneration:
     """The recipe's model on the meta device, in its precision, ready for ``stage``."""
+    if recipe.run.share_prefix:
+        refuse_shared_prefix(PROJECTORS[recipe.model.projector.type])
     with torch.device("meta"):
         model = build_model(recipe.model, vocab_size=vocabulary or recipe.model.tokenizer.train_vocab_size)
         in_precision(model, DTYPES[recipe.run.frozen], never_trained(recipe))

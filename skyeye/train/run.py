@@ -28,6 +28,7 @@ from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import DTYPES, Part, in_precision
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
 from skyeye.train.background import CHORES, BackgroundTracker
 from skyeye.train.distributed import rank, shut_down
@@ -202,7 +203,13 @@ def fingerprint(records: Sequence[Record]) -> str:
 def prepare_model(
     recipe: Recipe, groups: Mapping[str, Sequence[Group]], exported: Path | None
 ) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
-    """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts."""
+    """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts.
+
+    Raises:
+        SkyEyeError: questions are to share a prefix, and the projector reads the question; and what building raises.
+    """
+    if recipe.run.share_prefix:
+        refuse_shared_prefix(PROJECTORS[recipe.model.projector.type])
     torch.manual_seed(recipe.seed)  # fresh parts get the same weights on every process
     dtype, frozen = DTYPES[recipe.run.frozen], never_trained(recipe)
     if exported is not None:
