@@ -160,7 +160,7 @@ def test_ctrl_c_is_no_traceback(recipe, monkeypatch, capsys):
 
 
 def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeypatch, capsys):
-    from skyeye.eval import run
+    from skyeye.eval import evaluate as module
 
     calls = []
 
@@ -170,7 +170,7 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
         (out / "scores.md").write_text("| a table |")
         return {}
 
-    monkeypatch.setattr(run, "evaluate", evaluate)
+    monkeypatch.setattr(module, "evaluate", evaluate)
     settings = "benchmarks: [world.vqa], data_root: world, limit: 5, prompts: {world.vqa: '[vqa] {question}'}"
     recipe.write_text(f"{RECIPE}eval: {{{settings}}}\n")
     assert cli.main(["eval", str(recipe.parent)]) == 0

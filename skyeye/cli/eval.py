@@ -99,7 +99,7 @@ def _notation(parser: argparse.ArgumentParser) -> None:
 def _eval(options: argparse.Namespace) -> int:
     from skyeye.config.load import load_recipe
     from skyeye.config.schema import EvalConfig
-    from skyeye.eval.run import evaluate
+    from skyeye.eval.evaluate import evaluate
 
     hide_loading_bars()
     recipe = options.checkpoint / "recipe.yaml"
@@ -185,7 +185,7 @@ def _details(row: dict) -> str:
 def _score(options: argparse.Namespace) -> int:
     from skyeye.data.files import write_json
     from skyeye.eval.benchmarks import select
-    from skyeye.eval.rescore import score_file, told
+    from skyeye.eval.score_predictions import score_file, told
 
     benchmark = _one(select([options.benchmark]), options.benchmark)
     result = score_file(

@@ -12,16 +12,16 @@ from skyeye.data.formats.common import load_json
 from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
+from skyeye.eval.answers import match, read_predictions
 from skyeye.eval.benchmarks import Benchmark, select
-from skyeye.eval.controls import with_question
+from skyeye.eval.benchmarks.conditions import Task
+from skyeye.eval.benchmarks.controls import with_question
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.base import Statistic
-from skyeye.eval.predictions import match, read_predictions
+from skyeye.eval.metrics.bootstrap import mcnemar, paired
 from skyeye.eval.report import comparison, comparison_markdown, not_alike
-from skyeye.eval.resampling import mcnemar, paired
-from skyeye.eval.rescore import DECODING, in_our_notation
 from skyeye.eval.score import images_of, rounded, rows_of, score_task
-from skyeye.eval.tasks import Task
+from skyeye.eval.score_predictions import DECODING, in_our_notation
 
 NOT_SAID = "not known: the file does not say it"
 _COUNT_ERROR, _OF_BOTH = "count_error", "of the questions that both answered with a number"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from skyeye.config.schema import EvalConfig
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import select
+from skyeye.eval.benchmarks.conditions import prepare
+from skyeye.eval.evaluate import launched, model_answerer, run_tasks, used_prompts
 from skyeye.eval.metrics import LOWER_IS_BETTER
-from skyeye.eval.run import launched, model_answerer, run_tasks, used_prompts
-from skyeye.eval.tasks import prepare
 from skyeye.eval.verdict import metrics_of
 
 if TYPE_CHECKING:

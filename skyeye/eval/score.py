@@ -8,12 +8,12 @@ from typing import Any
 
 from skyeye.data.record import Record
 from skyeye.eval.benchmarks import Benchmark
+from skyeye.eval.benchmarks.conditions import Task
 from skyeye.eval.benchmarks.paper import quoted
 from skyeye.eval.benchmarks.published import size_note
 from skyeye.eval.metrics import Scores
+from skyeye.eval.metrics.bootstrap import LEVEL, RESAMPLES, intervals
 from skyeye.eval.metrics.captions import default_scorer
-from skyeye.eval.resampling import LEVEL, RESAMPLES, intervals
-from skyeye.eval.tasks import Task
 
 Rows = list[dict[str, Any]]
 

@@ -36,7 +36,7 @@ def without_java(monkeypatch) -> None:
     """METEOR takes seconds to start; its own tests are in metrics/test_captions.py."""
     scorer = CaptionScorer(java=None)
     # by full path: "skyeye.eval.metrics.captions" as an attribute is the function, not the module
-    for module in ("skyeye.eval.metrics.captions", "skyeye.eval.run", "skyeye.eval.score"):
+    for module in ("skyeye.eval.metrics.captions", "skyeye.eval.evaluate", "skyeye.eval.score"):
         monkeypatch.setattr(importlib.import_module(module), "default_scorer", lambda: scorer)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from skyeye.cli import main
 from skyeye.eval.benchmarks import select
-from skyeye.eval.run import run_tasks
-from skyeye.eval.tasks import prepare
+from skyeye.eval.benchmarks.conditions import prepare
+from skyeye.eval.evaluate import run_tasks
 
 pytestmark = pytest.mark.usefixtures("without_java")
 

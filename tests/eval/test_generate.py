@@ -17,9 +17,9 @@ from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval import generate
 from skyeye.eval.benchmarks import select
+from skyeye.eval.evaluate import evaluate, prepare
 from skyeye.eval.files import fingerprint
 from skyeye.eval.generate import answer
-from skyeye.eval.run import evaluate, prepare
 from skyeye.models.build import build_model
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import train_tokenizer

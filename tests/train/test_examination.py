@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from skyeye.cli import main
 from skyeye.config.load import load_recipe
 from skyeye.errors import SkyEyeError
-from skyeye.eval.run import evaluate
+from skyeye.eval.evaluate import evaluate
 from skyeye.models.difference import first_difference
 from skyeye.train.interrupt import REQUEUE
 

@@ -1,7 +1,8 @@
 """What every metric is made of: rows of numbers for each item, and a formula over their sums.
 
 A score is ``value(rows.sum(0))``. Because nothing but sums enters the formula, the same definition gives the score of
-any weighing of the items: :mod:`skyeye.eval.resampling` draws images anew by weighing the rows, without scoring again.
+any weighing of the items: :mod:`skyeye.eval.metrics.bootstrap` draws images anew by weighing the rows, without scoring
+again.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from pycocoevalcap.tokenizer import ptbtokenizer
 from skyeye.data.record import Record
 from skyeye.eval.metrics.base import Scores, Statistic, percent
 from skyeye.eval.metrics.meteor import meteor
-from skyeye.eval.normalise import normalise_answer
+from skyeye.eval.metrics.normalise import normalise_answer
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 

@@ -19,7 +19,7 @@ def answer_boxes(text: str, size: Size | None = None) -> list[Box | OrientedBox]
 
     Upright boxes are those of :func:`~skyeye.data.boxes.parse_boxes`. The four numbers before an angle may leave the
     image: they are those of the box before it is turned. Boxes of other systems come with decimals, with four or eight
-    numbers (:func:`~skyeye.eval.predictions.convert_boxes`); upright ones are cut to the image as the true ones are.
+    numbers (:func:`~skyeye.eval.answers.convert_boxes`); upright ones are cut to the image as the true ones are.
 
     Args:
         size: width and height of the image, in whose pixels the angle is meant; None: the image is taken for a square.

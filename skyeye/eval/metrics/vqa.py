@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from skyeye.data.record import Record
 from skyeye.eval.metrics.base import Scores, by_label, mean, mean_of, percent
-from skyeye.eval.normalise import normalise_answer
+from skyeye.eval.metrics.normalise import normalise_answer
 
 #: Names that data sets give to the same type of question.
 _TYPES = {"comp": "comparison", "rural_or_urban": "rural_urban", "urban_rural": "rural_urban"}

@@ -95,7 +95,7 @@ def test_no_questions_no_answers(checkpoint):
 
 def test_importing_skyeye_needs_neither_kit():
     code = (
-        "import sys; import skyeye.eval.adapters.backend, skyeye.eval.adapters, skyeye.eval.run;"
+        "import sys; import skyeye.eval.adapters.backend, skyeye.eval.adapters, skyeye.eval.evaluate;"
         "assert not {'lmms_eval', 'vlmeval'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=200)

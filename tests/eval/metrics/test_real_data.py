@@ -13,7 +13,7 @@ from skyeye.data.images import image_size
 from skyeye.data.notations import write_box
 from skyeye.data.record import Record
 from skyeye.eval import metrics
-from skyeye.eval.resampling import intervals
+from skyeye.eval.metrics.bootstrap import intervals
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 

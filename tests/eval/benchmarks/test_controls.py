@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.data.record import Record, Turn
-from skyeye.eval.controls import blind, deaf, derangement
+from skyeye.eval.benchmarks.controls import blind, deaf, derangement
 
 
 def record(index: int, images: tuple[str, ...], thing: int = 0) -> Record:

@@ -11,7 +11,7 @@ from PIL import Image
 from skyeye.cli import main
 from skyeye.data.images import image_size
 from skyeye.eval.benchmarks import select
-from skyeye.eval.rescore import score_file, told
+from skyeye.eval.score_predictions import score_file, told
 
 TYPES = ["presence", "comp", "count", "rural_urban"]
 TRUTHS = {"presence": "yes", "comp": "no", "count": "3", "rural_urban": "urban"}

@@ -14,7 +14,7 @@ import pytest
 
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
-from skyeye.eval.answers import ALONE, AnswerStore, Process, digest
+from skyeye.eval.answers.store import ALONE, AnswerStore, Process, digest
 
 
 def records(images: int = 7, each: int = 3) -> list[Record]:
@@ -121,7 +121,7 @@ def test_waiting_ends_when_another_process_fails_and_not_before(tmp_path):
 SLOW = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from test_answers import Echo, Process, ask
+from test_store import Echo, Process, ask
 class Slow(Echo):
     def __call__(self, asked, longest):
         for pair in super().__call__(asked, longest):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from skyeye.data.formats.common import Problem
 from skyeye.data.record import Record
-from skyeye.eval import controls as control
 from skyeye.eval.benchmarks import Benchmark
+from skyeye.eval.benchmarks import controls as control
 from skyeye.eval.benchmarks.base import MissingImages
 
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from skyeye.data.formats.images import ABSENT
 from skyeye.data.record import Record
 from skyeye.data.reference import parse_reference
-from skyeye.eval.predictions.files import Prediction
+from skyeye.eval.answers.read import Prediction
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ one object          id -> answer. MiniGPT-v2 for RefCOCO (eval_scripts/eval_ref.
 =================== ==================================================================================================
 
 MiniGPT-v2's files for GQA, VSR and hateful memes (``pred``, ``gt``) and VizWiz (``answer``) hold no id; they cannot be
-scored. Which record an id names is decided in :mod:`skyeye.eval.predictions.matching`.
+scored. Which record an id names is decided in :mod:`skyeye.eval.answers.match`.
 """
 
 from __future__ import annotations

@@ -13,15 +13,15 @@ from skyeye.data.formats.images import ABSENT
 from skyeye.data.notations import detect_notation, is_ambiguous
 from skyeye.data.record import Record
 from skyeye.data.reference import parse_reference
+from skyeye.eval.answers import Matched, Prediction, convert_boxes, match, read_predictions
 from skyeye.eval.benchmarks import Benchmark
 from skyeye.eval.benchmarks.base import MissingImages
+from skyeye.eval.benchmarks.conditions import Task
 from skyeye.eval.benchmarks.published import size_note
+from skyeye.eval.evaluate import about_scoring, write_results
+from skyeye.eval.metrics.bootstrap import intervals
 from skyeye.eval.metrics.sizes import sizes
-from skyeye.eval.predictions import Matched, Prediction, convert_boxes, match, read_predictions
-from skyeye.eval.resampling import intervals
-from skyeye.eval.run import about_scoring, write_results
 from skyeye.eval.score import images_of, protocol, rounded
-from skyeye.eval.tasks import Task
 
 DECODING = "not known: the answers were read from a file"
 
@@ -36,7 +36,7 @@ def score_file(
     out_dir: Path | None = None,
     missing_images: MissingImages = "keep",
 ) -> dict[str, Any]:
-    """Score a prediction file (see :mod:`skyeye.eval.predictions` for the kinds of files).
+    """Score a prediction file (see :mod:`skyeye.eval.answers` for the kinds of files).
 
     A record without an answer, or with two, counts as answered with nothing; ``metrics_of_answered`` is what the
     others alone would score.

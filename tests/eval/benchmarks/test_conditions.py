@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skyeye.data.record import Record, Turn
-from skyeye.eval.tasks import limited
+from skyeye.eval.benchmarks.conditions import limited
 
 
 def _records(images: list[int]) -> list[Record]:

@@ -11,7 +11,7 @@ from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.images import absent_images_kept
 from skyeye.data.record import Record, Turn
-from skyeye.eval.predictions import Prediction, match
+from skyeye.eval.answers import Prediction, match
 
 
 def record(id, *images, published=None, task="vqa"):

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyeye.errors import SkyEyeError
-from skyeye.eval import resampling
+from skyeye.eval.metrics import bootstrap
 from skyeye.eval.metrics.base import Scores, by_label, mean, mean_of, percent
-from skyeye.eval.resampling import intervals, mcnemar, paired
+from skyeye.eval.metrics.bootstrap import intervals, mcnemar, paired
 
 
 def scored(**statistics) -> Scores:
@@ -67,7 +67,7 @@ def test_the_draws_are_those_of_images(items, seed):
         return
     # the same, the long way: whole images drawn, their items put in a row
     drawn = []
-    for weights in resampling._weights(len(order), 50, seed):
+    for weights in bootstrap._weights(len(order), 50, seed):
         for row in weights.astype(int):
             chosen = [v for image, n in zip(order, row, strict=True) for v, c in items if c == image for _ in range(n)]
             drawn.append(np.mean(chosen))
@@ -77,16 +77,16 @@ def test_the_draws_are_those_of_images(items, seed):
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 3), st.integers(1, 200))
 def test_weights_do_not_depend_on_how_many_are_held_at_once(clusters, resamples, seed, at_once):
-    whole = np.concatenate(list(resampling._weights(clusters, resamples, seed)))
+    whole = np.concatenate(list(bootstrap._weights(clusters, resamples, seed)))
     assert whole.shape == (resamples, clusters)
     assert (whole.sum(axis=1) == clusters).all()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resampling, "_AT_ONCE", at_once)
-        assert (np.concatenate(list(resampling._weights(clusters, resamples, seed))) == whole).all()
+        patch.setattr(bootstrap, "_AT_ONCE", at_once)
+        assert (np.concatenate(list(bootstrap._weights(clusters, resamples, seed))) == whole).all()
 
 
 def test_every_image_is_drawn_as_often_as_any_other():
-    weights = np.concatenate(list(resampling._weights(5, 20_000, 0)))
+    weights = np.concatenate(list(bootstrap._weights(5, 20_000, 0)))
     assert weights.mean(axis=0) == pytest.approx(1, abs=0.03)
     assert weights.var(axis=0) == pytest.approx(1 - 1 / 5, abs=0.03)  # multinomial
 

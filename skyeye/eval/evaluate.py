@@ -17,14 +17,14 @@ from skyeye.data.formats import summary
 from skyeye.data.formats.images import ABSENT
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-from skyeye.eval.answers import ALONE, Answerer, AnswerStore, Process
+from skyeye.eval.answers.store import ALONE, Answerer, AnswerStore, Process
 from skyeye.eval.benchmarks import BENCHMARKS, chosen_benchmarks, select
 from skyeye.eval.benchmarks.base import MissingImages
+from skyeye.eval.benchmarks.conditions import Task, prepare
 from skyeye.eval.files import PROCESSOR, fingerprint, origin, versions, write_jsonl
 from skyeye.eval.metrics.captions import default_scorer
 from skyeye.eval.report import latex, markdown, report
 from skyeye.eval.score import Rows, score_task
-from skyeye.eval.tasks import Task, prepare
 
 if TYPE_CHECKING:  # torch is imported only once names and data are known to be right
     from skyeye.models.modeling import SkyEyeForConditionalGeneration

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.data.boxes import iou
-from skyeye.eval.normalise import normalise_answer, vqa_accuracy
+from skyeye.eval.metrics.normalise import normalise_answer, vqa_accuracy
 
 
 @pytest.fixture

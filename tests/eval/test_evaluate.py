@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from skyeye.errors import SkyEyeError
-from skyeye.eval.answers import Process
+from skyeye.eval.answers.store import Process
 from skyeye.eval.benchmarks import BENCHMARKS, select
-from skyeye.eval.run import evaluate, run_tasks, used_prompts
-from skyeye.eval.tasks import prepare
+from skyeye.eval.benchmarks.conditions import prepare
+from skyeye.eval.evaluate import evaluate, run_tasks, used_prompts
 from skyeye.eval.verdict import NOT_METRICS
 
 WORLD = [name for name in BENCHMARKS if name.startswith("world.")]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from skyeye.data.boxes import OrientedBox
 from skyeye.errors import SkyEyeError
+from skyeye.eval.answers import convert_boxes, read, read_predictions
 from skyeye.eval.metrics.oriented import answer_boxes
-from skyeye.eval.predictions import convert_boxes, files, read_predictions
 
 GEOCHAT = {
     "question_id": 7,
@@ -197,7 +197,7 @@ def test_files_that_hold_nothing_are_refused_in_words(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SkyEyeError, match="is no file"):
         read_predictions(tmp_path / "pipe")
-    monkeypatch.setattr(files, "LARGEST", len(SOUND) - 1)
+    monkeypatch.setattr(read, "LARGEST", len(SOUND) - 1)
     with pytest.raises(SkyEyeError, match=f"has {len(SOUND)} bytes, more than {len(SOUND) - 1}"):
         read_predictions(write(tmp_path, SOUND))
 
@@ -240,7 +240,7 @@ def test_the_answer_under_a_name_that_is_given(tmp_path):
 
 
 def test_an_object_too_large_to_be_read_whole_is_no_prediction(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LARGEST_OBJECT", 10)
+    monkeypatch.setattr(read, "LARGEST_OBJECT", 10)
     with pytest.raises(SkyEyeError, match="line 1: has no id; its keys are '12', '13'"):
         read_predictions(write(tmp_path, '{"12": "yes", "13": "no"}'))
     assert len(read_predictions(write(tmp_path, f"{SOUND}\n{SOUND}"))[0]) == 2
