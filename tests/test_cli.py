@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -161,14 +162,15 @@ def test_ctrl_c_is_no_traceback(recipe, monkeypatch, capsys):
 
 def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeypatch, capsys):
     from skyeye.eval import evaluate as module
+    from skyeye.eval.results import EvalResults
 
     calls = []
 
-    def evaluate(checkpoint, benchmarks, data_root, out, **options):
-        calls.append((benchmarks, str(data_root), out.name, options))
+    def evaluate(checkpoint, benchmarks, data_root, out, settings, suite):
+        calls.append((benchmarks, str(data_root), out.name, {"suite": suite, **asdict(settings)}))
         out.mkdir(parents=True, exist_ok=True)
         (out / "scores.md").write_text("| a table |")
-        return {}
+        return EvalResults({}, {})
 
     monkeypatch.setattr(module, "evaluate", evaluate)
     settings = "benchmarks: [world.vqa], data_root: world, limit: 5, prompts: {world.vqa: '[vqa] {question}'}"
@@ -179,7 +181,12 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
     assert cli.main(["eval", str(recipe.parent), *given, str(recipe.parent / "o")]) == 0
     assert cli.main(["eval", str(recipe.parent), "--suite", "paper"]) == 0
     usual = {"suite": None, "limit": 5, "batch_size": 32, "controls": True, "max_new_tokens": None, "prompts": {}}
-    usual |= {"missing_images": "leave-out", "device": None, "recipe_prompts": {"world.vqa": "[vqa] {question}"}}
+    usual |= {
+        "missing_images": "leave-out",
+        "device": None,
+        "seed": 0,
+        "recipe_prompts": {"world.vqa": "[vqa] {question}"},
+    }
     said = {"limit": 2, "batch_size": 1, "controls": False, "max_new_tokens": 9, "missing_images": "stop"}
     assert calls == [
         (["world.vqa"], "world", "eval", usual),

@@ -137,9 +137,9 @@ def _train(options: argparse.Namespace) -> int:
     recipe = load_recipe(options.recipe, options.overrides)  # a mistake is answered before torch is imported
     examine = None
     if recipe.eval.every is not None:
-        from skyeye.eval.in_training import Examination
+        from skyeye.eval.in_training import InTrainingEval
 
-        examine = Examination(recipe.eval)
+        examine = InTrainingEval(recipe.eval)
     from skyeye.train.run import train
 
     hide_loading_bars()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from skyeye.cli.loading import hide_loading_bars
@@ -76,7 +77,7 @@ def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--max-new-tokens", type=_positive, metavar="N", help="longest answer; default: the benchmark's"
     )
-    evaluate.add_argument("--no-controls", action="store_true", help="do not ask blind and deaf: half the work")
+    evaluate.add_argument("--no-controls", action="store_true", help="shuffle no images or phrases: half the work")
     evaluate.add_argument(
         "--prompt", action="append", default=[], metavar="NAME=TEXT", help="ask this instead of a benchmark's prompt"
     )
@@ -100,6 +101,7 @@ def _eval(options: argparse.Namespace) -> int:
     from skyeye.config.load import load_recipe
     from skyeye.config.schema import EvalConfig
     from skyeye.eval.evaluate import evaluate
+    from skyeye.eval.settings import EvalSettings
 
     hide_loading_bars()
     recipe = options.checkpoint / "recipe.yaml"
@@ -110,12 +112,7 @@ def _eval(options: argparse.Namespace) -> int:
         raise SkyEyeError("does not say where the benchmarks' data lie", where=str(options.checkpoint), remedy=remedy)
     out = options.out or options.checkpoint / "eval"
     asked = options.benchmarks or ([] if options.suite else settings.benchmarks)
-    scores = evaluate(
-        options.checkpoint,
-        asked,
-        data_root,
-        out,
-        suite=options.suite,
+    how = EvalSettings(
         limit=settings.limit if options.limit is None else options.limit,
         batch_size=settings.batch_size if options.batch_size is None else options.batch_size,
         controls=not options.no_controls,
@@ -125,7 +122,7 @@ def _eval(options: argparse.Namespace) -> int:
         missing_images=options.missing_images or settings.missing_images,
         device=options.device,
     )
-    if scores is not None:
+    if evaluate(options.checkpoint, asked, data_root, out, how, suite=options.suite) is not None:
         print((out / "scores.md").read_text(encoding="utf-8"))
         print(f"scores: {out / 'scores.json'}\nreport: {out / 'report.html'}")
     return 0
@@ -170,7 +167,8 @@ def _details(row: dict) -> str:
         "in suites": ", ".join(row["suites"]),
         "asked": row["prompt"] or "the question of the record",
         "decoding": f"greedy, at most {row['max_new_tokens']} new tokens",
-        "controls": "blind, deaf" if row["deaf"] else "blind",
+        "controls": "shuffled images, shuffled phrases" if row["shuffled_phrases"] else "shuffled images",
+        "scored": row["output"],
         "metric": row["metric"],
         "main metric": row["main_metric"],
         "looked for": " or ".join(row["looked_for"]),
@@ -185,21 +183,15 @@ def _details(row: dict) -> str:
 def _score(options: argparse.Namespace) -> int:
     from skyeye.data.files import write_json
     from skyeye.eval.benchmarks import select
-    from skyeye.eval.score_predictions import score_file, told
+    from skyeye.eval.report.to_text import format_text
+    from skyeye.eval.score_predictions import PredictionFile, score_file
 
     benchmark = _one(select([options.benchmark]), options.benchmark)
-    result = score_file(
-        options.predictions,
-        benchmark,
-        options.data_root,
-        notation=options.boxes,
-        answer_key=options.answer_key,
-        out_dir=options.out,
-        missing_images=options.missing_images,
-    )
+    file = PredictionFile(options.predictions, options.boxes, options.answer_key)
+    scores = score_file(file, benchmark, options.data_root, out_dir=options.out, missing_images=options.missing_images)
     if options.json:
-        write_json(options.json, result, indent=1)
-    print(told(result))
+        write_json(options.json, asdict(scores), indent=1)
+    print(format_text(scores))
     for what, path in (("scores", options.json), ("report", options.out and options.out / "report.html")):
         if path:
             print(f"{what}: {path}")
@@ -209,11 +201,11 @@ def _score(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from skyeye.eval.compare import answered, compare
 
-    a, b = (answered(path, options.benchmark) for path in (options.a, options.b))
+    a, b = (answered(path, options.benchmark, options.boxes) for path in (options.a, options.b))
     data_root = options.data_root or a.data_root
     if data_root is None:
         raise SkyEyeError("it is not known where the data lie", where=str(options.a), remedy="give --data-root")
-    compare(a, b, Path(data_root), options.out, options.boxes)
+    compare(a, b, Path(data_root), options.out)
     print((options.out / "compare.md").read_text(encoding="utf-8"))
     print(f"page: {options.out / 'compare.html'}")
     return 0
@@ -223,18 +215,19 @@ def _questions(options: argparse.Namespace) -> int:
     from skyeye.data.formats.images import ABSENT
     from skyeye.eval.benchmarks import select
     from skyeye.eval.files import write_jsonl
+    from skyeye.eval.question import asked
 
     benchmark = _one(select([options.benchmark]), options.benchmark)
-    records, left_out = benchmark.load(options.data_root, options.missing_images)
+    records, skipped = benchmark.load(options.data_root, options.missing_images)
     rows = []
     for record in records:
         images = [image.removeprefix(ABSENT) for image in record.images]
         image = images[0] if len(images) == 1 else images
-        rows.append({"question_id": record.id, "image": image, "question": record.turns[0].question})
+        rows.append({"question_id": record.id, "image": image, "question": asked(record)})
     write_jsonl(options.out, rows)
     print(f"{len(rows):,} questions of {benchmark.name}: {options.out}")
-    if left_out:
-        print(f"{len(left_out):,} left out; the first: {left_out[0]}")
+    if skipped:
+        print(f"{len(skipped):,} skipped; the first: {skipped[0]}")
     return 0
 
 

@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.data.files import write_json, write_whole
-from skyeye.data.formats.common import load_json
 from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers import match, read_predictions
+from skyeye.eval.answers.boxes import check_notation
 from skyeye.eval.benchmarks import Benchmark, select
-from skyeye.eval.benchmarks.conditions import Task
-from skyeye.eval.benchmarks.controls import with_question
+from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.base import Statistic
-from skyeye.eval.metrics.bootstrap import mcnemar, paired
+from skyeye.eval.metrics.bootstrap import Difference, mcnemar, paired
+from skyeye.eval.question import with_question
 from skyeye.eval.report import comparison, comparison_markdown, not_alike
-from skyeye.eval.score import images_of, rounded, rows_of, score_task
-from skyeye.eval.score_predictions import DECODING, in_our_notation
+from skyeye.eval.results import Answer, BenchmarkResult, EvalResults, read_scores
+from skyeye.eval.score import Rows, images_of, rounded, rows_of, score_run
+from skyeye.eval.score_predictions import DECODING, answers_of
 
 NOT_SAID = "not known: the file does not say it"
 _COUNT_ERROR, _OF_BOTH = "count_error", "of the questions that both answered with a number"
@@ -36,42 +37,73 @@ class Answered:
         files: benchmark -> prediction file.
         data_root: where its data lay, if that is known.
         decoding: benchmark -> how the answers were made.
+        notation: how its answers write boxes; None: as this project does.
     """
 
     name: str
     files: dict[str, Path]
     data_root: str | None
     decoding: Mapping[str, str]
+    notation: str | None = None
 
 
-def answered(path: Path, benchmark: str | None) -> Answered:
+@dataclass(frozen=True)
+class _Side:
+    """What one of the two says to the records that both have answered.
+
+    Attributes:
+        answered: how many records of the benchmark it has answered in all.
+        questions: what stood beside the answers; None where nothing did.
+    """
+
+    of: Answered
+    answered: int
+    answers: list[Answer]
+    questions: list[str | None]
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One benchmark: its part of ``compare.json``; of each side the result and the rows."""
+
+    part: dict[str, Any]
+    differences: dict[str, Difference]
+    results: list[BenchmarkResult]
+    rows: list[Rows]
+
+
+def answered(path: Path, benchmark: str | None, notation: str | None = None) -> Answered:
     """A folder that ``skyeye eval`` wrote, or the prediction file of one benchmark.
 
+    Args:
+        notation: how boxes are written in a prediction file; of a folder ``scores.json`` says it.
+
     Raises:
-        SkyEyeError: neither of both.
+        SkyEyeError: neither of both, or no such notation.
     """
+    check_notation(notation)
     if path.is_file():
         if benchmark is None:
             raise SkyEyeError("is a prediction file", where=str(path), remedy="say of what: --benchmark NAME")
         name = select([benchmark])[0].name
-        return Answered(str(path), {name: path}, None, {name: DECODING})
+        return Answered(str(path), {name: path}, None, {name: DECODING}, notation)
     if not (path / "scores.json").is_file():
         remedy = "give a folder that `skyeye eval` wrote (CHECKPOINT/eval), or a prediction file"
         raise SkyEyeError("holds no scores.json", where=str(path), remedy=remedy)
-    scores = load_json(path / "scores.json", dict)
-    about = scores.pop("about")
-    files = {name: path / "predictions" / f"{name}.jsonl" for name in scores}
-    decoding = {name: entry["protocol"]["decoding"] for name, entry in scores.items()}
-    return Answered(about["checkpoint"], files, about.get("data_root"), decoding)
+    results = read_scores(path / "scores.json")
+    files = {name: path / "predictions" / f"{name}.jsonl" for name in results.benchmarks}
+    decoding = {name: result.protocol.decoding for name, result in results.benchmarks.items()}
+    about = results.about
+    return Answered(about["checkpoint"], files, about.get("data_root"), decoding, about.get("notation"))
 
 
-def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path, notation: str | None = None) -> dict[str, Any]:
+def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path) -> dict[str, Any]:
     """Compare on every benchmark that both have answered, on the records that both have answered.
 
     Args:
         data_root: where the data lie.
         out_dir: for ``compare.json``, ``compare.md`` and ``compare.html``.
-        notation: how boxes are written in the answers of prediction files from elsewhere.
 
     Returns:
         The content of ``compare.json``: benchmark -> ``metrics`` (a, b, difference b - a, low, high, p), ``counts``,
@@ -86,77 +118,101 @@ def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path, notation: 
     if not common:
         remedy = f"{a.name}: {', '.join(a.files)}; {b.name}: {', '.join(b.files)}"
         raise SkyEyeError("the two have no benchmark in common", where="compare", remedy=remedy)
-    results: dict[str, Any] = {}
-    sides: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    rows: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    for benchmark in select(common):
-        results[benchmark.name], entries, seen = _one(benchmark, (a, b), data_root, notation)
-        for side in (0, 1):
-            sides[side][benchmark.name], rows[side][benchmark.name] = entries[side], {"seen": seen[side]}
-    about = {"a": a.name, "b": b.name, "data_root": str(data_root)}
-    differences = {name: result["metrics"] for name, result in results.items()}
-    both = [{**side, "about": {"checkpoint": of.name}} for side, of in zip(sides, (a, b), strict=True)]
-    write_json(out_dir / "compare.json", {**results, "about": about}, indent=1)
+    compared = {benchmark.name: _one(benchmark, (a, b), data_root) for benchmark in select(common)}
+    differences = {name: of.differences for name, of in compared.items()}
+    both = [
+        EvalResults({name: of.results[side] for name, of in compared.items()}, {"checkpoint": who.name})
+        for side, who in enumerate((a, b))
+    ]
+    rows = [{name: {"seen": of.rows[side]} for name, of in compared.items()} for side in (0, 1)]
+    content = {name: of.part for name, of in compared.items()}
+    content["about"] = {"a": a.name, "b": b.name, "data_root": str(data_root)}
+    write_json(out_dir / "compare.json", content, indent=1)
     write_whole(out_dir / "compare.md", comparison_markdown(*both, differences))
     write_whole(out_dir / "compare.html", comparison(*both, differences, *rows))
-    return {**results, "about": about}
+    return content
 
 
-def _one(
-    benchmark: Benchmark, both: tuple[Answered, Answered], data_root: Path, notation: str | None
-) -> tuple[dict[str, Any], list[dict[str, Any]], list[list[dict[str, Any]]]]:
-    """One benchmark: its part of ``compare.json``, and of each side the entry of scores.json and the rows."""
-    records, left_out = benchmark.load(data_root, "keep")
-    given, asked = zip(*(_answers(of.files[benchmark.name], records, notation) for of in both), strict=True)
-    places = [i for i in range(len(records)) if all(answers[i] is not None for answers in given)]
+def _one(benchmark: Benchmark, both: tuple[Answered, Answered], data_root: Path) -> _Compared:
+    records, skipped = benchmark.load(data_root, "keep")
+    read = [_read(of, benchmark, records) for of in both]
+    places = [i for i in range(len(records)) if all(answers[i] is not None for answers, _ in read)]
     if not places:
         raise SkyEyeError(
             f"the two have answered no record of {benchmark.name} in common", where=str(data_root), remedy="check ids"
         )
     kept = [records[i] for i in places]
-    answers = [[said[i] for i in places] for said in given]
-    questions = [[of[i] for i in places] for of in asked]
-    scores = [benchmark.metric(kept, said) for said in answers]
-    counted = _errors_of_both(scores)
-    task = Task(benchmark, kept, None, None, [], left_out, benchmark.max_new_tokens)
-    entries = [
-        score_task(task, {"seen": said}, of.decoding[benchmark.name])[0] for of, said in zip(both, answers, strict=True)
+    sides = [
+        _side(of, benchmark, kept, places, answers, questions)
+        for of, (answers, questions) in zip(both, read, strict=True)
     ]
-    other = [i for i, (x, y) in enumerate(zip(*questions, strict=True)) if None not in (x, y) and x != y]
-    for entry, said, of in zip(entries, given, questions, strict=True):
-        entry["protocol"]["question"] = of[other[0] if other else 0] or NOT_SAID
-        entry["protocol"]["metric"] += "" if counted is None else f"; {_COUNT_ERROR}: {_OF_BOTH}"
-        entry["counts"]["records"] = sum(answer is not None for answer in said)
-    metrics = {
-        name: {key: rounded(value) for key, value in asdict(difference).items()}
-        for name, difference in paired(*scores, images_of(kept)).items()
+    counted = _errors_of_both([side.scores for side in sides])
+    other = _asked_otherwise(sides)
+    run = BenchmarkRun(benchmark, kept, benchmark.max_new_tokens, skipped=skipped)
+    results = [_result(run, side, other[0] if other else 0, counted) for side in sides]
+    differences = {
+        name: Difference(*(rounded(number) for number in asdict(of).values()))
+        for name, of in paired(sides[0].scores, sides[1].scores, images_of(kept)).items()
     }
-    counts = {
-        "compared": len(kept),
-        "answered by a alone": sum(said is not None for said in given[0]) - len(kept),
-        "answered by b alone": sum(said is not None for said in given[1]) - len(kept),
-        "answered by neither": sum(x is None and y is None for x, y in zip(*given, strict=True)),
-        "other question": len(other),
+    right = mcnemar(*([item["correct"] for item in side.scores.items] for side in sides))
+    neither = sum(x is None and y is None for x, y in zip(*(answers for answers, _ in read), strict=True))
+    part = {
+        "metrics": {name: asdict(of) for name, of in differences.items()},
+        "counts": _counts(sides, neither, len(other), counted),
+        "mcnemar": None if right is None else asdict(right),
+        "asked": {letter: _asked(result) for letter, result in zip("ab", results, strict=True)},
+        "warnings": not_alike(*results),
+    }
+    return _Compared(part, differences, results, [_rows(side, kept) for side in sides])
+
+
+def _side(
+    of: Answered,
+    benchmark: Benchmark,
+    kept: Sequence[Record],
+    places: Sequence[int],
+    answers: Sequence[Answer | None],
+    questions: Sequence[str | None],
+) -> _Side:
+    said = [answers[i] for i in places]
+    in_all = sum(answer is not None for answer in answers)
+    return _Side(of, in_all, said, [questions[i] for i in places], benchmark.metric(kept, said))
+
+
+def _asked_otherwise(sides: Sequence[_Side]) -> list[int]:
+    """Places of the records of which the two were asked differently, as far as that is known."""
+    pairs = zip(*(side.questions for side in sides), strict=True)
+    return [i for i, (x, y) in enumerate(pairs) if None not in (x, y) and x != y]
+
+
+def _result(run: BenchmarkRun, side: _Side, shown: int, counted: int | None) -> BenchmarkResult:
+    """The result of one side, with the question of the record ``shown`` as it was asked there."""
+    result, _ = score_run(run, {"seen": side.answers}, side.of.decoding[run.benchmark.name])
+    metric = result.protocol.metric + ("" if counted is None else f"; {_COUNT_ERROR}: {_OF_BOTH}")
+    protocol = replace(result.protocol, question=side.questions[shown] or NOT_SAID, metric=metric)
+    return replace(result, protocol=protocol, counts={**result.counts, "records": side.answered})
+
+
+def _counts(sides: Sequence[_Side], neither: int, other: int, counted: int | None) -> dict[str, int]:
+    compared = len(sides[0].answers)
+    return {
+        "compared": compared,
+        "answered by a alone": sides[0].answered - compared,
+        "answered by b alone": sides[1].answered - compared,
+        "answered by neither": neither,
+        "other question": other,
         **({} if counted is None else {f"{_COUNT_ERROR} of both": counted}),
     }
-    seen = [
-        rows_of([with_question(r, q) if q else r for r, q in zip(kept, own, strict=True)], said, of)
-        for own, said, of in zip(questions, answers, scores, strict=True)
-    ]
-    right = mcnemar(*([item["correct"] for item in of.items] for of in scores))
-    result = {
-        "metrics": metrics,
-        "counts": counts,
-        "mcnemar": None if right is None else asdict(right),
-        "asked": {side: _asked(entry) for side, entry in zip("ab", entries, strict=True)},
-        "warnings": not_alike(*entries),
-    }
-    return result, entries, seen
 
 
-def _asked(entry: Mapping[str, Any]) -> dict[str, Any]:
-    protocol = {key: entry["protocol"][key] for key in ("question", "decoding", "metric")}
-    return {**protocol, "records": entry["counts"]["records"]}
+def _rows(side: _Side, kept: Sequence[Record]) -> Rows:
+    asked = [with_question(r, q) if q else r for r, q in zip(kept, side.questions, strict=True)]
+    return rows_of(asked, side.answers, side.scores)
+
+
+def _asked(result: BenchmarkResult) -> dict[str, Any]:
+    protocol = {key: getattr(result.protocol, key) for key in ("question", "decoding", "metric")}
+    return {**protocol, "records": result.counts["records"]}
 
 
 def _errors_of_both(scores: Sequence[Scores]) -> int | None:
@@ -174,15 +230,18 @@ def _errors_of_both(scores: Sequence[Scores]) -> int | None:
     return int(counted.sum())
 
 
-def _answers(file: Path, records: Sequence[Record], notation: str | None) -> tuple[list[str | None], list[str | None]]:
+def _read(
+    of: Answered, benchmark: Benchmark, records: Sequence[Record]
+) -> tuple[list[Answer | None], list[str | None]]:
     """One answer a record, None where the file has none, or several; and the question that the file has beside it."""
+    file = of.files[benchmark.name]
     predictions, problems = read_predictions(file)
     if problems:
         remedy = "mend the file; `skyeye eval score` lists everything that is wrong with it"
         raise SkyEyeError(
             f"{len(problems)} lines cannot be read; the first: {problems[0]}", where=str(file), remedy=remedy
         )
-    answers = in_our_notation(match(predictions, records).answers, records, notation)
+    answers = answers_of(match(predictions, records).answers, records, benchmark, of.notation)
     asked = _questions(file)
     questions = [replace(p, answer=asked[p.where]) for p in predictions if p.where in asked]
     return answers, match(questions, records).answers

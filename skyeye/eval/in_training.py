@@ -10,42 +10,40 @@ from skyeye.config.schema import EvalConfig
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import select
 from skyeye.eval.benchmarks.conditions import prepare
-from skyeye.eval.evaluate import launched, model_answerer, run_tasks, used_prompts
+from skyeye.eval.evaluate import launched, model_answerer, run_benchmarks, with_prompts_of
 from skyeye.eval.metrics import LOWER_IS_BETTER
-from skyeye.eval.verdict import metrics_of
+from skyeye.eval.results import Answer
+from skyeye.eval.settings import EvalSettings
 
 if TYPE_CHECKING:
     from skyeye.models.modeling import SkyEyeForConditionalGeneration
     from skyeye.models.processing import SkyEyeProcessor
 
 
-class Examination:
+class InTrainingEval:
     """The benchmarks of a recipe, read once, to be asked again and again.
 
     Args:
-        settings: with ``every``; of each benchmark the same ``every_limit`` records are asked every time.
+        config: with ``every``; of each benchmark the same ``every_limit`` records are asked every time.
 
     Raises:
         SkyEyeError: an unknown benchmark, data that cannot be used, or a metric to choose by that there is not.
     """
 
-    def __init__(self, settings: EvalConfig):
-        self.settings, self.process = settings, launched()
-        chosen = select(settings.benchmarks)
-        prompts = used_prompts({}, settings.prompts, [benchmark.name for benchmark in chosen])
-        self.tasks = [
-            prepare(
-                benchmark,
-                Path(settings.data_root),
-                settings.every_limit,
-                controls=False,
-                missing_images=settings.missing_images,
-                prompt=prompts.get(benchmark.name),
-            )
-            for benchmark in chosen
-        ]
-        if settings.choose is not None:
-            self._check_choice([benchmark.name for benchmark in chosen])
+    def __init__(self, config: EvalConfig):
+        self.config, self.process = config, launched()
+        chosen = select(config.benchmarks)
+        settings = EvalSettings(
+            limit=config.every_limit,
+            batch_size=config.batch_size,
+            controls=False,
+            recipe_prompts=config.prompts,
+            missing_images=config.missing_images,
+        )
+        self.settings = with_prompts_of(settings, chosen)
+        self.runs = [prepare(benchmark, Path(config.data_root), self.settings) for benchmark in chosen]
+        if config.choose is not None:
+            self._check_choice()
 
     def __call__(
         self,
@@ -65,36 +63,37 @@ class Examination:
         """
         about = {
             "checkpoint": f"{about['stage']}, step {about['step']}",
-            "limit": self.settings.every_limit,
+            "limit": self.settings.limit,
             "batch_size": self.settings.batch_size,
-            "data_root": self.settings.data_root,
-            "seed": 0,
+            "data_root": self.config.data_root,
+            "seed": self.settings.seed,
             **about,
         }
         answerer = model_answerer(model, processor, self.settings.batch_size)
-        scores = run_tasks(answerer, self.tasks, out_dir, about, answers=out_dir / "answers", process=self.process)
-        if scores is None:
+        results = run_benchmarks(answerer, self.runs, out_dir, about, answers=out_dir / "answers", process=self.process)
+        if results is None:
             return None
         return {
-            f"{task.benchmark.name}/{metric}": value["value"]
-            for task in self.tasks
-            for metric, value in metrics_of(scores[task.benchmark.name]).items()
-            if value["value"] is not None
+            f"{name}/{metric}": value.value
+            for name, result in results.benchmarks.items()
+            for metric, value in result.metrics.items()
+            if value.value is not None
         }
 
     @property
     def better(self) -> Callable[[float, float], bool]:
         """Whether the first of two values of ``eval.choose`` is the better one."""
-        lower = self.settings.choose.split("/", 1)[1] in LOWER_IS_BETTER
+        lower = self.config.choose.split("/", 1)[1] in LOWER_IS_BETTER
         return (lambda a, b: a < b) if lower else (lambda a, b: a > b)
 
-    def _check_choice(self, names: list[str]) -> None:
-        name, metric = self.settings.choose.split("/", 1)
-        if name not in names:
+    def _check_choice(self) -> None:
+        name, metric = self.config.choose.split("/", 1)
+        runs = {run.benchmark.name: run for run in self.runs}
+        if name not in runs:
             raise SkyEyeError(
-                f"{name} is not among the benchmarks", where="eval.choose", remedy=f"asked: {', '.join(names)}"
+                f"{name} is not among the benchmarks", where="eval.choose", remedy=f"asked: {', '.join(runs)}"
             )
-        task = next(task for task in self.tasks if task.benchmark.name == name)
-        known = task.benchmark.metric(task.seen, [""] * len(task.seen)).metrics
+        run = runs[name]
+        known = run.benchmark.metric(run.seen, [Answer()] * len(run.seen)).metrics
         if metric not in known:
             raise SkyEyeError(f"{name} has no {metric}", where="eval.choose", remedy=f"it has {', '.join(known)}")

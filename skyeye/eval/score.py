@@ -4,51 +4,69 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from skyeye.data.record import Record
 from skyeye.eval.benchmarks import Benchmark
-from skyeye.eval.benchmarks.conditions import Task
+from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.benchmarks.paper import quoted
 from skyeye.eval.benchmarks.published import size_note
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.bootstrap import LEVEL, RESAMPLES, intervals
 from skyeye.eval.metrics.captions import default_scorer
+from skyeye.eval.question import asked
+from skyeye.eval.results import Answer, BenchmarkResult, MetricValue, Protocol
 
 Rows = list[dict[str, Any]]
+#: condition -> one answer for each of its records; None where there is none.
+Given = Mapping[str, Sequence[Answer | None]]
 
-_KEYS = (("value", "seen"), ("blind", "blind"), ("deaf", "deaf"))
+_SILENCE = Answer()
 
 
-def score_task(
-    task: Task, given: Mapping[str, Sequence[str | None]], decoding: str
-) -> tuple[dict[str, Any], dict[str, Rows]]:
-    """The entry of one benchmark in ``scores.json``, and a row for each record by condition.
+def score_run(run: BenchmarkRun, given: Given, decoding: str) -> tuple[BenchmarkResult, dict[str, Rows]]:
+    """The result of one benchmark, and a row for each record by condition.
 
     Args:
-        given: condition -> one answer for each of its records; None, for no answer, is scored as nothing said.
+        given: the answers; None, for no answer, is scored as nothing said.
         decoding: how they were made, for the protocol.
     """
-    metric, conditions = task.benchmark.metric, task.conditions
-    answers = {condition: [answer or "" for answer in said] for condition, said in given.items()}
-    scored = {condition: metric(records, answers[condition]) for condition, records in conditions.items()}
-    same = None  # the seen answers to the items that could be asked deaf: what deaf is compared with
-    if task.deaf:
-        same = metric([task.seen[i] for i in task.deaf_indices], [answers["seen"][i] for i in task.deaf_indices])
-    ranges = intervals(scored["seen"], images_of(task.seen))
-    entry: dict[str, Any] = {}
+    answers = {condition: said_of(of) for condition, of in given.items()}
+    scored = {name: run.benchmark.metric(records, answers[name]) for name, records in run.conditions.items()}
+    seen = scored["seen"]
+    how = replace(
+        protocol(run.benchmark, run.seen, seen, decoding),
+        shuffled_images="images permuted among the questions, none keeps its own" if run.shuffled_images else None,
+        shuffled_phrases=(
+            "words permuted among the objects of a scene, no object keeps its own" if run.shuffled_phrases else None
+        ),
+    )
+    rows = {name: rows_of(records, answers[name], scored[name]) for name, records in run.conditions.items()}
+    return BenchmarkResult(_metrics(run, scored, answers["seen"]), _counts(run, seen), how), rows
+
+
+def said_of(answers: Sequence[Answer | None]) -> list[Answer]:
+    """Answers, with nothing said where there is none."""
+    return [_SILENCE if answer is None else answer for answer in answers]
+
+
+def _metrics(run: BenchmarkRun, scored: Mapping[str, Scores], answers: Sequence[Answer]) -> dict[str, MetricValue]:
+    same = None  # the seen answers to the items whose phrases could be shuffled: what those are compared with
+    if run.shuffled_phrases:
+        places = run.shuffled_phrases_indices
+        same = run.benchmark.metric([run.seen[i] for i in places], [answers[i] for i in places])
+    ranges = intervals(scored["seen"], images_of(run.seen))
+    metrics = {}
     for name in scored["seen"].metrics:
         low, high = ranges.get(name) or (None, None)
-        entry[name] = {key: rounded(_value(scored.get(condition), name)) for key, condition in _KEYS}
-        entry[name] |= {"low": rounded(low), "high": rounded(high)}
-        if same is not None:
-            entry[name]["value_on_deaf_items"] = rounded(_value(same, name))
-    entry["counts"] = _counts(task, scored["seen"])
-    entry["protocol"] = _protocol(task, scored["seen"], decoding)
-    rows = {
-        condition: rows_of(records, answers[condition], scored[condition]) for condition, records in conditions.items()
-    }
-    return entry, rows
+        metrics[name] = MetricValue(
+            *(_value(scored.get(condition), name) for condition in ("seen", "shuffled_images", "shuffled_phrases")),
+            rounded(low),
+            rounded(high),
+            _value(same, name),
+        )
+    return metrics
 
 
 def images_of(records: Sequence[Record]) -> list[tuple[str, ...]]:
@@ -56,14 +74,15 @@ def images_of(records: Sequence[Record]) -> list[tuple[str, ...]]:
     return [record.images or (record.id,) for record in records]
 
 
-def rows_of(records: Sequence[Record], answers: Sequence[str], scores: Scores) -> Rows:
+def rows_of(records: Sequence[Record], answers: Sequence[Answer], scores: Scores) -> Rows:
     """A row for each record: what was asked and answered, and how it was scored."""
     return [
         {
             "id": record.id,
             "images": list(record.images),
-            "question": record.turns[0].question,
-            "answer": answer,
+            "question": asked(record),
+            "answer": answer.text,
+            **({} if answer.boxes is None else {"boxes": [list(box) for box in answer.boxes]}),
             **item,
         }
         for record, answer, item in zip(records, answers, scores.items, strict=True)
@@ -75,22 +94,22 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
 
 
-def protocol(benchmark: Benchmark, records: Sequence[Record], scores: Scores, decoding: str) -> dict[str, Any]:
-    """What a reader has to know to compare the numbers with others."""
+def protocol(benchmark: Benchmark, records: Sequence[Record], scores: Scores, decoding: str) -> Protocol:
+    """What a reader has to know to compare the numbers with others; what was shuffled is not in it."""
     # of a test set whose size is published the tables say themselves how much of it was asked
     note = None if benchmark.published else size_note(benchmark, records)
-    return {
-        "title": benchmark.title,
-        "family": benchmark.family,
-        "main_metric": benchmark.main_metric,
-        "question": records[0].turns[0].question,
-        "decoding": decoding,
-        "metric": _metric_words(benchmark, scores),
-        "interval": f"{LEVEL:.0%}, {RESAMPLES:,} bootstrap samples of the images",
-        "published": None if benchmark.published is None else benchmark.published._asdict(),
-        "quoted": quoted(benchmark),
-        "notes": [*([] if note is None else [note]), *scores.notes],
-    }
+    return Protocol(
+        title=benchmark.title,
+        family=benchmark.family,
+        main_metric=benchmark.main_metric,
+        question=asked(records[0]),
+        decoding=decoding,
+        metric=_metric_words(benchmark, scores),
+        interval=f"{LEVEL:.0%}, {RESAMPLES:,} bootstrap samples of the images",
+        published=benchmark.published,
+        quoted=quoted(benchmark),
+        notes=(*([] if note is None else [note]), *scores.notes),
+    )
 
 
 def _metric_words(benchmark: Benchmark, scores: Scores) -> str:
@@ -103,28 +122,20 @@ def _metric_words(benchmark: Benchmark, scores: Scores) -> str:
     return f"{words}; captions split into words by {default_scorer().tokenizer}"
 
 
-def _protocol(task: Task, scores: Scores, decoding: str) -> dict[str, Any]:
-    return {
-        **protocol(task.benchmark, task.seen, scores, decoding),
-        "blind": "images permuted among the questions, none keeps its own" if task.blind else None,
-        "deaf": "words permuted among the objects of a scene, no object keeps its own" if task.deaf else None,
-    }
-
-
 def _value(scores: Scores | None, metric: str) -> float | None:
-    return None if scores is None else scores.metrics.get(metric)
+    return None if scores is None else rounded(scores.metrics.get(metric))
 
 
-def _counts(task: Task, scores: Scores) -> dict[str, int]:
-    kinds = Counter(problem.kind for problem in task.left_out)
-    by_rule = sum(problem.by_rule for problem in task.left_out)
+def _counts(run: BenchmarkRun, scores: Scores) -> dict[str, int]:
+    kinds = Counter(problem.kind for problem in run.skipped)
+    by_rule = sum(problem.by_rule for problem in run.skipped)
     return {
-        "records": len(task.seen),
-        "images": len({record.images for record in task.seen}),
-        "deaf items": len(task.deaf_indices),
-        "left out": len(task.left_out) - by_rule,
-        "left out by rule": by_rule,
-        **{f"left out: {kind}": number for kind, number in sorted(kinds.items())},
-        **{f"answers {kind}": number for kind, number in task.answers.items()},
+        "records": len(run.seen),
+        "images": len({record.images for record in run.seen}),
+        "shuffled_phrases items": len(run.shuffled_phrases_indices),
+        "skipped": len(run.skipped) - by_rule,
+        "skipped by rule": by_rule,
+        **{f"skipped: {kind}": number for kind, number in sorted(kinds.items())},
+        **{f"answers {kind}": number for kind, number in run.odd_answers.items()},
         **scores.counts,
     }

@@ -6,167 +6,163 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.formats.common import Problem
 from skyeye.data.formats.images import ABSENT
 from skyeye.data.notations import detect_notation, is_ambiguous
 from skyeye.data.record import Record
 from skyeye.data.reference import parse_reference
-from skyeye.eval.answers import Matched, Prediction, convert_boxes, match, read_predictions
+from skyeye.eval.answers import Matched, Prediction, match, read_predictions
+from skyeye.eval.answers.boxes import check_notation, read_boxes
 from skyeye.eval.benchmarks import Benchmark
 from skyeye.eval.benchmarks.base import MissingImages
-from skyeye.eval.benchmarks.conditions import Task
+from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.benchmarks.published import size_note
-from skyeye.eval.evaluate import about_scoring, write_results
+from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.bootstrap import intervals
-from skyeye.eval.metrics.sizes import sizes
-from skyeye.eval.score import images_of, protocol, rounded
+from skyeye.eval.report.to_text import on_a_line
+from skyeye.eval.results import Answer, PredictionFileScores
+from skyeye.eval.score import images_of, protocol, rounded, said_of
+from skyeye.eval.write import about_scoring, write_results
 
 DECODING = "not known: the answers were read from a file"
 
 
+@dataclass(frozen=True)
+class PredictionFile:
+    """What a file of another system is, beyond what it says itself.
+
+    Attributes:
+        path: the file; see :mod:`skyeye.eval.answers.read` for the kinds of files.
+        notation: how its answers write boxes (:mod:`skyeye.data.notations`); None: as this project does.
+        answer_key: under which name the answers stand, where the file holds the truth under another.
+    """
+
+    path: Path
+    notation: str | None = None
+    answer_key: str | None = None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A prediction file joined with the records of a benchmark."""
+
+    given: list[Prediction]
+    problems: list[Problem]  # lines that hold no prediction
+    records: list[Record]
+    skipped: list[Problem]
+    matched: Matched
+    answers: list[Answer | None]
+
+
 def score_file(
-    predictions: Path,
+    file: PredictionFile,
     benchmark: Benchmark,
     data_root: Path,
     *,
-    notation: str | None = None,
-    answer_key: str | None = None,
     out_dir: Path | None = None,
     missing_images: MissingImages = "keep",
-) -> dict[str, Any]:
-    """Score a prediction file (see :mod:`skyeye.eval.answers` for the kinds of files).
+) -> PredictionFileScores:
+    """Score a prediction file.
 
     A record without an answer, or with two, counts as answered with nothing; ``metrics_of_answered`` is what the
     others alone would score.
 
     Args:
-        notation: how the answers write boxes (:mod:`skyeye.data.notations`); None: as this project does.
-        answer_key: under which name the answers stand, where the file holds the truth under another.
         out_dir: also write predictions, tables and report there, as ``skyeye eval`` does.
-        missing_images: what becomes of records whose image is missing or broken; those left out are in no divisor.
-
-    Returns:
-        ``metrics`` and ``intervals`` by name, ``counts``, and in full ``unknown``, ``missing``, ``double`` (ids) and
-        ``unreadable`` (lines); ``reasons`` for unknown and double ones, and by what ``ids`` name records; the ``keys``
-        under which ids and answers stood; ``hints`` where the file seems to mean something else; ``protocol`` and
-        ``about``.
+        missing_images: what becomes of records whose image is missing or broken; those skipped are in no divisor.
 
     Raises:
-        SkyEyeError: the file or the data cannot be read.
+        SkyEyeError: the file or the data cannot be read, or there is no such notation.
     """
     started = time.time()
-    given, problems = read_predictions(predictions, answer_key)
-    records, left_out = benchmark.load(data_root, missing_images)
+    check_notation(file.notation)
+    given, problems = read_predictions(file.path, file.answer_key)
+    records, skipped = benchmark.load(data_root, missing_images)
     matched = match(given, records)
-    said = in_our_notation(matched.answers, records, notation)
-    answers = [answer or "" for answer in said]
-    scores = benchmark.metric(records, answers)
-    counts = {
-        "records": len(records),
-        "answered": sum(answer is not None for answer in matched.answers),
-        "missing": len(matched.missing),
-        "double": len(matched.double),
-        "unknown": len(matched.unknown),
-        "unreadable": sum(problem.count for problem in problems),
-    }
-    about = {"checkpoint": str(predictions), "data_root": str(data_root), "notation": notation}
+    read = _Read(
+        given, problems, records, skipped, matched, answers_of(matched.answers, records, benchmark, file.notation)
+    )
+    about = {"checkpoint": str(file.path), "data_root": str(data_root), "notation": file.notation}
     about["missing_images"] = missing_images
     if out_dir is not None:
-        odd = {kind: counts[kind] for kind in ("missing", "double", "unknown", "unreadable")}
-        task = Task(benchmark, records, None, None, [], left_out, benchmark.max_new_tokens, odd)
-        write_results([task], {benchmark.name: {"seen": said}}, out_dir, about, started, decoding=DECODING)
-    return {
-        "benchmark": benchmark.name,
-        "metrics": {name: rounded(value) for name, value in scores.metrics.items()},
-        "intervals": {
-            name: None if ends is None else [rounded(end) for end in ends]
-            for name, ends in intervals(scores, images_of(records)).items()
+        odd = {kind: n for kind, n in _counts(read).items() if kind not in ("records", "answered")}
+        run = BenchmarkRun(benchmark, records, benchmark.max_new_tokens, skipped=skipped, odd_answers=odd)
+        write_results([run], {benchmark.name: {"seen": read.answers}}, out_dir, about, started, decoding=DECODING)
+    return _scored(read, benchmark, file.notation, {**about, **about_scoring(started)})
+
+
+def answers_of(
+    texts: Sequence[str | None], records: Sequence[Record], benchmark: Benchmark, notation: str | None
+) -> list[Answer | None]:
+    """Texts as answers, with their boxes where the benchmark scores boxes; None stays None."""
+    answers = [Answer(text or "") for text in texts]
+    if benchmark.output == "boxes":
+        answers = read_boxes(records, answers, notation)
+    return [None if text is None else answer for text, answer in zip(texts, answers, strict=True)]
+
+
+def _scored(read: _Read, benchmark: Benchmark, notation: str | None, about: dict[str, Any]) -> PredictionFileScores:
+    scores = benchmark.metric(read.records, said_of(read.answers))
+    matched = read.matched
+    return PredictionFileScores(
+        benchmark=benchmark.name,
+        metrics=_rounded(scores),
+        intervals={
+            name: None if ends is None else (rounded(ends[0]), rounded(ends[1]))
+            for name, ends in intervals(scores, images_of(read.records)).items()
         },
-        "metrics_of_answered": _of_answered(benchmark, records, answers, matched),
-        "counts": counts | scores.counts,
-        "unknown": matched.unknown,
-        "missing": matched.missing,
-        "double": matched.double,
-        "reasons": matched.reasons,
-        "ids": matched.way,
-        "keys": {
-            "id": sorted({prediction.keys[0] for prediction in given}),
-            "answer": sorted({prediction.keys[1] for prediction in given}),
+        metrics_of_answered=_of_answered(benchmark, read),
+        counts=_counts(read) | scores.counts,
+        unknown=matched.unknown,
+        missing=matched.missing,
+        double=matched.double,
+        reasons=matched.reasons,
+        ids=matched.way,
+        keys={
+            "id": sorted({prediction.keys[0] for prediction in read.given}),
+            "answer": sorted({prediction.keys[1] for prediction in read.given}),
         },
-        "hints": [
-            *_hint_at_ids(matched, records, given),
+        hints=[
+            *_hint_at_ids(matched, read.records, read.given),
             *_hint_at_boxes(matched.answers, scores.counts, notation),
         ],
-        "unreadable": [{"kind": p.kind, "where": p.where, "what": p.what} for p in problems],
-        "left_out": [{"kind": p.kind, "where": p.where, "what": p.what} for p in left_out],
-        "size": size_note(benchmark, records) if benchmark.published else None,
-        "protocol": protocol(benchmark, records, scores, DECODING),
-        "about": {**about, **about_scoring(started)},
+        unreadable=_listed(read.problems),
+        skipped=_listed(read.skipped),
+        size=size_note(benchmark, read.records) if benchmark.published else None,
+        protocol=protocol(benchmark, read.records, scores, DECODING),
+        about=about,
+    )
+
+
+def _counts(read: _Read) -> dict[str, int]:
+    return {
+        "records": len(read.records),
+        "answered": sum(answer is not None for answer in read.answers),
+        "missing": len(read.matched.missing),
+        "double": len(read.matched.double),
+        "unknown": len(read.matched.unknown),
+        "unreadable": sum(problem.count for problem in read.problems),
     }
 
 
-def in_our_notation(answers: Sequence[str | None], records: Sequence[Record], notation: str | None) -> list[str | None]:
-    """Answers with their boxes as this project writes them; None stays None."""
-    of_images = sizes(records) if notation is not None else [None] * len(records)
-    return [
-        None if answer is None else convert_boxes(answer, notation, size)
-        for answer, size in zip(answers, of_images, strict=True)
-    ]
+def _rounded(scores: Scores) -> dict[str, float | None]:
+    return {name: rounded(value) for name, value in scores.metrics.items()}
 
 
-def told(result: dict[str, Any], shown: int = 10) -> str:
-    """A result in words: the table of metrics, and what did not fit, the first few of each kind by name."""
-    counts, lines = result["counts"], [f"{result['benchmark']}: {result['protocol']['title']}", ""]
-    width = max(len(name) for name in result["metrics"])
-    for name, value in result["metrics"].items():
-        ends = result["intervals"].get(name)
-        within = f"  ({ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
-        lines.append(f"{name:<{width}}  {'–' if value is None else f'{value:.2f}':>7}{within}")
-    lines += ["", f"{counts['answered']:,} of {counts['records']:,} records answered."]
-    lines += [f"error: {hint}" for hint in result["hints"]]
-    keys = {what: _few([repr(key[:40]) for key in names], shown) for what, names in result["keys"].items()}
-    lines.append(f"Read: ids under {keys['id']}, taken for {result['ids']}; answers under {keys['answer']}.")
-    parts = {name.partition("/")[2] for name in result["metrics"]}  # their counts say how many there are of a kind
-    told_above = parts | {"records", "answered", "missing", "double", "unknown", "unreadable"}
-    numbers = [f"{name} {count:,}" for name, count in counts.items() if count and name not in told_above]
-    lines += [f"Counted: {', '.join(numbers)}."] if numbers else []
-    words = {
-        "missing": "no answer; counts as answered with nothing",
-        "double": "several answers; none counts",
-        "unknown": "belongs to no record",
-    }
-    for kind, meaning in words.items():
-        if result[kind]:
-            names = [_on_a_line(name, 80) for name in result[kind]]
-            lines.append(f"{kind} {len(names):,} ({meaning}): {_few(names, shown)}")
-    if result["unreadable"]:
-        wrong = [_on_a_line(f"{problem['where']}: {problem['what']}", 400) for problem in result["unreadable"]]
-        lines.append(f"unreadable {counts['unreadable']:,}: {_few(wrong, shown)}")
-    if result["left_out"]:
-        wrong = [_on_a_line(f"{problem['where']}: {problem['what']}", 400) for problem in result["left_out"]]
-        lines.append(f"left out of the data set {len(wrong):,}: {_few(wrong, 1)}")
-    if result["metrics_of_answered"] is not None:
-        main = result["protocol"]["main_metric"]
-        value = result["metrics_of_answered"][main]
-        lines.append(f"Of the answered records alone: {main} {'–' if value is None else f'{value:.2f}'}")
-    if result["size"]:
-        lines.append(f"Size: {result['size']}")
-    lines += [f"Note: {note}" for note in result["protocol"]["notes"]]
-    lines.append(f"Protocol: {result['protocol']['metric']}; {result['protocol']['interval']}.")
-    return "\n".join(lines)
+def _listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
+    return [{"kind": p.kind, "where": p.where, "what": p.what} for p in problems]
 
 
-def _on_a_line(text: str, longest: int) -> str:
-    """Text of a file for a terminal, which obeys control characters: these are written out."""
-    shown = text if len(text) <= longest else text[: longest - 1] + "…"
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in shown)
-
-
-def _few(names: Sequence[str], shown: int) -> str:
-    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+def _of_answered(benchmark: Benchmark, read: _Read) -> dict[str, float | None] | None:
+    """The metrics over the records that have an answer; None when all have one, or none has."""
+    places = [place for place, answer in enumerate(read.answers) if answer is not None]
+    if not places or len(places) == len(read.records):
+        return None
+    return _rounded(benchmark.metric([read.records[i] for i in places], [read.answers[i] for i in places]))
 
 
 def _hint_at_ids(matched: Matched, records: Sequence[Record], given: Sequence[Prediction]) -> list[str]:
@@ -180,7 +176,7 @@ def _hint_at_ids(matched: Matched, records: Sequence[Record], given: Sequence[Pr
     image = parse_reference(record.images[0])[0].removeprefix(ABSENT) if len(record.images) == 1 else record.id
     if Path(image).name != record.id and sum(other.images == record.images for other in records) == 1:
         forms.append(f"{Path(image).name!r} (its image)")
-    theirs = _on_a_line(given[0].key, 80)
+    theirs = on_a_line(given[0].key, 80)
     return [
         f"no prediction names a record; the first record is called {' or '.join(forms)}, the first id is '{theirs}'"
     ]
@@ -197,14 +193,3 @@ def _hint_at_boxes(answers: Sequence[str | None], counts: Mapping[str, int], not
     options = " or ".join(f"--boxes {name}" for name in names if name not in (None, notation))
     how = f"as --boxes {notation} says" if notation else "in this project's notation"
     return [f"no answer holds a box {how}; {found[likely]:,} look like {options}"] if options else []
-
-
-def _of_answered(
-    benchmark: Benchmark, records: Sequence[Record], answers: Sequence[str], matched: Matched
-) -> dict[str, float | None] | None:
-    """The metrics over the records that have an answer; None when all have one, or none has."""
-    places = [place for place, answer in enumerate(matched.answers) if answer is not None]
-    if not places or len(places) == len(records):
-        return None
-    scores = benchmark.metric([records[i] for i in places], [answers[i] for i in places])
-    return {name: rounded(value) for name, value in scores.metrics.items()}

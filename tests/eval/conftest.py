@@ -13,6 +13,7 @@ import pytest
 from skyeye.data.record import Record
 from skyeye.data.synth import write_world
 from skyeye.eval.metrics.captions import CaptionScorer
+from skyeye.eval.results import Answer
 
 HELD_OUT = 10
 
@@ -36,7 +37,7 @@ def without_java(monkeypatch) -> None:
     """METEOR takes seconds to start; its own tests are in metrics/test_captions.py."""
     scorer = CaptionScorer(java=None)
     # by full path: "skyeye.eval.metrics.captions" as an attribute is the function, not the module
-    for module in ("skyeye.eval.metrics.captions", "skyeye.eval.evaluate", "skyeye.eval.score"):
+    for module in ("skyeye.eval.metrics.captions", "skyeye.eval.write", "skyeye.eval.score"):
         monkeypatch.setattr(importlib.import_module(module), "default_scorer", lambda: scorer)
 
 
@@ -58,8 +59,8 @@ class Oracle:
             known[record.turns[0].question] = record.turns[0].answer
             self.first.setdefault(record.turns[0].question, record.turns[0].answer)
 
-    def __call__(self, records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, str]]:
-        return ((index, self.answer(record)) for index, record in enumerate(records))
+    def __call__(self, records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
+        return ((index, Answer(self.answer(record))) for index, record in enumerate(records))
 
     def answer(self, record: Record) -> str:
         known = self.truth[record.task, record.images]

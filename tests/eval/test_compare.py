@@ -10,7 +10,8 @@ import pytest
 from skyeye.cli import main
 from skyeye.eval.benchmarks import select
 from skyeye.eval.benchmarks.conditions import prepare
-from skyeye.eval.evaluate import run_tasks
+from skyeye.eval.evaluate import run_benchmarks
+from skyeye.eval.settings import EvalSettings
 
 pytestmark = pytest.mark.usefixtures("without_java")
 
@@ -94,10 +95,12 @@ def runs(world, oracle, tmp_path):
     """Folders of two runs: the second was asked otherwise and could say more."""
 
     def run(name: str, prompt: str | None, longest: int | None, limit: int | None = None):
-        task = prepare(select(["world.vqa"])[0], world, limit, False, prompt=prompt, max_new_tokens=longest)
+        prompts = {} if prompt is None else {"world.vqa": prompt}
+        settings = EvalSettings(limit=limit, controls=False, prompts=prompts, max_new_tokens=longest)
+        task = prepare(select(["world.vqa"])[0], world, settings)
         about = {"checkpoint": name, "data_root": str(world)}
         answerer = oracle("perfect", task.seen)
-        run_tasks(answerer, [task], tmp_path / name, about, answers=tmp_path / name / "answers")
+        run_benchmarks(answerer, [task], tmp_path / name, about, answers=tmp_path / name / "answers")
         return tmp_path / name, task.seen
 
     return run
@@ -178,3 +181,43 @@ def test_errors_of_counting_are_those_of_the_same_questions(world, tmp_path):
     assert (errors["low"], errors["high"]) == (-1, -1)
     assert "count_error: of the questions that both answered with a number" in result["asked"]["a"]["metric"]
     assert len(count) > 4 and result["counts"]["count_error of both"] == len(half)
+
+
+def test_boxes_are_read_as_each_side_writes_them(world, tmp_path):
+    """A folder says its notation itself; a prediction file is in that of --boxes, or in ours."""
+    records, _ = select(["world.refer"])[0].load(world)
+    boxes = {r.id: r.references["boxes"][0] for r in records}
+    forms = {
+        "theirs": lambda box: "[{}, {}, {}, {}]".format(*(round(1000 * v, 6) for v in box)),
+        "ours": lambda box: "{{<{}><{}><{}><{}>}}".format(*(float(round(100 * v, 6)) for v in box)),
+    }
+    files = {}
+    for name, form in forms.items():
+        files[name] = tmp_path / f"{name}.jsonl"
+        lines = (json.dumps({"id": id, "answer": form(box)}) + "\n" for id, box in boxes.items())
+        files[name].write_text("".join(lines))
+    of = ["--benchmark", "world.refer", "--data-root", str(world)]
+    for name, options in (("theirs", ["--boxes", "thousandths"]), ("ours", [])):
+        assert main(["eval", "score", str(files[name]), *of, *options, "--out", str(tmp_path / name)]) == 0
+    pairs = [
+        ([tmp_path / "theirs", tmp_path / "ours"], []),
+        ([tmp_path / "theirs", files["ours"]], of[:2]),
+        ([files["theirs"], tmp_path / "ours"], [*of, "--boxes", "thousandths"]),
+        ([files["theirs"], files["ours"]], [*of, "--boxes", "thousandths"]),
+    ]
+    for number, (sides, options) in enumerate(pairs):
+        out = tmp_path / f"out{number}"
+        assert main(["eval", "compare", *map(str, sides), *options, "--out", str(out)]) == 0
+        metrics = json.loads((out / "compare.json").read_text())["world.refer"]["metrics"]
+        assert (metrics["accuracy@0.9"]["a"], metrics["accuracy@0.9"]["b"]) == (100, 100), (sides, options)
+
+
+def test_a_damaged_result_is_told(files, world, tmp_path, capsys):
+    a, *_ = files
+    command = ["eval", "score", str(a), "--benchmark", "world.vqa", "--data-root", str(world)]
+    assert main([*command, "--out", str(tmp_path / "A")]) == 0
+    scores = tmp_path / "A" / "scores.json"
+    scores.write_text(scores.read_text().replace('"shuffled_images"', '"blind"'))
+    assert main(["eval", "compare", str(tmp_path / "A"), str(a), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert f"{scores}, key world.vqa." in error and "blind: is not known" in error

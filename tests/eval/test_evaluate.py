@@ -10,8 +10,9 @@ from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.store import Process
 from skyeye.eval.benchmarks import BENCHMARKS, select
 from skyeye.eval.benchmarks.conditions import prepare
-from skyeye.eval.evaluate import evaluate, run_tasks, used_prompts
-from skyeye.eval.verdict import NOT_METRICS
+from skyeye.eval.evaluate import evaluate, run_benchmarks, with_prompts_of
+from skyeye.eval.results import NOT_METRICS, BenchmarkResult, MetricValue, read_scores
+from skyeye.eval.settings import EvalSettings
 
 WORLD = [name for name in BENCHMARKS if name.startswith("world.")]
 pytestmark = pytest.mark.usefixtures("without_java")
@@ -21,73 +22,81 @@ pytestmark = pytest.mark.usefixtures("without_java")
 def scored(world, oracle, tmp_path):
     """Scores of an oracle on the made world, and the folder they were written to."""
 
-    def run(rule: str, names=WORLD, **options) -> tuple[dict, Path]:
-        limit, controls = options.pop("limit", None), options.pop("controls", True)
-        tasks = [prepare(benchmark, world, limit, controls, 0) for benchmark in select(names)]
+    def run(rule: str, names=WORLD, **options) -> tuple[dict[str, BenchmarkResult], Path]:
+        settings = EvalSettings(**options)
+        tasks = [prepare(benchmark, world, settings) for benchmark in select(names)]
         answerer = oracle(rule, [record for task in tasks for record in task.seen])
         about = {"checkpoint": "oracle", "recipe": None, "stage": None, "step": None, "fingerprint": "-", "seed": 0}
-        about |= {"limit": limit, "parameters": None}
+        about |= {"limit": settings.limit, "parameters": None}
         folder = tmp_path / rule
-        return run_tasks(answerer, tasks, folder, about, answers=folder / "answers"), folder
+        return run_benchmarks(answerer, tasks, folder, about, answers=folder / "answers").benchmarks, folder
 
     return run
 
 
 def test_perfect_answers_are_perfect_and_the_controls_fall(scored):
     scores, _ = scored("perfect")
-    assert set(scores) == {*WORLD, "about"}
-    assert scores["world.scene"]["accuracy"]["value"] == 100
-    assert scores["world.vqa"]["accuracy"]["value"] == scores["world.vqa"]["mean_over_types"]["value"] == 100
+    assert set(scores) == set(WORLD)
+    assert scores["world.scene"].metrics["accuracy"].value == 100
+    assert scores["world.vqa"].metrics["accuracy"].value == scores["world.vqa"].metrics["mean_over_types"].value == 100
     for name, metric in (("refer", "accuracy@0.5"), ("grounding", "all_boxes_right"), ("identify", "exact_match")):
-        triple = scores[f"world.{name}"][metric]
-        assert triple["value"] == triple["value_on_deaf_items"] == 100
+        triple = scores[f"world.{name}"].metrics[metric]
+        assert triple.value == triple.value_on_shuffled_phrases_items == 100
         assert (
-            triple["deaf"] == 0
+            triple.shuffled_phrases == 0
         )  # the words of another object give the box of another object, and those never overlap
-        assert triple["blind"] < 50
+        assert triple.shuffled_images < 50
     for name in ("caption", "frames"):
-        assert scores[f"world.{name}"]["BLEU-1"]["value"] == pytest.approx(100, abs=1e-3)
-        assert scores[f"world.{name}"]["CIDEr"]["blind"] < scores[f"world.{name}"]["CIDEr"]["value"] / 2
-        assert scores[f"world.{name}"]["CIDEr"]["deaf"] is None
-    assert scores["world.scene"]["accuracy"]["blind"] < 50
+        assert scores[f"world.{name}"].metrics["BLEU-1"].value == pytest.approx(100, abs=1e-3)
+        assert (
+            scores[f"world.{name}"].metrics["CIDEr"].shuffled_images
+            < scores[f"world.{name}"].metrics["CIDEr"].value / 2
+        )
+        assert scores[f"world.{name}"].metrics["CIDEr"].shuffled_phrases is None
+    assert scores["world.scene"].metrics["accuracy"].shuffled_images < 50
 
 
-def test_pointing_at_any_object_shows_only_in_the_deaf_control(scored):
+def test_pointing_at_any_object_shows_only_with_shuffled_phrases(scored):
     scores, _ = scored("points_anywhere", ["world.refer"])
-    triple = scores["world.refer"]["accuracy@0.5"]
-    assert triple["deaf"] == triple["value_on_deaf_items"] > 0
-    assert scores["world.refer"]["any_object@0.5"]["value"] == 100
-    assert triple["blind"] < triple["value"]
+    triple = scores["world.refer"].metrics["accuracy@0.5"]
+    assert triple.shuffled_phrases == triple.value_on_shuffled_phrases_items > 0
+    assert scores["world.refer"].metrics["any_object@0.5"].value == 100
+    assert triple.shuffled_images < triple.value
 
 
-def test_answers_by_habit_show_only_in_the_blind_control(scored):
+def test_answers_by_habit_show_only_with_shuffled_images(scored):
     scores, _ = scored("habit", ["world.vqa", "world.refer"])
     for name, metric in (("vqa", "accuracy"), ("refer", "accuracy@0.5")):
-        assert scores[f"world.{name}"][metric]["value"] == scores[f"world.{name}"][metric]["blind"] > 0
+        assert (
+            scores[f"world.{name}"].metrics[metric].value == scores[f"world.{name}"].metrics[metric].shuffled_images > 0
+        )
 
 
 def test_silence_scores_nothing_and_is_counted(scored):
     scores, _ = scored("silent")
     for name in WORLD:
-        main = scores[name]["protocol"]["main_metric"]
-        assert scores[name][main]["value"] == pytest.approx(0, abs=1e-3)
-    counts = scores["world.refer"]["counts"]
+        main = scores[name].protocol.main_metric
+        assert scores[name].metrics[main].value == pytest.approx(0, abs=1e-3)
+    counts = scores["world.refer"].counts
     assert counts["answers without a box"] == counts["records"]
 
 
 def test_scores_json_has_the_promised_shape(scored):
     scores, folder = scored("perfect")
-    assert json.loads((folder / "scores.json").read_text(encoding="utf-8")) == scores
+    content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    assert set(content) == {*WORLD, "about"}
+    assert read_scores(folder / "scores.json").benchmarks == scores
     for name in WORLD:
-        entry = scores[name]
-        assert {"records", "images", "deaf items", "left out"} <= set(entry["counts"])
+        entry = content[name]
+        assert {"records", "images", "shuffled_phrases items", "skipped"} <= set(entry["counts"])
         assert {"title", "family", "question", "decoding", "metric", "notes"} <= set(entry["protocol"])
-        deaf_asked = entry["counts"]["deaf items"] > 0
+        shuffled = entry["counts"]["shuffled_phrases items"] > 0
         for metric in set(entry) - NOT_METRICS:
-            keys = {"value", "low", "high", "blind", "deaf"} | ({"value_on_deaf_items"} if deaf_asked else set())
+            keys = {"value", "low", "high", "shuffled_images", "shuffled_phrases"}
+            keys |= {"value_on_shuffled_phrases_items"} if shuffled else set()
             assert set(entry[metric]) == keys, (name, metric)
-            assert (entry[metric]["deaf"] is None) or deaf_asked
-    assert {"date", "versions", "units", "seed", "fingerprint", "caption_tokenizer"} <= set(scores["about"])
+            assert (entry[metric]["shuffled_phrases"] is None) or shuffled
+    assert {"date", "versions", "units", "seed", "fingerprint", "caption_tokenizer"} <= set(content["about"])
     assert not list(folder.rglob(".*")), "nothing half-written stays"
 
 
@@ -95,33 +104,45 @@ def test_predictions_are_on_disk_for_every_condition(scored, read_jsonl):
     scores, folder = scored("perfect", ["world.refer", "world.scene"])
     rows = {
         name: read_jsonl(folder / "predictions" / f"{name}.jsonl")
-        for name in ("world.refer", "world.refer.blind", "world.refer.deaf", "world.scene", "world.scene.blind")
+        for name in (
+            "world.refer",
+            "world.refer.shuffled_images",
+            "world.refer.shuffled_phrases",
+            "world.scene",
+            "world.scene.shuffled_images",
+        )
     }
-    assert len(rows["world.refer"]) == len(rows["world.refer.blind"]) == scores["world.refer"]["counts"]["records"]
-    assert len(rows["world.refer.deaf"]) == scores["world.refer"]["counts"]["deaf items"]
+    assert (
+        len(rows["world.refer"]) == len(rows["world.refer.shuffled_images"]) == scores["world.refer"].counts["records"]
+    )
+    assert len(rows["world.refer.shuffled_phrases"]) == scores["world.refer"].counts["shuffled_phrases items"]
     for row in rows["world.refer"]:
         assert {"id", "images", "question", "answer", "truth", "correct"} <= set(row)
     seen = {row["id"]: row for row in rows["world.refer"]}
     assert len(seen) == len(rows["world.refer"])
-    for row in rows["world.refer.blind"]:
+    for row in rows["world.refer.shuffled_images"]:
         assert row["images"] != seen[row["id"]]["images"] and row["question"] == seen[row["id"]]["question"]
-    for row in rows["world.refer.deaf"]:
+    for row in rows["world.refer.shuffled_phrases"]:
         assert row["images"] == seen[row["id"]]["images"] and row["question"] != seen[row["id"]]["question"]
         assert row["truth"] == seen[row["id"]]["truth"]
-    assert not (folder / "predictions" / "world.scene.deaf.jsonl").exists()
+    assert not (folder / "predictions" / "world.scene.shuffled_phrases.jsonl").exists()
 
 
 def test_without_controls_nothing_is_asked_twice(scored):
     scores, folder = scored("perfect", ["world.refer"], controls=False)
-    triple = scores["world.refer"]["accuracy@0.5"]
-    assert triple == {"value": 100, "low": 100, "high": 100, "blind": None, "deaf": None}
+    triple = scores["world.refer"].metrics["accuracy@0.5"]
+    assert triple == MetricValue(value=100, low=100, high=100, shuffled_images=None, shuffled_phrases=None)
     assert [path.name for path in (folder / "predictions").iterdir()] == ["world.refer.jsonl"]
 
 
-def test_one_image_cannot_be_asked_blind(scored):
+def test_one_image_cannot_be_shuffled(scored):
     scores, _ = scored("perfect", ["world.scene"], limit=1)
-    assert scores["world.scene"]["accuracy"]["value"] == 100
-    assert scores["world.scene"]["accuracy"]["blind"] is None is scores["world.scene"]["accuracy"]["deaf"]
+    assert scores["world.scene"].metrics["accuracy"].value == 100
+    assert (
+        scores["world.scene"].metrics["accuracy"].shuffled_images
+        is None
+        is scores["world.scene"].metrics["accuracy"].shuffled_phrases
+    )
 
 
 def test_missing_and_broken_images_are_counted_and_listed(world, oracle, tmp_path, capfd, read_jsonl):
@@ -131,14 +152,14 @@ def test_missing_and_broken_images_are_counted_and_listed(world, oracle, tmp_pat
     (damaged / "images" / names[0]).unlink()
     broken = damaged / "images" / names[1]
     broken.write_bytes(broken.read_bytes()[:200])
-    task = prepare(select(["world.scene"])[0], damaged, None, True, 0)
+    task = prepare(select(["world.scene"])[0], damaged, EvalSettings())
     about = {"checkpoint": "oracle", "recipe": None, "stage": None, "step": None, "fingerprint": "-", "seed": 0}
     about |= {"limit": None, "parameters": None}
     answerer, out = oracle("perfect", task.seen), tmp_path / "out"
-    scores = run_tasks(answerer, [task], out, about, answers=out / "answers")
-    counts = scores["world.scene"]["counts"]
-    assert counts["left out"] == 2
-    assert counts["left out: missing image"] == counts["left out: unusable image"] == 1
+    scores = run_benchmarks(answerer, [task], out, about, answers=out / "answers").benchmarks
+    counts = scores["world.scene"].counts
+    assert counts["skipped"] == 2
+    assert counts["skipped: missing image"] == counts["skipped: unusable image"] == 1
     assert counts["records"] == len(names) - 2
     skipped = read_jsonl(tmp_path / "out" / "predictions" / "world.scene.skipped.jsonl")
     assert any(names[0] in row["what"] for row in skipped) and any(names[1] in row["what"] for row in skipped)
@@ -167,14 +188,14 @@ def _about() -> dict:
 @pytest.mark.parametrize("world_size", [2, 5])
 def test_scores_do_not_depend_on_the_number_of_processes(scored, world, oracle, tmp_path, world_size):
     alone, _ = scored("points_anywhere", ["world.refer", "world.scene"])
-    tasks = [prepare(benchmark, world) for benchmark in select(["world.refer", "world.scene"])]
+    tasks = [prepare(benchmark, world, EvalSettings()) for benchmark in select(["world.refer", "world.scene"])]
     answerer = oracle("points_anywhere", [record for task in tasks for record in task.seen])
     out = tmp_path / "many"
     for rank in reversed(range(world_size)):
         process = Process(rank, world_size)
-        many = run_tasks(answerer, tasks, out, _about(), answers=out / "answers", process=process, patience=1)
+        many = run_benchmarks(answerer, tasks, out, _about(), answers=out / "answers", process=process, patience=1)
         assert (many is None) == (rank > 0)
-    assert {**many, "about": None} == {**alone, "about": None}
+    assert many.benchmarks == alone
     files = [path.name for path in (tmp_path / "points_anywhere" / "predictions").iterdir()]
     for name in files:
         one, other = (folder / "predictions" / name for folder in (tmp_path / "points_anywhere", out))
@@ -183,7 +204,7 @@ def test_scores_do_not_depend_on_the_number_of_processes(scored, world, oracle, 
 
 
 def test_an_evaluation_that_was_killed_goes_on(world, oracle, tmp_path, capfd):
-    tasks = [prepare(select(["world.refer"])[0], world)]
+    tasks = [prepare(select(["world.refer"])[0], world, EvalSettings())]
     answerer, out = oracle("perfect", tasks[0].seen), tmp_path / "out"
     asked = []
 
@@ -198,13 +219,15 @@ def test_an_evaluation_that_was_killed_goes_on(world, oracle, tmp_path, capfd):
         return answerer(records, max_new_tokens)
 
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(dies, tasks, out, _about(), answers=out / "answers")
+        run_benchmarks(dies, tasks, out, _about(), answers=out / "answers")
     assert not (out / "scores.json").exists()
-    scores = run_tasks(counts, tasks, out, _about(), answers=out / "answers")
-    assert scores["world.refer"]["accuracy@0.5"]["value"] == 100
+    scores = run_benchmarks(counts, tasks, out, _about(), answers=out / "answers").benchmarks
+    assert scores["world.refer"].metrics["accuracy@0.5"].value == 100
     everything = [(r.images, r.turns[0].question) for records in tasks[0].conditions.values() for r in records]
     assert len(asked) == len(set(everything)) - 5
-    again = sum(question in everything[:5] for question in everything)  # words of one object serve another one deaf
+    again = sum(
+        question in everything[:5] for question in everything
+    )  # words of one object serve another one, shuffled
     assert f"{again} questions were answered in an earlier run" in "".join(capfd.readouterr())
 
 
@@ -220,8 +243,8 @@ def test_what_an_earlier_run_wrote_is_moved_away(scored, capfd):
     files = {path.name for path in predictions.glob("*.jsonl")}
     assert files == {"world.refer.jsonl", "of-another-system.jsonl"}, "what no benchmark is called stays"
     earlier = {path.name for path in (predictions / "earlier").iterdir()}
-    old = {"world.refer.blind.jsonl", "world.refer.deaf.jsonl", "world.refer.skipped.jsonl"}
-    assert earlier == old | {"world.scene.jsonl", "world.scene.blind.jsonl"}
+    old = {"world.refer.shuffled_images.jsonl", "world.refer.shuffled_phrases.jsonl", "world.refer.skipped.jsonl"}
+    assert earlier == old | {"world.scene.jsonl", "world.scene.shuffled_images.jsonl"}
     assert (predictions / "earlier" / "world.scene.jsonl").read_bytes() == first
     assert "5 prediction files of an earlier run were moved to" in "".join(capfd.readouterr())
     scored("perfect", ["world.refer"], controls=False)
@@ -232,7 +255,8 @@ def test_prompts_are_for_what_is_asked():
     asked, not_there = ["rsicd.caption", "world.vqa"], ["ucm.caption"]
 
     def used(prompts: dict, recipe: dict | None = None) -> dict:
-        return used_prompts(prompts, recipe or {}, asked, not_there)
+        settings = EvalSettings(prompts=prompts, recipe_prompts=recipe or {})
+        return with_prompts_of(settings, select(asked), not_there).prompts
 
     assert used({"RSICD": "a"}) == {"rsicd.caption": "a"}
     assert used({"world.*": "b"}) == {"world.vqa": "b"}
@@ -248,17 +272,17 @@ def test_prompts_are_for_what_is_asked():
 
 
 def test_a_broken_line_of_answers_is_told(world, oracle, tmp_path, capfd):
-    tasks = [prepare(select(["world.scene"])[0], world, None, False)]
+    tasks = [prepare(select(["world.scene"])[0], world, EvalSettings(controls=False))]
     answers = tmp_path / "answers"
     answers.mkdir()
     (answers / "rank1-of-2.jsonl").write_bytes(b"\0" * 80 + b"\n")
-    run_tasks(oracle("perfect", tasks[0].seen), tasks, tmp_path / "out", _about(), answers=answers)
+    run_benchmarks(oracle("perfect", tasks[0].seen), tasks, tmp_path / "out", _about(), answers=answers)
     assert f"1 line of {answers} cannot be read" in "".join(capfd.readouterr())
 
 
 def test_the_protocol_of_captions_says_what_was_computed(scored):
     scores, _ = scored("perfect", ["world.caption", "world.scene"], controls=False)
-    words = scores["world.caption"]["protocol"]["metric"]
+    words = scores["world.caption"].protocol.metric
     assert "METEOR" not in words and "BLEU-1..4, ROUGE_L and CIDEr" in words
     assert "split into words by letters and digits (fallback)" in words
-    assert "split into words" not in scores["world.scene"]["protocol"]["metric"]
+    assert "split into words" not in scores["world.scene"].protocol.metric

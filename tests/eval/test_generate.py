@@ -20,6 +20,7 @@ from skyeye.eval.benchmarks import select
 from skyeye.eval.evaluate import evaluate, prepare
 from skyeye.eval.files import fingerprint
 from skyeye.eval.generate import answer
+from skyeye.eval.settings import EvalSettings
 from skyeye.models.build import build_model
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import train_tokenizer
@@ -60,7 +61,7 @@ def parts(request):
 def records(world) -> list[Record]:
     """Questions of several lengths, about one image, several frames, and none."""
     names = ("world.vqa", "world.refer", "world.frames")
-    tasks = [prepare(benchmark, world, 14, False, 0) for benchmark in select(names)]
+    tasks = [prepare(benchmark, world, EvalSettings(limit=14, controls=False)) for benchmark in select(names)]
     text_only = Record("t", "s", "vqa", "test", (), (Turn("[vqa] is there a plane ?", "no"),))
     return [record for task in tasks for record in task.seen] + [text_only]
 
@@ -153,13 +154,11 @@ def test_a_saved_model_is_evaluated_the_same_for_any_batch_size(parts, world, tm
             ["world.refer", "world.caption"],
             world,
             out,
-            limit=6,
-            batch_size=batch_size,
-            max_new_tokens=5,
+            EvalSettings(limit=6, batch_size=batch_size, max_new_tokens=5),
         )
         rows = {path.name: read_jsonl(path) for path in sorted((out / "predictions").glob("*.jsonl"))}
-        about = scores.pop("about")
-        results.append((scores, rows))
+        about = scores.about
+        results.append((scores.benchmarks, rows))
         assert (out / "report.html").is_file() and (out / "scores.md").is_file()
     assert results[0] == results[1]
     assert about["parameters"] == sum(p.numel() for p in model.parameters())
@@ -175,8 +174,8 @@ def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, 
 
     def ask(**options) -> list[dict]:
         model.save_pretrained(tmp_path / "model")
-        options = {"limit": 6, "max_new_tokens": 5, "controls": False, **options}
-        evaluate(tmp_path / "model", ["world.vqa"], world, tmp_path / "out", **options)
+        settings = EvalSettings(limit=6, max_new_tokens=5, controls=False, **options)
+        evaluate(tmp_path / "model", ["world.vqa"], world, tmp_path / "out", settings)
         return read_jsonl(tmp_path / "out" / "predictions" / "world.vqa.jsonl")
 
     first = ask()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image
 from skyeye.cli import main
 from skyeye.data.images import image_size
 from skyeye.eval.benchmarks import select
-from skyeye.eval.score_predictions import score_file, told
+from skyeye.eval.report.to_text import format_text
+from skyeye.eval.results import read_scores
+from skyeye.eval.score_predictions import PredictionFile, score_file
 
 TYPES = ["presence", "comp", "count", "rural_urban"]
 TRUTHS = {"presence": "yes", "comp": "no", "count": "3", "rural_urban": "urban"}
@@ -111,7 +114,7 @@ def test_tables_and_report_are_written_where_asked(tmp_path, rsvqa):
     rows = (tmp_path / "out" / "predictions" / "rsvqa_lr.jsonl").read_text().splitlines()
     assert len(rows) == 20 and all(json.loads(row)["correct"] for row in rows)
     again = tmp_path / "out" / "predictions" / "rsvqa_lr.jsonl"  # what was written can be scored again
-    assert score_file(again, select(["rsvqa_lr"])[0], rsvqa)["metrics"]["accuracy"] == 100
+    assert score_file(PredictionFile(again), select(["rsvqa_lr"])[0], rsvqa).metrics["accuracy"] == 100
 
 
 def test_boxes_in_another_notation(tmp_path):
@@ -124,15 +127,15 @@ def test_boxes_in_another_notation(tmp_path):
         {"id": r.id, "answer": "[{:.4f}, {:.4f}, {:.4f}, {:.4f}]".format(*r.references["boxes"][0])} for r in records
     ]
     file = written(tmp_path, lines)
-    unread = score_file(file, benchmark, ROOT)
-    assert unread["metrics"]["accuracy@0.5"] == 0
-    assert "no answer holds a box in this project's notation" in unread["hints"][0]
-    assert "look like --boxes fractions or --boxes padded" in told(unread)
-    read = score_file(file, benchmark, ROOT, notation="fractions")
-    assert read["metrics"]["accuracy@0.9"] == 100 and read["hints"] == []
+    unread = score_file(PredictionFile(file), benchmark, ROOT)
+    assert unread.metrics["accuracy@0.5"] == 0
+    assert "no answer holds a box in this project's notation" in unread.hints[0]
+    assert "look like --boxes fractions or --boxes padded" in format_text(unread)
+    read = score_file(PredictionFile(file, "fractions"), benchmark, ROOT)
+    assert read.metrics["accuracy@0.9"] == 100 and read.hints == []
 
 
-def test_boxes_in_pixels_are_not_rounded(tmp_path):
+def test_boxes_in_pixels_are_not_rounded(tmp_path, read_jsonl):
     """Vehicles are small: in hundredths of the frame, most lose more than a tenth."""
     if not (ROOT / "aerial_cars").is_dir():
         pytest.skip("../shared/data is not there")
@@ -144,12 +147,19 @@ def test_boxes_in_pixels_are_not_rounded(tmp_path):
         x1, y1, x2, y2 = record.references["boxes"][0]
         lines.append({"id": record.id, "answer": f"[{x1 * w:.1f}, {y1 * h:.1f}, {x2 * w:.1f}, {y2 * h:.1f}]"})
     file = written(tmp_path, lines)
-    assert "look like --boxes pixels or --boxes thousandths" in score_file(file, benchmark, ROOT)["hints"][0]
+    assert (
+        "look like --boxes pixels or --boxes thousandths" in score_file(PredictionFile(file), benchmark, ROOT).hints[0]
+    )
     out = tmp_path / "out"
-    result = score_file(file, benchmark, ROOT, notation="pixels", out_dir=out)
-    assert result["metrics"]["accuracy@0.9"] == 100 and result["metrics"]["mean_iou"] > 99
-    again = score_file(out / "predictions" / "vehicles.refer.jsonl", benchmark, ROOT)
-    assert again["metrics"] == result["metrics"]
+    result = score_file(PredictionFile(file, "pixels"), benchmark, ROOT, out_dir=out)
+    assert result.metrics["accuracy@0.9"] == 100 and result.metrics["mean_iou"] > 99
+    written_rows = out / "predictions" / "vehicles.refer.jsonl"
+    again = score_file(PredictionFile(written_rows, "pixels"), benchmark, ROOT)
+    assert again.metrics == result.metrics
+    for row, line, record in zip(read_jsonl(written_rows), lines, records, strict=True):
+        assert row["answer"] == line["answer"], "the answer stays as it was written"
+        assert row["boxes"] == [pytest.approx(record.references["boxes"][0], abs=1e-3)]
+    assert read_scores(out / "scores.json").about["notation"] == "pixels"
 
 
 def test_captions_of_coco_s_form(tmp_path, without_java):
@@ -164,10 +174,10 @@ def test_captions_of_coco_s_form(tmp_path, without_java):
     ]
     file = tmp_path / "captions.json"
     file.write_text(json.dumps(rows))
-    result = score_file(file, select(["ucm.caption"])[0], ROOT / "UCM_captions")
-    assert (result["counts"]["answered"], result["unknown"]) == (210, [])
-    assert result["ids"] == "the id in the published annotation"
-    assert result["metrics"]["BLEU-1"] == pytest.approx(100, abs=0.5)
+    result = score_file(PredictionFile(file), select(["ucm.caption"])[0], ROOT / "UCM_captions")
+    assert (result.counts["answered"], result.unknown) == (210, [])
+    assert result.ids == "the id in the published annotation"
+    assert result.metrics["BLEU-1"] == pytest.approx(100, abs=0.5)
 
 
 def test_a_file_that_holds_the_truth_too(tmp_path, rsvqa, capsys):
@@ -236,7 +246,7 @@ def test_questions_for_another_system(tmp_path, world):
     assert all(Path(row["image"]).is_file() and row["question"].startswith("[vqa] ") for row in rows)
     truths = {record.id: record.references["answer"] for record in records}
     answers = written(tmp_path, [{**row, "answer": truths[row["question_id"]]} for row in rows])
-    assert score_file(answers, select(["world.vqa"])[0], world)["metrics"]["accuracy"] == 100
+    assert score_file(PredictionFile(answers), select(["world.vqa"])[0], world).metrics["accuracy"] == 100
 
 
 def test_what_was_not_answered_is_not_written_as_answered(tmp_path, rsvqa, read_jsonl):
@@ -246,7 +256,7 @@ def test_what_was_not_answered_is_not_written_as_answered(tmp_path, rsvqa, read_
     first = scored(tmp_path, rsvqa, lines, "--out", str(tmp_path / "out"))
     written_rows = tmp_path / "out" / "predictions" / "rsvqa_lr.jsonl"
     assert [row["id"].split(":")[1] for row in read_jsonl(written_rows)] == [str(n) for n in range(102, 119)]
-    again = score_file(written_rows, select(["rsvqa_lr"])[0], rsvqa)
+    again = json.loads(json.dumps(asdict(score_file(PredictionFile(written_rows), select(["rsvqa_lr"])[0], rsvqa))))
     for key in ("metrics", "intervals", "metrics_of_answered"):
         assert again[key] == first[key]
     assert (first["counts"]["missing"], first["counts"]["double"]) == (2, 1)
@@ -278,7 +288,7 @@ def test_records_without_images_are_treated_alike_in_asking_and_scoring(tmp_path
     assert main([*command, "--missing-images", "stop"]) == 2
     assert "lacks images, 8 records at least" in capsys.readouterr().err and not out.exists()
     assert main([*command, "--missing-images", "leave-out"]) == 0
-    assert "8 left out" in capsys.readouterr().out
+    assert "8 skipped" in capsys.readouterr().out
     some = [row["question_id"] for row in read_jsonl(out)]
     assert some == [f"test:{n}" for n in range(100, 112)]
     assert main(command) == 0
@@ -287,7 +297,7 @@ def test_records_without_images_are_treated_alike_in_asking_and_scoring(tmp_path
     every = scored(tmp_path, rsvqa, lines)
     assert (every["metrics"]["accuracy"], every["counts"]["records"]) == (60, 20)
     asked = scored(tmp_path, rsvqa, lines, "--missing-images", "leave-out", "--out", str(tmp_path / "out"))
-    assert (asked["metrics"]["accuracy"], asked["counts"]["records"], len(asked["left_out"])) == (100, 12, 8)
+    assert (asked["metrics"]["accuracy"], asked["counts"]["records"], len(asked["skipped"])) == (100, 12, 8)
     assert asked["about"]["missing_images"] == "leave-out"
     counts = json.loads((tmp_path / "out" / "scores.json").read_text())["rsvqa_lr"]["counts"]
-    assert (counts["records"], counts["left out"]) == (12, 8)
+    assert (counts["records"], counts["skipped"]) == (12, 8)

@@ -19,8 +19,8 @@ def test_from_nothing_to_scores_and_answers(recipe, tmp_path, capsys):
     assert main([*command, "--batch-size", "8"]) == 0
     scores = json.loads((run / "scores.json").read_text())
     assert set(names) <= scores.keys()
-    assert scores["world.refer"]["accuracy@0.5"].keys() >= {"value", "blind", "deaf"}
-    assert scores["world.vqa"]["accuracy"]["deaf"] is None
+    assert scores["world.refer"]["accuracy@0.5"].keys() >= {"value", "shuffled_images", "shuffled_phrases"}
+    assert scores["world.vqa"]["accuracy"]["shuffled_phrases"] is None
     assert scores["world.vqa"]["counts"]["records"] == len(json.loads((world / "test" / "vqa_test.json").read_text()))
     assert "data:image" in (run / "report.html").read_text() and (run / "scores.md").stat().st_size > 500
 

@@ -22,7 +22,7 @@ def runs(make_run):
     settings = {"run": {"precision": "bf16", "workers": 2}}
     scores = {
         "about": {"seconds": 3},
-        "world.vqa": {"accuracy": {"value": 61.54, "blind": 2.0}, "counts": {"value": 7}},
+        "world.vqa": {"accuracy": {"value": 61.54, "shuffled_images": 2.0}, "counts": {"value": 7}},
     }
     a = make_run("A", lines=lines(3.0, 1.25, 1.5), recipe=settings, scores=scores)
     other = {"run": {"precision": "fp32", "workers": 2}, "extra": 1}

@@ -208,7 +208,7 @@ def slow_benchmarks() -> None:
     """The same in the last process; the other one waits for it."""
     from skyeye.eval import in_training
 
-    _slow_once(in_training, "run_tasks", 2, passed=200, last_only=True)
+    _slow_once(in_training, "run_benchmarks", 2, passed=200, last_only=True)
 
 
 def hang_in_the_last_state() -> None:

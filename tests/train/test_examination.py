@@ -15,6 +15,7 @@ from skyeye.cli import main
 from skyeye.config.load import load_recipe
 from skyeye.errors import SkyEyeError
 from skyeye.eval.evaluate import evaluate
+from skyeye.eval.settings import EvalSettings
 from skyeye.models.difference import first_difference
 from skyeye.train.interrupt import REQUEUE
 
@@ -55,11 +56,15 @@ def test_the_scores_are_those_of_the_exported_model(runs, world, tmp_path):
         lines = _lines(runs[1], stage)
         assert [(line["stage"], line["step"]) for line in lines] == [(stage, 3), (stage, 4)]
         scores = evaluate(
-            runs[1] / "checkpoints" / stage, ["world.vqa", "world.scene"], world, tmp_path / stage, limit=12
+            runs[1] / "checkpoints" / stage,
+            ["world.vqa", "world.scene"],
+            world,
+            tmp_path / stage,
+            EvalSettings(limit=12),
         )
         for name in ("world.vqa/accuracy", "world.scene/accuracy"):
             benchmark, metric = name.split("/")
-            assert lines[-1]["scores"][name] == scores[benchmark][metric]["value"]
+            assert lines[-1]["scores"][name] == scores.benchmarks[benchmark].metrics[metric].value
         folder = runs[1] / "eval" / f"{stage}-0000004"
         files = [f"{benchmark}.jsonl" for benchmark in ("world.vqa", "world.scene")]
         for file in files:

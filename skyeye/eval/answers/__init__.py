@@ -1,6 +1,6 @@
-"""Answers that another program wrote: its file is read, its ids are joined with records, its boxes are rewritten."""
+"""Answers: kept while they are given, read from files of other programs, joined with records; boxes in their text."""
 
 from skyeye.eval.answers.match import Matched, match
-from skyeye.eval.answers.read import Prediction, convert_boxes, read_predictions
+from skyeye.eval.answers.read import Prediction, read_predictions
 
-__all__ = ["Matched", "Prediction", "convert_boxes", "match", "read_predictions"]
+__all__ = ["Matched", "Prediction", "match", "read_predictions"]

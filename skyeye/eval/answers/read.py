@@ -30,7 +30,6 @@ from typing import Any
 from skyeye.data.formats.common import BadRecord, Problem
 from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.formats.json_lists import iter_json_list
-from skyeye.data.notations import Size, convert
 from skyeye.errors import SkyEyeError
 
 LARGEST = 4 << 30  # bytes of a file; 625 thousand answers to RSVQA-HR have less than a hundredth
@@ -56,8 +55,6 @@ _NO_JSON = (
     (rb"\xff\xfe|\xfe\xff|[\[{]\0|\0[\[{]", "is UTF-16 text", "write it in UTF-8: iconv -f UTF-16 -t UTF-8 FILE"),
 )
 _TABLE = re.compile(rb"\s*[^\s{\[,;\t][^\n]*?[,;\t]")
-#: A box of GeoChat that is not turned: without an angle, or with the angle 0.
-_NOT_TURNED = re.compile(r"\{((?:\s*<\s*-?\d{1,9}\s*>){4})(?:\s*\|\s*(?:<\s*)?-?0{1,4}(?:\s*>)?)?\s*\}")
 
 
 @dataclass(frozen=True)
@@ -116,28 +113,6 @@ def read_predictions(path: str | Path, answer_key: str | None = None) -> tuple[l
         what = f"holds no prediction; the first problem: {problems[0]}" if problems else "holds no prediction"
         raise SkyEyeError(what, where=str(path), remedy=WAYS_TO_WRITE)
     return predictions, problems
-
-
-def convert_boxes(answer: str, notation: str | None = None, size: Size | None = None) -> str:
-    """An answer with its boxes in our notation, so that the metrics find them.
-
-    Boxes become ``{<x1><y1><x2><y2>}`` and oriented ones ``{<x1><y1>...<x4><y4>}`` in hundredths of the image with as
-    many decimals as were written: what another system says is not rounded as our model's words are. GeoChat's boxes
-    stay as they are; in those that are not turned, negative numbers, which no metric reads, become 0. An answer in our
-    notation stays as it is.
-
-    Args:
-        notation: how the other program writes boxes, one of :data:`skyeye.data.notations.NOTATIONS`; None: as we do.
-        size: width and height of the image, needed for ``pixels`` and ``padded``.
-
-    Raises:
-        SkyEyeError: unknown notation, or the size is needed and not given.
-    """
-    if notation in (None, "skyeye"):
-        return answer
-    if notation == "geochat":  # the numbers of a turned box may leave the image: they are those before it is turned
-        return _NOT_TURNED.sub(lambda box: f"{{{re.sub(r'-[0-9]+', '0', box[1])}}}", answer)
-    return convert(answer, notation, "hundredths", size)
 
 
 def _check_size(path: Path) -> None:

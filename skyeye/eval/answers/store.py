@@ -1,8 +1,10 @@
 """Answers on disk while they are being given: by many processes that never wait for each other, through kills.
 
-Every process appends to a file of its own, one line an answer; together the files of a folder hold what has been
-answered. A question is the same as an earlier one when its words, its images (by name and content) and the longest
-answer are; so an evaluation that was killed goes on where it was, with any number of processes.
+Every process appends to a file of its own, one line an answer: ``asked`` (which question), ``id``, ``answer`` (the
+text), and where the answer has them ``boxes`` (lists of 4 or 8 fractions), ``mask`` (height, width, runs) and
+``embedding``. Together the files of a folder hold what has been answered. A question is the same as an earlier one when
+its words, its images (by name and content) and the longest answer are; so an evaluation that was killed goes on where
+it was, with any number of processes.
 """
 
 from __future__ import annotations
@@ -11,15 +13,19 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from skyeye.data.record import Record
 from skyeye.data.reference import parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
+from skyeye.eval.answers.boxes import box_of
+from skyeye.eval.question import asked
+from skyeye.eval.results import Answer, Mask
 
 #: (records, longest answer in tokens) -> (index of a record, its answer), as they become ready.
-Answerer = Callable[[Sequence[Record], int], Iterator[tuple[int, str]]]
+Answerer = Callable[[Sequence[Record], int], Iterator[tuple[int, Answer]]]
 
 _POLL_SECONDS = 0.5
 _STARTED = time.time()  # of this process, which imports this before anything slow
@@ -53,7 +59,7 @@ class AnswerStore:
         self._failure = folder / f"rank{process.rank}-of-{process.world_size}.failed"
         self._mine = self._failure.with_suffix(".jsonl")
         self.broken = 0
-        self._known: dict[str, str] = {}
+        self._known: dict[str, Answer] = {}
         self._contents: dict[str, str] = {}  # of the images; each is read once
         self._from_before: frozenset[str] = frozenset()
         self._read_until: dict[Path, int] = {}
@@ -73,15 +79,15 @@ class AnswerStore:
             self._failure.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
 
     def ask(
-        self, answerer: Answerer, records: Sequence[Record], max_new_tokens: int, told: Callable[[int], None]
+        self, answerer: Answerer, records: Sequence[Record], max_new_tokens: int, progress: Callable[[int], None]
     ) -> int:
         """Have the share of this process answered, without what is answered already.
 
         Questions about the same images go to the same process, so that each image is encoded once. The same question
-        is asked once: the deaf control, which pairs words and objects of a scene anew, costs next to nothing.
+        is asked once: shuffled phrases, which pair words and objects of a scene anew, cost next to nothing.
 
         Args:
-            told: called with the number of questions of this process's share that have become answered.
+            progress: called with the number of questions of this process's share that have become answered.
 
         Returns:
             How many answers were there before the store was opened.
@@ -89,17 +95,17 @@ class AnswerStore:
         mine = self._share(records)
         keys = [self._key(record, max_new_tokens) for record in mine]
         self._update()
-        asked = list({key: record for key, record in zip(keys, mine, strict=True) if key not in self._known}.values())
-        told(len(mine) - len(asked))
-        for index, answer in answerer(asked, max_new_tokens):
-            key = self._key(asked[index], max_new_tokens)
-            line = {"asked": key, "id": asked[index].id, "answer": answer}
+        new = list({key: record for key, record in zip(keys, mine, strict=True) if key not in self._known}.values())
+        progress(len(mine) - len(new))
+        for index, answer in answerer(new, max_new_tokens):
+            key = self._key(new[index], max_new_tokens)
+            line = {"asked": key, "id": new[index].id, **_to_json(answer)}
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._file.flush()
-            told(1)
+            progress(1)
         return sum(key in self._from_before for key in keys)
 
-    def collect(self, records: Sequence[Record], max_new_tokens: int, patience: float) -> list[str]:
+    def collect(self, records: Sequence[Record], max_new_tokens: int, patience: float) -> list[Answer]:
         """The answers to all records, those of other processes included, as soon as they are there.
 
         Args:
@@ -146,11 +152,12 @@ class AnswerStore:
             whole = new[: new.rfind(b"\n") + 1]
             self._read_until[path] = self._read_until.get(path, 0) + len(whole)
             for line in whole.split(b"\n")[:-1]:
-                entry = _entry(line)
-                if entry is None:
+                try:
+                    key, answer = _from_json(line)
+                except (ValueError, TypeError, KeyError, RecursionError):
                     self.broken += 1
                 else:
-                    self._known[entry["asked"]] = entry["answer"]
+                    self._known[key] = answer
 
     def _stop_if_another_failed(self) -> None:
         for path in sorted(self.folder.glob("*.failed")):
@@ -169,7 +176,7 @@ def digest(record: Record, max_new_tokens: int, contents: Sequence[str]) -> str:
     Args:
         contents: for each image something that changes when what it shows does.
     """
-    content = json.dumps([record.turns[0].question, record.images, list(contents), max_new_tokens])
+    content = json.dumps([asked(record), record.images, list(contents), max_new_tokens])
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
@@ -185,14 +192,33 @@ def _content(reference: str) -> str:
         return "not readable"  # whoever is asked about it says what is wrong
 
 
-def _entry(line: bytes) -> dict[str, str] | None:
-    """A line of a file of answers; None where it is none."""
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    sound = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("asked", "answer"))
-    return entry if sound else None
+def _to_json(answer: Answer) -> dict[str, Any]:
+    line: dict[str, Any] = {"answer": answer.text}
+    if answer.boxes is not None:
+        line["boxes"] = [list(box) for box in answer.boxes]
+    if answer.mask is not None:
+        line["mask"] = asdict(answer.mask)
+    if answer.embedding is not None:
+        line["embedding"] = list(answer.embedding)
+    return line
+
+
+def _from_json(line: bytes) -> tuple[str, Answer]:
+    """Which question a line of a file of answers answers, and the answer.
+
+    Raises:
+        ValueError, TypeError, KeyError, RecursionError: it is no such line.
+    """
+    entry = json.loads(line)
+    if not all(isinstance(entry[key], str) for key in ("asked", "answer")):
+        raise TypeError("asked and answer are no texts")
+    boxes, mask, embedding = (entry.get(key) for key in ("boxes", "mask", "embedding"))
+    return entry["asked"], Answer(
+        entry["answer"],
+        None if boxes is None else tuple(box_of([float(number) for number in box]) for box in boxes),
+        None if mask is None else Mask(int(mask["height"]), int(mask["width"]), tuple(map(int, mask["runs"]))),
+        None if embedding is None else tuple(map(float, embedding)),
+    )
 
 
 def _cut_half_a_line(path: Path) -> None:

@@ -9,31 +9,28 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.common import Problem
 from skyeye.data.formats.images import absent_images_kept
 from skyeye.data.images import load_image
-from skyeye.data.record import Record, Turn
+from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.metrics import Metric
+from skyeye.eval.question import asked, with_question
+from skyeye.eval.results import Output, Published
 
-#: What becomes of a record whose image is missing or broken: it is left out and told, or nothing is asked at all, or
+#: What becomes of a record whose image is missing or broken: it is skipped and told, or nothing is asked at all, or
 #: (where answers that exist are scored, for which no image is needed) it stays.
 MissingImages = Literal["leave-out", "stop", "keep"]
 
 _BROKEN = ("missing image", "unusable image")
 _BOX = re.compile(r"\{(?:<\d+>)+\}")
+#: Families whose metrics compare boxes.
+_OF_BOXES = ("refer", "phrase_grounding")
 _READERS = 4  # threads that decode images
-
-
-class Published(NamedTuple):
-    """How large the published test set is, and who says so."""
-
-    records: int
-    source: str
 
 
 @dataclass(frozen=True)
@@ -51,12 +48,13 @@ class Benchmark:
         metric_words: how the metric is computed, for the protocol.
         keep: which records of the source belong to the benchmark.
         chosen: what the words of a record choose among the objects of its scene; None: the words choose no object, and
-            there is no ``deaf`` control.
+            they cannot be shuffled.
         also: other names of it, as papers write them.
         prompt: what is asked instead of the own question of a record; ``{question}`` is that one without its tag,
             ``{box}`` the box in it, ``{phrase}`` and ``{classes}`` come from the references. None: the own question.
         published: size of the published test set; what is there is compared with it.
         quoted: (table, data set) of :mod:`skyeye.eval.benchmarks.paper`, with the numbers of others to put beside ours.
+        output: what of an answer is scored; the boxes in its text are read where it is ``boxes``.
         needs_images: the records cannot be made from the annotations alone (sizes, or the file list itself).
     """
 
@@ -74,12 +72,21 @@ class Benchmark:
     prompt: str | None = None
     published: Published | None = None
     quoted: tuple[str, str] | None = None
+    output: Output = "text"
     needs_images: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.family in _OF_BOXES) != (self.output == "boxes"):
+            raise SkyEyeError(
+                f"family {self.family} with output {self.output}",
+                where=f"benchmark {self.name}",
+                remedy=f'output="boxes" goes with {" and ".join(_OF_BOXES)}, and with nothing else',
+            )
 
     def load(
         self, data_root: Path, missing_images: MissingImages = "leave-out", prompt: str | None = None
     ) -> tuple[list[Record], list[Problem]]:
-        """The records that can be asked, and what had to be left out (missing or broken images, unreadable records).
+        """The records that can be asked, and what had to be skipped (missing or broken images, unreadable records).
 
         Unless they may be missing, every image is decoded once here: a broken file is known before the first answer,
         not after an hour of them.
@@ -114,9 +121,9 @@ class Benchmark:
                 where=str(data_root),
                 remedy="check the data root (--data-root)",
             )
-        asked = prompt or self.prompt
-        if asked is not None:
-            usable = [_asked(record, asked, self.name) for record in usable]
+        wanted = prompt or self.prompt
+        if wanted is not None:
+            usable = [_prompted(record, wanted, self.name) for record in usable]
         return _with_unique_ids(usable), problems
 
 
@@ -142,9 +149,9 @@ def _broken(path: str) -> str | None:
     return None
 
 
-def _asked(record: Record, prompt: str, name: str) -> Record:
+def _prompted(record: Record, prompt: str, name: str) -> Record:
     """The record with another first question; truth and images stay."""
-    own = record.turns[0].question
+    own = asked(record)
     if own.startswith("[") and "] " in own:
         own = own.split("] ", 1)[1]
     known = {"question": own}
@@ -168,7 +175,7 @@ def _asked(record: Record, prompt: str, name: str) -> Record:
         )
     # not format(): it would give a prompt access to attributes
     text = "".join(literal + known.get(key, "") for literal, key, _, _ in string.Formatter().parse(prompt))
-    return replace(record, turns=(Turn(question=text, answer=record.turns[0].answer), *record.turns[1:]))
+    return with_question(record, text)
 
 
 def _with_unique_ids(records: list[Record]) -> list[Record]:

@@ -1,68 +1,69 @@
-"""What is asked in an evaluation: a benchmark's records under every condition (seen, blind, deaf)."""
+"""What is asked of a benchmark: its records under every condition (seen, shuffled images, shuffled phrases)."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from skyeye.data.formats.common import Problem
 from skyeye.data.record import Record
-from skyeye.eval.benchmarks import Benchmark
-from skyeye.eval.benchmarks import controls as control
-from skyeye.eval.benchmarks.base import MissingImages
+from skyeye.eval.benchmarks.base import Benchmark
+from skyeye.eval.benchmarks.controls import shuffle_images, shuffle_phrases
+from skyeye.eval.settings import EvalSettings
+
+Condition = Literal["seen", "shuffled_images", "shuffled_phrases"]
+#: Those beside the questions as they are.
+CONTROLS: tuple[Condition, ...] = ("shuffled_images", "shuffled_phrases")
 
 
 @dataclass(frozen=True)
-class Task:
-    """A benchmark with its records under every condition.
+class BenchmarkRun:
+    """A benchmark laid out to be asked: its records under every condition.
 
     Attributes:
         seen: the questions as they are.
-        blind: the same with wrong images; None when all show the same image, or without controls.
-        deaf: the questions that could be given the words of another object, with those words; None where words choose
-            no object, or without controls.
-        deaf_indices: which of ``seen`` they are.
-        left_out: what could not be asked.
         max_new_tokens: longest answer asked for.
-        answers: what has to be told about the answers, counted by kind (of a file: missing, unknown, double ...).
+        shuffled_images: the same with wrong images; None when all show the same image, or without controls.
+        shuffled_phrases: the questions that could be given the words of another object, with those words; None where
+            words choose no object, or without controls.
+        shuffled_phrases_indices: which of ``seen`` they are.
+        skipped: what could not be asked.
+        odd_answers: what has to be told about the answers, counted by kind (of a file: missing, unknown, double ...).
     """
 
     benchmark: Benchmark
     seen: list[Record]
-    blind: list[Record] | None
-    deaf: list[Record] | None
-    deaf_indices: list[int]
-    left_out: list[Problem]
     max_new_tokens: int
-    answers: dict[str, int] = field(default_factory=dict)
+    shuffled_images: list[Record] | None = None
+    shuffled_phrases: list[Record] | None = None
+    shuffled_phrases_indices: list[int] = field(default_factory=list)
+    skipped: list[Problem] = field(default_factory=list)
+    odd_answers: dict[str, int] = field(default_factory=dict)
 
     @property
-    def conditions(self) -> dict[str, list[Record]]:
-        every = {"seen": self.seen, "blind": self.blind, "deaf": self.deaf}
+    def conditions(self) -> dict[Condition, list[Record]]:
+        """The conditions that are asked, with their records."""
+        every: dict[Condition, list[Record] | None] = {
+            "seen": self.seen,
+            "shuffled_images": self.shuffled_images,
+            "shuffled_phrases": self.shuffled_phrases,
+        }
         return {name: records for name, records in every.items() if records}
 
 
-def prepare(
-    benchmark: Benchmark,
-    data_root: Path,
-    limit: int | None = None,
-    controls: bool = True,
-    seed: int = 0,
-    *,
-    missing_images: MissingImages = "leave-out",
-    prompt: str | None = None,
-    max_new_tokens: int | None = None,
-) -> Task:
+def prepare(benchmark: Benchmark, data_root: Path, settings: EvalSettings) -> BenchmarkRun:
     """Load a benchmark and lay out its conditions; the same on every machine for the same data and seed."""
-    records, problems = benchmark.load(data_root, missing_images, prompt)
-    seen = limited(records, limit, seed, by_scene=benchmark.chosen is not None)
-    deaf_indices, deaf = [], None
-    if controls and benchmark.chosen is not None:
-        deaf_indices, deaf = control.deaf(seen, benchmark.chosen, f"{seed} {benchmark.name}")
-    blind = control.blind(seen, f"{seed} {benchmark.name}") if controls else None
-    longest = benchmark.max_new_tokens if max_new_tokens is None else max_new_tokens
-    return Task(benchmark, seen, blind, deaf or None, deaf_indices, problems, longest)
+    records, problems = benchmark.load(data_root, settings.missing_images, settings.prompts.get(benchmark.name))
+    seen = limited(records, settings.limit, settings.seed, by_scene=benchmark.chosen is not None)
+    seed, indices, phrases, images = f"{settings.seed} {benchmark.name}", [], None, None
+    if settings.controls:
+        images = shuffle_images(seen, seed)
+        if benchmark.chosen is not None:
+            indices, phrases = shuffle_phrases(seen, benchmark.chosen, seed)
+    longest = benchmark.max_new_tokens if settings.max_new_tokens is None else settings.max_new_tokens
+    return BenchmarkRun(benchmark, seen, longest, images, phrases or None, indices, problems)
 
 
 def limited(records: list[Record], limit: int | None, seed: int, by_scene: bool) -> list[Record]:

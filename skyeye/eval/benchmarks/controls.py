@@ -1,10 +1,11 @@
-"""Two questions beside every score: does the model see (``blind``), and does it listen (``deaf``)?
+"""Two questions beside every score: does the model look at the image, and does it follow the words?
 
-*Blind* asks every question about a wrong picture: the images are permuted among the questions so that none keeps its
-own; a record of several frames keeps its frames together. What a model scores blind it owes to words and habit.
+*Shuffled images*: every question is asked about a wrong picture. The images are permuted among the questions so that
+none keeps its own; a record of several frames keeps its frames together. What a model still scores it owes to words and
+habit.
 
-*Deaf* is for tasks whose words choose one of several objects: inside a scene the words are permuted among the objects,
-the truth stays. A model that points at any object scores the same deaf; one that follows the words drops.
+*Shuffled phrases* are for tasks whose words choose one of several objects: inside a scene the words are permuted among
+the objects, the truth stays. A model that points at any object scores the same; one that follows the words drops.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
-from skyeye.data.record import Record, Turn
+from skyeye.data.record import Record
+from skyeye.eval.question import asked, with_question
 
 
 def derangement(n: int, rng: random.Random) -> list[int]:
@@ -28,23 +30,18 @@ def derangement(n: int, rng: random.Random) -> list[int]:
     return order
 
 
-def with_question(record: Record, question: str) -> Record:
-    """The record with other words in its first turn; truth and images stay."""
-    first = Turn(question=question, answer=record.turns[0].answer)
-    return replace(record, turns=(first, *record.turns[1:]))
-
-
-def blind(records: Sequence[Record], seed: int | str) -> list[Record] | None:
+def shuffle_images(records: Sequence[Record], seed: int | str) -> list[Record] | None:
     """The records with the images permuted among distinct images; None when all show the same image(s)."""
     distinct = list(dict.fromkeys(record.images for record in records))
     if len(distinct) < 2:
         return None
+    # "blind" and "deaf" are the old names of the controls; published numbers rest on these permutations
     order = derangement(len(distinct), random.Random(f"blind {seed}"))
     other = {images: distinct[order[i]] for i, images in enumerate(distinct)}
     return [replace(record, images=other[record.images]) for record in records]
 
 
-def deaf(
+def shuffle_phrases(
     records: Sequence[Record], chosen: Callable[[Record], Hashable], seed: int | str
 ) -> tuple[list[int], list[Record]]:
     """Permute the words among the objects of each scene.
@@ -55,13 +52,13 @@ def deaf(
         seed: of the permutation.
     Returns:
         (indices of the records that could be permuted, those records with the words of another object of their scene).
-        Scenes with a single object are left out. Where the objects have unequally many expressions, an object's k-th
+        Scenes with a single object are skipped. Where the objects have unequally many expressions, an object's k-th
         question gets the k-th expression, counted round, of the object it is paired with.
     """
     scenes: dict[Hashable, dict[Hashable, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, record in enumerate(records):
         scenes[record.images][chosen(record)].append(index)
-    rng = random.Random(f"deaf {seed}")
+    rng = random.Random(f"deaf {seed}")  # an old name: see shuffle_images
     changed: dict[int, Record] = {}
     for objects in scenes.values():
         if len(objects) < 2:
@@ -70,7 +67,7 @@ def deaf(
         for mine, partner in zip(members, derangement(len(members), rng), strict=True):
             theirs = members[partner]
             for k, index in enumerate(mine):
-                question = records[theirs[k % len(theirs)]].turns[0].question
+                question = asked(records[theirs[k % len(theirs)]])
                 changed[index] = with_question(records[index], question)
     indices = sorted(changed)
     return indices, [changed[index] for index in indices]

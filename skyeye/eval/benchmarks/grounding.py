@@ -51,6 +51,7 @@ def _refer(
         chosen=lambda record: tuple(record.references["boxes"][0]),
         also=also,
         prompt=prompts.REFER,
+        output="boxes",
         published=PUBLISHED.get(name),
         quoted=quoted and (paper.GROUNDING, quoted),
         **more,
@@ -71,6 +72,7 @@ def _phrases(name: str, title: str, source: Source, also: tuple[str, ...], words
         chosen=lambda record: record.references["phrase"],
         also=also,
         prompt=prompts.DETECTION,
+        output="boxes",
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.eval.benchmarks.base import Benchmark
+from skyeye.eval.results import QuotedResults
 
 CAPTIONS, GROUNDING, VQA = "captioning", "visual_grounding_accuracy_at_0.5", "vqa_accuracy"
 
@@ -23,13 +24,8 @@ _NOTES = {
 }
 
 
-def quoted(benchmark: Benchmark) -> dict[str, Any] | None:
-    """What the paper's table says about the test set of a benchmark.
-
-    Returns:
-        ``{"table", "set", "source", "notes": [text], "rows": {method: {our metric name: value}}}``, values as printed
-        (percent; CIDEr x 100), or None where the paper has no such table.
-    """
+def quoted(benchmark: Benchmark) -> QuotedResults | None:
+    """What the paper's table says about the test set of a benchmark, or None where the paper has no such table."""
     if benchmark.quoted is None:
         return None
     table, data_set = benchmark.quoted
@@ -38,8 +34,8 @@ def quoted(benchmark: Benchmark) -> dict[str, Any] | None:
     for method, values in content[table][data_set].items():
         values = {"accuracy@0.5": values} if table == GROUNDING else values
         rows[method] = {_METRICS.get(name, name): value for name, value in values.items()}
-    notes = [_NOTES[table]] if table in _NOTES else []
-    return {"table": table, "set": data_set, "source": content["source"], "notes": notes, "rows": rows}
+    notes = (_NOTES[table],) if table in _NOTES else ()
+    return QuotedResults(table, data_set, content["source"], notes, rows)
 
 
 @cache

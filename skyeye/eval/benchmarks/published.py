@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyeye.data.record import Record
-from skyeye.eval.benchmarks.base import Benchmark, Published
+from skyeye.eval.benchmarks.base import Benchmark
+from skyeye.eval.results import Published
 
 _BIG_VISION = "counted by the loaders of github.com/google-research/big_vision (datasets/rsvqa_lr, rsvqa_hr)"
 _RSVG = "table in the README of github.com/ZhanYang-nwpu/RSVG-pytorch: 5,505 / 1,201 / 1,227 expressions"

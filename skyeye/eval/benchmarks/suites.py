@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -68,28 +69,28 @@ def chosen_benchmarks(
     A benchmark that was named is in the list though its data may be missing: that is an error, said when it is loaded.
 
     Returns:
-        The benchmarks; name -> why it cannot be asked, for those of the suite that are left out.
+        The benchmarks; name -> why it cannot be asked, for those of the suite that are skipped.
 
     Raises:
         SkyEyeError: as :func:`select`; an unknown suite, or none of it is there.
     """
     chosen = {benchmark.name: benchmark for benchmark in select(names)} if names or suite is None else {}
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for name in () if suite is None else suite_members(suite):
         if name in chosen:
             continue
         if (error := available(BENCHMARKS[name], data_root)) is None:
             chosen[name] = BENCHMARKS[name]
         else:
-            left_out[name] = error.what  # the remedy is for a recipe's source
+            skipped[name] = error.what  # the remedy is for a recipe's source
     if not chosen:
-        first = next(iter(left_out.values()))
+        first = next(iter(skipped.values()))
         raise SkyEyeError(
             f"no benchmark of suite {suite} has its data here; the first: {first}",
             where=str(data_root),
             remedy="check the data root (--data-root); `skyeye eval list NAME` says what is looked for",
         )
-    return list(chosen.values()), left_out
+    return list(chosen.values()), skipped
 
 
 def suite_members(suite: str) -> tuple[str, ...]:
@@ -130,8 +131,9 @@ def describe(benchmark: Benchmark) -> dict[str, Any]:
         "suites": [suite for suite, members in SUITES.items() if benchmark.name in members],
         "prompt": benchmark.prompt,
         "max_new_tokens": benchmark.max_new_tokens,
-        "deaf": benchmark.chosen is not None,
-        "published": None if benchmark.published is None else benchmark.published._asdict(),
+        "output": benchmark.output,
+        "shuffled_phrases": benchmark.chosen is not None,
+        "published": None if benchmark.published is None else asdict(benchmark.published),
         "looked_for": list(source.looked_for) if isinstance(source, Source) else [],
         "ids": source.ids if isinstance(source, Source) else "",
         "needs_images": benchmark.needs_images,

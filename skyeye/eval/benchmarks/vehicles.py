@@ -49,6 +49,7 @@ def _benchmark(name: str, title: str, source: Source, words: str) -> Benchmark:
         f"{REFER}; {words}",
         keep=lambda record: record.task == "refer",
         chosen=lambda record: tuple(record.references["boxes"][0]),
+        output="boxes",
     )
 
 

@@ -63,6 +63,7 @@ BENCHMARKS = [
         f"{REFER}; kinds of expressions: 'only' object of the scene, told by its 'kind', by colour and kind where the "
         "kind would do ('both'), by colour among objects of the 'same kind'",
         chosen=lambda record: record.references["object"],
+        output="boxes",
     ),
     Benchmark(
         "world.grounding",
@@ -74,6 +75,7 @@ BENCHMARKS = [
         160,
         PHRASE_GROUNDING,
         chosen=lambda record: record.references["phrase"],
+        output="boxes",
     ),
     Benchmark(
         "world.identify",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from skyeye.data.record import Record
+from skyeye.eval.results import Answer
 
 #: Metrics of which less is better; they are no percentages (objects miscounted, on average).
 LOWER_IS_BETTER = frozenset({"count_error"})
@@ -62,7 +63,7 @@ class Scores:
         return {name: statistic.score for name, statistic in self.statistics.items()}
 
 
-Metric = Callable[[Sequence[Record], Sequence[str]], Scores]
+Metric = Callable[[Sequence[Record], Sequence[Answer]], Scores]
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

@@ -25,11 +25,12 @@ _AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class Difference:
-    """Two scores on the same items. ``low`` and ``high`` are those of ``difference`` = b - a; ``p`` is two-sided."""
+    """Two scores on the same items, None where one has none. ``low`` and ``high`` are those of ``difference`` = b - a;
+    ``p`` is two-sided."""
 
-    a: float
-    b: float
-    difference: float
+    a: float | None
+    b: float | None
+    difference: float | None
     low: float | None
     high: float | None
     p: float | None

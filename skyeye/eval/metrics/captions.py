@@ -27,6 +27,7 @@ from skyeye.data.record import Record
 from skyeye.eval.metrics.base import Scores, Statistic, percent
 from skyeye.eval.metrics.meteor import meteor
 from skyeye.eval.metrics.normalise import normalise_answer
+from skyeye.eval.results import Answer
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
@@ -151,13 +152,13 @@ def default_scorer() -> CaptionScorer:
     return CaptionScorer(shutil.which("java"))
 
 
-def captions(records: Sequence[Record], answers: Sequence[str]) -> Scores:
+def captions(records: Sequence[Record], answers: Sequence[Answer]) -> Scores:
     """BLEU-1..4, METEOR, ROUGE_L, CIDEr against ``references['captions']``."""
     scorer = default_scorer()
     truths = [record.references["captions"] for record in records]
     if not truths:
         return Scores({}, [])
-    statistics = scorer.score(truths, answers)
+    statistics = scorer.score(truths, [answer.text for answer in answers])
     each = {key: 100 * statistics[name].rows[:, 0] for key, name in (("cider", "CIDEr"), ("rouge_l", "ROUGE_L"))}
     items = [
         {"truth": truth, "correct": None, **{key: float(values[i]) for key, values in each.items()}}
@@ -166,12 +167,12 @@ def captions(records: Sequence[Record], answers: Sequence[str]) -> Scores:
     return Scores(statistics, items, {}, scorer.notes(len(truths)))
 
 
-def identify(records: Sequence[Record], answers: Sequence[str]) -> Scores:
+def identify(records: Sequence[Record], answers: Sequence[Answer]) -> Scores:
     """Referring expression generation: caption metrics against ``references['captions']`` (the phrases that would do),
     and exact match with any of them after full normalisation."""
     scores = captions(records, answers)
     hits = [
-        normalise_answer(answer) in {normalise_answer(phrase) for phrase in record.references["captions"]}
+        normalise_answer(answer.text) in {normalise_answer(phrase) for phrase in record.references["captions"]}
         for record, answer in zip(records, answers, strict=True)
     ]
     items = [{**item, "correct": hit} for item, hit in zip(scores.items, hits, strict=True)]

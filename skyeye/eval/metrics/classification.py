@@ -9,12 +9,13 @@ from skyeye.data.record import Record
 from skyeye.eval.metrics.base import Scores, by_label, mean_of, percent
 from skyeye.eval.metrics.synonyms import other_names
 from skyeye.eval.metrics.words import compact, words
+from skyeye.eval.results import Answer
 
 #: The longest name has so many words.
 _LONGEST = 6
 
 
-def classification(records: Sequence[Record], answers: Sequence[str]) -> Scores:
+def classification(records: Sequence[Record], answers: Sequence[Answer]) -> Scores:
     """The class that the answer names, among ``references['classes']``, against ``references['answer']``.
 
     Names are compared without case, spaces and marks (``BaseballField`` is "baseball field"), at word borders.
@@ -24,8 +25,8 @@ def classification(records: Sequence[Record], answers: Sequence[str]) -> Scores:
     """
     classes = [record.references["classes"] for record in records]
     truths = [record.references["answer"] for record in records]
-    exact = [_is(classes_named(a, c, False), t) for a, c, t in zip(answers, classes, truths, strict=True)]
-    named = [classes_named(answer, names) for answer, names in zip(answers, classes, strict=True)]
+    exact = [_is(classes_named(a.text, c, False), t) for a, c, t in zip(answers, classes, truths, strict=True)]
+    named = [classes_named(answer.text, names) for answer, names in zip(answers, classes, strict=True)]
     hits = [_is(names, truth) for names, truth in zip(named, truths, strict=True)]
     by_class, counts = by_label("accuracy", truths, hits)
     items = [{"truth": t, "correct": h, "named": n} for t, h, n in zip(truths, hits, named, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,17 +10,20 @@ import numpy as np
 from skyeye.data.boxes import Box, OrientedBox, iou
 from skyeye.data.notations import Size
 from skyeye.data.record import Record
+from skyeye.errors import SkyEyeError
 from skyeye.eval.metrics.base import Scores, Statistic, by_label, percent, ratio
 from skyeye.eval.metrics.iou import DIGITS, areas, box_lists, matched_boxes, overlap, true_boxes
-from skyeye.eval.metrics.oriented import answer_boxes, answered_polygon, polygon, polygon_overlap, upright
+from skyeye.eval.metrics.oriented import answered_polygon, polygon, polygon_overlap, upright
 from skyeye.eval.metrics.sizes import sizes
 from skyeye.eval.metrics.vqa import question_type
+from skyeye.eval.results import Answer
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 PLUS_ONE = "accuracy@0.5 (+1)"
+_ANGLE = re.compile(r"\|[\s<unk>]*-?\d+[\s<unk>]*\}")  # behind the four numbers of a box
 
 
-def refer(records: Sequence[Record], answers: Sequence[str]) -> Scores:
+def refer(records: Sequence[Record], answers: Sequence[Answer]) -> Scores:
     """The first box of the answer against ``references['boxes']`` (one box; the best of several).
 
     A hit is an IoU strictly above the threshold; an answer without a well-formed box counts as IoU 0. All items are in
@@ -32,7 +36,7 @@ def refer(records: Sequence[Record], answers: Sequence[str]) -> Scores:
     finds objects but does not listen from one that finds nothing.
     """
     known = sizes(records)
-    read = [answer_boxes(answer, size)[:1] for answer, size in zip(answers, known, strict=True)]
+    read = [boxes[:1] for boxes in _boxes_of(answers)]
     notes = _angle_note(answers, read, known)
     found = [[upright(box) for box in boxes] for boxes in read]
     best = [_best(boxes, true_boxes(record)) for record, boxes in zip(records, found, strict=True)]
@@ -57,6 +61,21 @@ def refer(records: Sequence[Record], answers: Sequence[str]) -> Scores:
     if records and all(record.regions for record in records):
         statistics["any_object@0.5"] = percent([_fits_an_object(r, x) for r, x in zip(records, found, strict=True)])
     return scores
+
+
+def _boxes_of(answers: Sequence[Answer]) -> list[tuple[Box | OrientedBox, ...]]:
+    """
+    Raises:
+        SkyEyeError: an answer was given as text and nobody has read the boxes in it.
+    """
+    for answer in answers:
+        if answer.boxes is None and answer.text:
+            raise SkyEyeError(
+                "boxes are scored, but those in the text of an answer were not read",
+                where=answer.text[:80],
+                remedy='the benchmark needs output="boxes"',
+            )
+    return [answer.boxes or () for answer in answers]
 
 
 def _best(boxes: Sequence[Box], truths: Sequence[Box]) -> tuple[float, float, float]:
@@ -107,10 +126,10 @@ def _add_oriented(scores: Scores, records: Sequence[Record], read: Sequence[Sequ
 
 
 def _angle_note(
-    answers: Sequence[str], read: Sequence[Sequence[Box | OrientedBox]], known: Sequence[Size | None]
+    answers: Sequence[Answer], read: Sequence[Sequence[Box | OrientedBox]], known: Sequence[Size | None]
 ) -> list[str]:
     turned = [  # boxes with eight numbers need no size
-        "|" in answer and any(isinstance(box, OrientedBox) for box in boxes)
+        bool(_ANGLE.search(answer.text)) and any(isinstance(box, OrientedBox) for box in boxes)
         for answer, boxes in zip(answers, read, strict=True)
     ]
     unsized = sum(is_turned and size is None for is_turned, size in zip(turned, known, strict=True))
@@ -124,14 +143,14 @@ def _fits_an_object(record: Record, boxes: Sequence[Box]) -> bool:
     return any(overlap(box, thing) > 0.5 for box in boxes for thing in objects)
 
 
-def phrase_grounding(records: Sequence[Record], answers: Sequence[str]) -> Scores:
+def phrase_grounding(records: Sequence[Record], answers: Sequence[Answer]) -> Scores:
     """All boxes of the answer against all of ``references['boxes']``, paired at best, IoU strictly above 0.5.
 
     ``precision@0.5`` and ``recall@0.5`` divide the pairs of all items by all boxes found and all true boxes; ``f1@0.5``
     is their harmonic mean. An item is correct when every true box is found and nothing else.
     """
     known = sizes(records)
-    read = [answer_boxes(answer, size) for answer, size in zip(answers, known, strict=True)]
+    read = _boxes_of(answers)
     found = [[upright(box) for box in boxes] for boxes in read]
     truths = [true_boxes(record) for record in records]
     pairs = [matched_boxes(a, b) for a, b in zip(found, truths, strict=True)]

@@ -1,43 +1,15 @@
-"""Turned boxes: what an answer says of them, and how well polygons agree (by shapely)."""
+"""Turned boxes, and how well polygons agree (by shapely)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import shapely
 
-from skyeye.data.boxes import Box, OrientedBox, parse_boxes
-from skyeye.data.notations import Size, find_boxes
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.eval.metrics.iou import DIGITS
 
 _IMAGE = shapely.box(0, 0, 1, 1)
-
-
-def answer_boxes(text: str, size: Size | None = None) -> list[Box | OrientedBox]:
-    """Every well-formed box of an answer, in order: ``{<x1><y1><x2><y2>}``, or GeoChat's form with an angle behind it.
-
-    Upright boxes are those of :func:`~skyeye.data.boxes.parse_boxes`. The four numbers before an angle may leave the
-    image: they are those of the box before it is turned. Boxes of other systems come with decimals, with four or eight
-    numbers (:func:`~skyeye.eval.answers.convert_boxes`); upright ones are cut to the image as the true ones are.
-
-    Args:
-        size: width and height of the image, in whose pixels the angle is meant; None: the image is taken for a square.
-    """
-    compact = re.sub(r"<unk>|\s", "", text)
-    placed: list[tuple[int, Box | OrientedBox]] = []
-    for found in find_boxes(compact, "geochat", size):
-        written = compact[found.start : found.end]
-        x1, y1, x2, y2, *angle = (int(number) for number in re.findall(r"-?\d+", written))
-        if (x1 <= x2 and y1 <= y2) if angle else parse_boxes(written):
-            placed.append((found.start, found.boxes[0]))
-    for found in find_boxes(compact, "hundredths"):
-        (box,) = found.boxes
-        if isinstance(box, OrientedBox):
-            placed.append((found.start, box))
-        elif box.x1 <= box.x2 and box.y1 <= box.y2:
-            placed.append((found.start, box.clipped()))
-    return [box for _, box in sorted(placed, key=lambda pair: pair[0])]
 
 
 def upright(box: Box | OrientedBox) -> Box:

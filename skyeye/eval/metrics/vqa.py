@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from skyeye.data.record import Record
 from skyeye.eval.metrics.base import Scores, by_label, mean, mean_of, percent
 from skyeye.eval.metrics.normalise import normalise_answer
+from skyeye.eval.results import Answer
 
 #: Names that data sets give to the same type of question.
 _TYPES = {"comp": "comparison", "rural_or_urban": "rural_urban", "urban_rural": "rural_urban"}
@@ -24,20 +25,20 @@ def question_type(record: Record) -> str | None:
     return _TYPES.get(slug, slug)
 
 
-def vqa(records: Sequence[Record], answers: Sequence[str], mean_types: Sequence[str] | None = None) -> Scores:
+def vqa(records: Sequence[Record], answers: Sequence[Answer], mean_types: Sequence[str] | None = None) -> Scores:
     """Exact match with ``references['answer']`` after full normalisation: overall, by ``type``, mean over the types.
 
     Args:
         mean_types: the types that ``mean_over_types`` takes in; None: all that occur.
     """
     truths = [str(record.references["answer"]) for record in records]
-    hits = [normalise_answer(a) == normalise_answer(t) for a, t in zip(answers, truths, strict=True)]
+    hits = [normalise_answer(a.text) == normalise_answer(t) for a, t in zip(answers, truths, strict=True)]
     labels = [question_type(record) for record in records]
     by_type, counts = by_label("accuracy", labels, hits)
     in_mean = [by_type[f"accuracy/{x}"] for x in mean_types or counts if x in counts]
     statistics = {"accuracy": percent(hits), "mean_over_types": mean_of(in_mean, len(records)), **by_type}
     if "count" in counts:
-        errors = [_count_error(a, t, label) for a, t, label in zip(answers, truths, labels, strict=True)]
+        errors = [_count_error(a.text, t, label) for a, t, label in zip(answers, truths, labels, strict=True)]
         readable = [error is not None for error in errors]
         statistics["count_error"] = mean([error or 0.0 for error in errors], readable)
         counts["count answers without a number"] = counts["count"] - sum(readable)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skyeye.eval.report.tables import number, quoted_metric
+from skyeye.eval.results import BenchmarkResult, MetricValue
 
 COLOURS = 8  # of the page; further curves begin again, dashed
 FEWEST_AXES = 3  # of a radar chart
@@ -63,29 +64,19 @@ class Radar:
     height: int = 500
 
 
-def radar(entries: Mapping[str, Mapping[str, Any]], ours: str) -> Radar | None:
+def radar(benchmarks: Mapping[str, BenchmarkResult], ours: str) -> Radar | None:
     """All benchmarks with quoted numbers on one chart, as in figure 1 of the SkyEyeGPT paper, an axis each.
 
     Args:
-        entries: benchmark -> its entry in ``scores.json``.
         ours: what our polygon is called.
 
     Returns:
         None where fewer than three benchmarks have quoted numbers.
     """
-    metrics = {name: metric for name, entry in entries.items() if (metric := quoted_metric(entry))}
+    metrics = {name: metric for name, result in benchmarks.items() if (metric := quoted_metric(result))}
     if len(metrics) < FEWEST_AXES:
         return None
-    values: dict[str, dict[str, float]] = {}  # method -> benchmark -> value
-    for name, metric in metrics.items():
-        for method, said in entries[name]["protocol"]["quoted"]["rows"].items():
-            if said.get(metric) is not None:
-                values.setdefault(method, {})[name] = said[metric]
-    own = {name: (entries[name].get(metric) or {}).get("value") for name, metric in metrics.items()}
-    if ours in values:
-        ours += " (this result)"
-    methods = sorted(values, key=lambda method: (-len(values[method]), method != "SkyEyeGPT"))  # the fullest first
-    everyone = {ours: {k: v for k, v in own.items() if v is not None}, **{method: values[method] for method in methods}}
+    everyone = _values(benchmarks, metrics, ours)
     tops = {name: _top([of[name] for of in everyone.values() if name in of]) for name in metrics}
     places = {name: _spoke(index, len(metrics)) for index, name in enumerate(metrics)}
     axes = [
@@ -104,6 +95,25 @@ def radar(entries: Mapping[str, Mapping[str, Any]], ours: str) -> Radar | None:
         colour, again = (rank - 1) % COLOURS, rank > COLOURS
         series.append(Series(name, rank == 0, rank < SHOWN_AT_FIRST, colour, again, drawn, closed, dots))
     return Radar(axes, rings, series)
+
+
+def _values(
+    benchmarks: Mapping[str, BenchmarkResult], metrics: Mapping[str, str], ours: str
+) -> dict[str, dict[str, float]]:
+    """Method -> benchmark -> value of the metric that stands for it: ours first, then the fullest of the others."""
+    values: dict[str, dict[str, float]] = {}
+    own: dict[str, float] = {}
+    for name, metric in metrics.items():
+        for method, said in benchmarks[name].protocol.quoted.rows.items():
+            if said.get(metric) is not None:
+                values.setdefault(method, {})[name] = said[metric]
+        value = benchmarks[name].metrics.get(metric, MetricValue(None)).value
+        if value is not None:
+            own[name] = value
+    if ours in values:
+        ours += " (this result)"
+    methods = sorted(values, key=lambda method: (-len(values[method]), method != "SkyEyeGPT"))
+    return {ours: own, **{method: values[method] for method in methods}}
 
 
 def _top(values: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skyeye.eval.metrics import LOWER_IS_BETTER
+from skyeye.eval.metrics.bootstrap import Difference
 from skyeye.eval.report import tables
 from skyeye.eval.report.galleries import (
     GALLERY,
@@ -26,6 +27,7 @@ from skyeye.eval.report.galleries import (
 from skyeye.eval.report.page import Predictions
 from skyeye.eval.report.render import render
 from skyeye.eval.report.to_markdown import cell, encodable
+from skyeye.eval.results import BenchmarkResult, EvalResults
 
 LEVEL = 0.05  # of p, below which a difference is called significant
 UNCORRECTED = (
@@ -33,8 +35,8 @@ UNCORRECTED = (
     "about one has p < 0.05."
 )
 
-#: benchmark -> metric -> a, b, difference (b - a), low, high, p.
-Differences = Mapping[str, Mapping[str, Mapping[str, float | None]]]
+#: benchmark -> metric -> how the two differ.
+Differences = Mapping[str, Mapping[str, Difference]]
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class Section:
 
 
 def comparison(
-    scores_a: Mapping[str, Any],
-    scores_b: Mapping[str, Any],
+    results_a: EvalResults,
+    results_b: EvalResults,
     differences: Differences,
     predictions_a: Predictions,
     predictions_b: Predictions,
@@ -88,8 +90,8 @@ def comparison(
     """The page as HTML text.
 
     Args:
-        scores_a: content of the one ``scores.json``.
-        scores_b: content of the other.
+        results_a: of the one.
+        results_b: of the other.
         differences: of each metric of each benchmark to be shown: both values, b - a, its 95 % interval, and the
             two-sided p of a paired test.
         predictions_a: the rows of the one's prediction files; of these the condition ``seen`` is compared.
@@ -98,24 +100,26 @@ def comparison(
     sections = []
     for index, (name, metrics) in enumerate(differences.items(), 1):
         rows = [list(of.get(name, {}).get("seen", [])) for of in (predictions_a, predictions_b)]
-        sections.append(_section(f"b{index}", name, (scores_a[name], scores_b[name]), metrics, rows[0], rows[1]))
-    names = _names(scores_a["about"], scores_b["about"])
-    abouts = [scores_a["about"], scores_b["about"]]
+        sections.append(
+            _section(f"b{index}", name, (results_a.benchmarks[name], results_b.benchmarks[name]), metrics, *rows)
+        )
+    names = _names(results_a.about, results_b.about)
+    abouts = [results_a.about, results_b.about]
     tested = sum(len(metrics) for metrics in differences.values())
     return render(
         "compare.html.jinja", names=names, abouts=abouts, sections=sections, tested=tested, uncorrected=UNCORRECTED
     )
 
 
-def comparison_markdown(scores_a: Mapping[str, Any], scores_b: Mapping[str, Any], differences: Differences) -> str:
+def comparison_markdown(results_a: EvalResults, results_b: EvalResults, differences: Differences) -> str:
     """The tables of :func:`comparison` as Markdown."""
-    names = _names(scores_a["about"], scores_b["about"])
+    names = _names(results_a.about, results_b.about)
     lines = [f"# A: {cell(names[0])}, B: {cell(names[1])}", ""]
     lines += ["Difference: B - A, with its 95 % interval and the p of a paired bootstrap.", "", UNCORRECTED]
     for name, metrics in differences.items():
-        entries = (scores_a[name], scores_b[name])
-        lines += ["", f"## {name}: {cell(entries[0]['protocol']['title'])}", ""]
-        lines += [f"**{cell(warning)}**\n" for warning in not_alike(*entries)]
+        both = (results_a.benchmarks[name], results_b.benchmarks[name])
+        lines += ["", f"## {name}: {cell(both[0].protocol.title)}", ""]
+        lines += [f"**{cell(warning)}**\n" for warning in not_alike(*both)]
         lines += ["| metric | A | B | difference | interval | |", "|---|---:|---:|---:|---:|---|"]
         for line in _lines(metrics):
             words = f"**{line.words}**" if line.better else line.words
@@ -134,14 +138,14 @@ def _names(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
 def _section(
     anchor: str,
     name: str,
-    entries: tuple[Mapping[str, Any], Mapping[str, Any]],
-    metrics: Mapping[str, Mapping[str, float | None]],
+    both: tuple[BenchmarkResult, BenchmarkResult],
+    metrics: Mapping[str, Difference],
     rows_a: Sequence[Row],
     rows_b: Sequence[Row],
 ) -> Section:
-    protocol = entries[0]["protocol"]
+    protocol = both[0].protocol
     lines = _lines(metrics)
-    main = next((line for line, metric in zip(lines, metrics, strict=True) if metric == protocol["main_metric"]), None)
+    main = next((line for line, metric in zip(lines, metrics, strict=True) if metric == protocol.main_metric), None)
     of_b = {row["id"]: row for row in rows_b}
     pairs = [Pair(row, of_b[row["id"]], _mark(row, of_b[row["id"]])) for row in rows_a if row["id"] in of_b]
     changed = [pair for pair in pairs if pair.a["answer"] != pair.b["answer"]]
@@ -150,19 +154,19 @@ def _section(
     return Section(
         name,
         anchor,
-        protocol["title"],
+        protocol.title,
         main,
         lines,
         _counted(pairs, changed, len(rows_a), len(rows_b)),
-        not_alike(*entries),
-        tables.protocol_in_words(entries[0]),
+        not_alike(*both),
+        tables.format_protocol(protocol),
         [(title, [drawn for _, drawn in found]) for title, found in galleries],
-        protocol["family"] in ("refer", "phrase_grounding", "identify"),
+        protocol.family in ("refer", "phrase_grounding", "identify"),
         _searchable(changed, shown, name),
     )
 
 
-def _lines(metrics: Mapping[str, Mapping[str, float | None]]) -> list[Line]:
+def _lines(metrics: Mapping[str, Difference]) -> list[Line]:
     widest = max(
         (abs(x) for name, of in metrics.items() if name not in LOWER_IS_BETTER for x in _ends(of) if x is not None),
         default=0.0,
@@ -170,21 +174,21 @@ def _lines(metrics: Mapping[str, Mapping[str, float | None]]) -> list[Line]:
     return [_line(name, of, widest) for name, of in metrics.items()]
 
 
-def _ends(of: Mapping[str, float | None]) -> tuple[float | None, ...]:
-    return of["difference"], of.get("low"), of.get("high")
+def _ends(of: Difference) -> tuple[float | None, ...]:
+    return of.difference, of.low, of.high
 
 
-def _line(metric: str, of: Mapping[str, float | None], widest: float) -> Line:
+def _line(metric: str, of: Difference, widest: float) -> Line:
     difference, low, high = _ends(of)
     shown = f"{metric} (less is better)" if metric in LOWER_IS_BETTER else metric
     between = "" if low is None or high is None else f"{low:+.1f} to {high:+.1f}"
-    words, better = _significance(metric, difference, of.get("p"))
+    words, better = _significance(metric, difference, of.p)
     bar = None
     if None not in (difference, low, high) and widest > 0 and metric not in LOWER_IS_BETTER:
         left, right, middle = (round(50 + 50 * x / widest, 2) for x in (low, high, difference))
         bar = (left, round(right - left, 2), middle)
     text = tables.NONE if difference is None else f"{difference:+.1f}"
-    return Line(shown, tables.number(of["a"]), tables.number(of["b"]), text, between, words, better, bar)
+    return Line(shown, tables.number(of.a), tables.number(of.b), text, between, words, better, bar)
 
 
 def _significance(metric: str, difference: float | None, p: float | None) -> tuple[str, str]:
@@ -198,14 +202,15 @@ def _significance(metric: str, difference: float | None, p: float | None) -> tup
     return f"{better.upper()} is better ({chance})", better
 
 
-def not_alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Where the two were not measured alike, from their entries in ``scores.json``; sentences without full stops."""
-    found = [
-        f"{what} differs: A {a['protocol'][key]!r}, B {b['protocol'][key]!r}"
-        for what, key in (("The question", "question"), ("The decoding", "decoding"), ("The metric", "metric"))
-        if a["protocol"][key] != b["protocol"][key]
-    ]
-    records = [of["counts"]["records"] for of in (a, b)]
+def not_alike(a: BenchmarkResult, b: BenchmarkResult) -> list[str]:
+    """Where the two were not measured alike; sentences without full stops."""
+    protocols = (
+        ("The question", a.protocol.question, b.protocol.question),
+        ("The decoding", a.protocol.decoding, b.protocol.decoding),
+        ("The metric", a.protocol.metric, b.protocol.metric),
+    )
+    found = [f"{what} differs: A {one!r}, B {other!r}" for what, one, other in protocols if one != other]
+    records = [of.counts["records"] for of in (a, b)]
     if records[0] != records[1]:
         found.append(f"A has answered {records[0]:,} records, B {records[1]:,}; compared are those that both have")
     return found

@@ -14,7 +14,7 @@ from skyeye.data.formats.images import ABSENT
 from skyeye.data.images import image_size
 from skyeye.data.pictures import Outline, outline, thumbnail
 from skyeye.errors import SkyEyeError
-from skyeye.eval.metrics.oriented import answer_boxes
+from skyeye.eval.answers.boxes import box_of, read_answer
 
 GALLERY = 10  # answers in one gallery
 MOST_PICTURES = 60  # of a benchmark
@@ -157,11 +157,11 @@ def example(
         row: question and truth are taken from it.
         said: (whose, row) of one answer or of two to compare; their boxes are drawn as ``answer`` and ``answer2``.
         pictures: where the thumbnails come from.
-        others: (condition, answer) under blind and deaf; left out where answers are boxes, whose numbers say nothing.
+        others: (condition, answer) of the controls; not shown where answers are boxes, whose numbers say nothing.
     """
     outlines = [outline(corners, "truth") for corners in true_corners(row)]
     for style, (_, of) in zip(("answer", "answer2"), said, strict=False):
-        outlines += [outline(box, style) for box in _boxes(of["answer"], row)]
+        outlines += [outline(box, style) for box in _answered_boxes(of)]
     outlines += [outline(box, "asked") for box in _boxes(row["question"], row)]
     urls, missing = pictures.of(row["images"])
     return Example(
@@ -178,13 +178,24 @@ def example(
     )
 
 
+def _answered_boxes(row: Row) -> list[Box | OrientedBox]:
+    """The boxes of an answer: as they were scored, else those that its text names."""
+    if row.get("boxes") is None:
+        return _boxes(row["answer"], row)
+    return _inside([box_of(numbers) for numbers in row["boxes"]])
+
+
 def _boxes(text: str, row: Row) -> list[Box | OrientedBox]:
     """The boxes of a text, inside the picture; turned ones in the picture's own proportions where it can be read."""
     size = None
     if "|" in text and row["images"] and not row["images"][0].startswith(ABSENT):
         with suppress(SkyEyeError, ValueError):  # that there is no picture is said under the answer
             size = image_size(row["images"][0])
-    return [box.clipped() if isinstance(box, Box) else box for box in answer_boxes(text, size)]
+    return _inside(read_answer(text, size).boxes)
+
+
+def _inside(boxes: Iterable[Box | OrientedBox]) -> list[Box | OrientedBox]:
+    return [box.clipped() if isinstance(box, Box) else box for box in boxes]
 
 
 def has_boxes(row: Row) -> bool:

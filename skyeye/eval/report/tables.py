@@ -9,11 +9,11 @@ from pathlib import PurePath
 from typing import Any
 
 from skyeye.eval.metrics import LOWER_IS_BETTER
-from skyeye.eval.verdict import metrics_of
+from skyeye.eval.results import BenchmarkResult, MetricValue, Protocol
 
 NONE = "–"
 #: Counts of scores.json that the page says in its own words.
-_SAID = frozenset({"records", "images", "deaf items", "left out", "left out by rule"})
+_SAID = frozenset({"records", "images", "shuffled_phrases items", "skipped", "skipped by rule"})
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class MetricRow:
     metric: str
     score: str
     interval: str
-    blind: str
-    deaf: str  # with the score on the same items in brackets
+    shuffled_images: str
+    shuffled_phrases: str  # with the score on the same items in brackets
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Part:
     value: float | None
     low: float | None
     high: float | None
-    blind: float | None
+    shuffled_images: float | None
     records: int | None
 
 
@@ -75,10 +75,9 @@ def number(value: float | None, digits: int = 1) -> str:
     return NONE if value is None else f"{value:.{digits}f}"
 
 
-def interval(triple: Mapping[str, float | None]) -> str:
+def interval(of: MetricValue) -> str:
     """``69.0–73.1``, or nothing where no interval was computed."""
-    low, high = triple.get("low"), triple.get("high")
-    return "" if low is None or high is None else f"{low:.1f}–{high:.1f}"
+    return "" if of.low is None or of.high is None else f"{of.low:.1f}–{of.high:.1f}"
 
 
 def label(metric: str) -> str:
@@ -92,40 +91,39 @@ def name_of(about: Mapping[str, Any]) -> str:
     return str(about.get("recipe") or PurePath(str(about.get("checkpoint") or "")).name or "this result")
 
 
-def metric_row(name: str, triple: Mapping[str, float | None]) -> MetricRow:
-    """One metric of ``scores.json`` as text."""
-    deaf = number(triple["deaf"])
-    if triple["deaf"] is not None:
-        deaf += f" ({number(triple.get('value_on_deaf_items'))})"
+def metric_row(name: str, of: MetricValue) -> MetricRow:
+    """One metric as text."""
+    phrases = number(of.shuffled_phrases)
+    if of.shuffled_phrases is not None:
+        phrases += f" ({number(of.value_on_shuffled_phrases_items)})"
     shown = f"{name} (less is better)" if name in LOWER_IS_BETTER else name
-    return MetricRow(shown, number(triple["value"]), interval(triple), number(triple["blind"]), deaf)
+    return MetricRow(shown, number(of.value), interval(of), number(of.shuffled_images), phrases)
 
 
-def metric_rows(entry: Mapping[str, Any]) -> list[MetricRow]:
+def metric_rows(result: BenchmarkResult) -> list[MetricRow]:
     """The metrics of a benchmark; parts of a metric are left to :func:`parts`."""
-    return [metric_row(name, triple) for name, triple in metrics_of(entry).items() if "/" not in name]
+    return [metric_row(name, of) for name, of in result.metrics.items() if "/" not in name]
 
 
-def parts(entry: Mapping[str, Any]) -> dict[str, list[Part]]:
+def parts(result: BenchmarkResult) -> dict[str, list[Part]]:
     """Metric -> its parts by type or class."""
     found: dict[str, list[Part]] = defaultdict(list)
-    for name, triple in metrics_of(entry).items():
+    for name, x in result.metrics.items():
         if "/" in name:
             metric, of = name.split("/", 1)
-            low, high = triple.get("low"), triple.get("high")
-            records = entry["counts"].get(of)
-            found[metric].append(Part(of.replace("_", " "), triple["value"], low, high, triple["blind"], records))
+            records = result.counts.get(of)
+            found[metric].append(Part(of.replace("_", " "), x.value, x.low, x.high, x.shuffled_images, records))
     return dict(found)
 
 
-def size(entry: Mapping[str, Any]) -> tuple[str, bool]:
+def size(result: BenchmarkResult) -> tuple[str, bool]:
     """How much of the published test set was asked, in words (nothing where its size is not known), and whether the
     numbers can be put beside published ones."""
-    published = entry["protocol"].get("published")
-    if not published:
+    published = result.protocol.published
+    if published is None:
         return "", True
-    asked, all_of = entry["counts"]["records"], published["records"]
-    source = f" ({published['source']})" if published.get("source") else ""
+    asked, all_of = result.counts["records"], published.records
+    source = f" ({published.source})" if published.source else ""
     if asked == all_of:
         return f"all {all_of:,} published records{source}", True
     if asked < all_of:
@@ -133,16 +131,16 @@ def size(entry: Mapping[str, Any]) -> tuple[str, bool]:
     return f"{asked:,} records where {all_of:,} are published: not comparable{source}", False
 
 
-def quoted(entry: Mapping[str, Any], ours: str) -> Quoted | None:
+def quoted(result: BenchmarkResult, ours: str) -> Quoted | None:
     """The table of a benchmark against published numbers, or None where nobody is quoted."""
-    of = entry["protocol"].get("quoted")
-    if not of or not of["rows"]:
+    of = result.protocol.quoted
+    if of is None or not of.rows:
         return None
-    methods: dict[str, Mapping[str, float | None]] = of["rows"]
+    methods = of.rows
     metrics = list(dict.fromkeys(name for values in methods.values() for name in values))
-    triples = [entry.get(metric) or {} for metric in metrics]
-    values = [triple.get("value") for triple in triples]
-    _, comparable = size(entry)
+    own = [result.metrics.get(metric, MetricValue(None)) for metric in metrics]
+    values = [metric.value for metric in own]
+    _, comparable = size(result)
     best = [
         _best(metric, [row.get(metric) for row in methods.values()] + ([value] if comparable else []))
         for metric, value in zip(metrics, values, strict=True)
@@ -157,9 +155,9 @@ def quoted(entry: Mapping[str, Any], ours: str) -> Quoted | None:
         [label(metric) for metric in metrics],
         [row(method, [said.get(metric) for metric in metrics]) for method, said in methods.items()],
         row(ours, values, comparable),
-        [interval(triple) for triple in triples],
+        [interval(metric) for metric in own],
         comparable,
-        str(of.get("source") or ""),
+        of.source,
     )
 
 
@@ -171,49 +169,48 @@ def _best(metric: str, values: list[float | None]) -> str | None:
     return number(min(known) if metric in LOWER_IS_BETTER else max(known), 2)
 
 
-def best_quoted(entry: Mapping[str, Any], metric: str) -> tuple[str, float] | None:
+def best_quoted(result: BenchmarkResult, metric: str) -> tuple[str, float] | None:
     """(method, value) of the best quoted number of a metric, or None."""
-    of = entry["protocol"].get("quoted")
-    said = {m: values[metric] for m, values in of["rows"].items() if values.get(metric) is not None} if of else {}
+    of = result.protocol.quoted
+    said = {m: values[metric] for m, values in of.rows.items() if values.get(metric) is not None} if of else {}
     if not said:
         return None
     method = (min if metric in LOWER_IS_BETTER else max)(said, key=said.__getitem__)
     return method, said[method]
 
 
-def quoted_metric(entry: Mapping[str, Any]) -> str | None:
+def quoted_metric(result: BenchmarkResult) -> str | None:
     """The metric that stands for a benchmark beside others: its main one if anybody is quoted with it, else the last
     of the quoted ones, where papers have their average."""
-    of = entry["protocol"].get("quoted")
-    names = list(dict.fromkeys(name for values in of["rows"].values() for name in values)) if of else []
+    of = result.protocol.quoted
+    names = list(dict.fromkeys(name for values in of.rows.values() for name in values)) if of else []
     if not names:
         return None
-    main = entry["protocol"]["main_metric"]
+    main = result.protocol.main_metric
     return main if main in names else names[-1]
 
 
-def counts_in_words(entry: Mapping[str, Any]) -> list[str]:
-    """What was asked, what was left out, and the further counts of a benchmark that are not zero."""
-    counts = entry["counts"]
+def format_counts(result: BenchmarkResult) -> list[str]:
+    """What was asked, what a rule skipped, and the further counts of a benchmark that are not zero."""
+    counts = result.counts
     words = [f"{counts['records']:,} records, {counts['images']:,} images"]
-    if counts.get("deaf items"):
-        words.append(f"{counts['deaf items']:,} could be asked deaf")
-    if counts.get("left out by rule"):
-        words.append(f"{counts['left out by rule']:,} objects or records left out by rule")
-    types = {name.split("/", 1)[1] for name in metrics_of(entry) if "/" in name}
-    further = {k: n for k, n in counts.items() if k not in _SAID | types and n and not k.startswith("left out: ")}
+    if counts.get("shuffled_phrases items"):
+        words.append(f"{counts['shuffled_phrases items']:,} could be asked with shuffled phrases")
+    if counts.get("skipped by rule"):
+        words.append(f"{counts['skipped by rule']:,} objects or records skipped by rule")
+    types = {name.split("/", 1)[1] for name in result.metrics if "/" in name}
+    further = {k: n for k, n in counts.items() if k not in _SAID | types and n and not k.startswith("skipped: ")}
     return words + [f"{name}: {n:,}" for name, n in further.items()]
 
 
-def protocol_in_words(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+def format_protocol(protocol: Protocol) -> list[tuple[str, str]]:
     """The protocol: (what, in words), without full stops."""
-    protocol = entry["protocol"]
     said = [
-        ("Metric", protocol["metric"]),
-        ("Asked", " ".join(str(protocol["question"]).split())),
-        ("Decoding", protocol["decoding"]),
-        ("Interval", protocol.get("interval")),
-        ("Blind", protocol.get("blind")),
-        ("Deaf", protocol.get("deaf")),
+        ("Metric", protocol.metric),
+        ("Asked", " ".join(protocol.question.split())),
+        ("Decoding", protocol.decoding),
+        ("Interval", protocol.interval),
+        ("Shuffled images", protocol.shuffled_images),
+        ("Shuffled phrases", protocol.shuffled_phrases),
     ]
     return [(name, words) for name, words in said if words]

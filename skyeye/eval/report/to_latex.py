@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
 
 from skyeye.eval.report import tables
+from skyeye.eval.results import BenchmarkResult, EvalResults
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -39,33 +38,36 @@ NARROW = 6  # columns that fit a page in small print; seven caption metrics with
 _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"'}
 
 
-def latex(scores: Mapping[str, Any]) -> str:
+def latex(results: EvalResults) -> str:
     """One table of the main metrics, and one for each benchmark with published numbers."""
-    name = tables.name_of(scores["about"])
-    entries = {benchmark: entry for benchmark, entry in scores.items() if benchmark != "about"}
+    name = tables.name_of(results.about)
+    against = [_against_quoted(benchmark, result, name) for benchmark, result in results.benchmarks.items()]
     parts = [
         "% Written by skyeye eval. In the preamble: \\usepackage{booktabs}",
-        _summary(entries, name),
-        *(table for benchmark, entry in entries.items() if (table := _against_quoted(benchmark, entry, name))),
+        _summary(results, name),
+        *(table for table in against if table),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _summary(entries: Mapping[str, Mapping[str, Any]], name: str) -> str:
+def _summary(results: EvalResults, name: str) -> str:
     lines = []
-    for benchmark, entry in entries.items():
-        main = entry["protocol"]["main_metric"]
-        triple = entry.get(main) or {"value": None, "blind": None}
-        interval, records = tables.interval(triple) or tables.NONE, f"{entry['counts']['records']:,}"
-        words = [benchmark, main, tables.number(triple["value"]), interval, tables.number(triple["blind"]), records]
-        lines.append([escaped(word) for word in words])
-    head = ["benchmark", "metric", "score", "interval", "blind", "records"]
-    caption = f"Main metrics of {escaped(name)}. Blind: the same questions about wrong pictures."
+    for benchmark, result in results.benchmarks.items():
+        main = result.main
+        numbers = [
+            tables.number(main.value),
+            tables.interval(main) or tables.NONE,
+            tables.number(main.shuffled_images),
+            f"{result.counts['records']:,}",
+        ]
+        lines.append([escaped(word) for word in (benchmark, result.protocol.main_metric, *numbers)])
+    head = ["benchmark", "metric", "score", "interval", "shuffled images", "records"]
+    caption = f"Main metrics of {escaped(name)}. Shuffled images: the same questions about wrong pictures."
     return _table("llrrrr", head, [lines], caption, "skyeye-summary")
 
 
-def _against_quoted(benchmark: str, entry: Mapping[str, Any], name: str) -> str | None:
-    table = tables.quoted(entry, name)
+def _against_quoted(benchmark: str, result: BenchmarkResult, name: str) -> str | None:
+    table = tables.quoted(result, name)
     if table is None:
         return None
 
@@ -75,14 +77,14 @@ def _against_quoted(benchmark: str, entry: Mapping[str, Any], name: str) -> str 
     ours = [line(f"{name} (ours)", table.ours.cells)]
     if any(table.intervals):
         ours.append(["", *(rf"{{\tiny {escaped(text)}}}" if text else "" for text in table.intervals)])
-    protocol = entry["protocol"]
-    size, _ = tables.size(entry)
+    protocol = result.protocol
+    size, _ = tables.size(result)
     sentences = [
-        protocol["title"],
+        protocol.title,
         f"Quoted: {table.source}" if table.source else "",
-        f"Ours: {size}" if size else f"Ours: {entry['counts']['records']:,} records",
-        f"Below our numbers: {protocol['interval']}" if any(table.intervals) and protocol.get("interval") else "",
-        f"Metric: {protocol['metric']}",
+        f"Ours: {size}" if size else f"Ours: {result.counts['records']:,} records",
+        f"Below our numbers: {protocol.interval}" if any(table.intervals) and protocol.interval else "",
+        f"Metric: {protocol.metric}",
     ]
     caption = " ".join(f"{escaped(sentence)}." for sentence in sentences if sentence)
     head = ["method", *(escaped(text) for text in table.labels)]

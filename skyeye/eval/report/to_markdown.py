@@ -2,59 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from skyeye.eval.report import tables
-from skyeye.eval.verdict import verdict
+from skyeye.eval.results import BenchmarkResult, EvalResults
+from skyeye.eval.verdict import Verdict, verdict
 
 
-def markdown(scores: Mapping[str, Any]) -> str:
+def markdown(results: EvalResults) -> str:
     """The table of all scores; for each benchmark the verdict, the table against published numbers, the protocol."""
-    about = scores["about"]
-    name = tables.name_of(about)
+    about = results.about
     lines = [
-        f"# Scores of {cell(about.get('checkpoint', 'predictions'))}",
+        f"# Scores of {cell(about['checkpoint'])}",
         "",
-        f"{about['date']}; units: {about['units']}. *blind*: images permuted among the questions. *deaf*: words "
-        "permuted among the objects of a scene, beside the score on the same items. In brackets behind a score: its "
-        "interval.",
+        f"{about['date']}; units: {about['units']}. *Shuffled images*: permuted among the questions. *Shuffled "
+        "phrases*: words permuted among the objects of a scene, beside the score on the same items. In brackets behind "
+        "a score: its interval.",
         "",
-        "| benchmark | metric | score | blind | deaf (score on same items) | records |",
+        "| benchmark | metric | score | shuffled images | shuffled phrases (score on same items) | records |",
         "|---|---|---|---|---|---|",
     ]
-    verdicts = verdict(dict(scores))
-    for item in verdicts:
-        entry = scores[item.benchmark]
-        for row in tables.metric_rows(entry):
+    for benchmark, result in results.benchmarks.items():
+        for row in tables.metric_rows(result):
             score = f"{row.score} ({row.interval})" if row.interval else row.score
-            cells = [item.benchmark, row.metric, score, row.blind, row.deaf, str(entry["counts"]["records"])]
-            lines.append(f"| {' | '.join(map(cell, cells))} |")
-    not_there = scores["about"].get("not_there") or {}
+            cells = [benchmark, row.metric, score, row.shuffled_images, row.shuffled_phrases]
+            lines.append(f"| {' | '.join(map(cell, [*cells, result.counts['records']]))} |")
+    not_there = about.get("not_there") or {}
     if not_there:
         lines += ["", "Not asked, because the data are not there:", ""]
         lines += [f"- {name}: {cell(reason)}" for name, reason in not_there.items()]
-    for item in verdicts:
-        entry = scores[item.benchmark]
-        lines += ["", f"## {item.benchmark}: {cell(item.title)}", "", cell(" ".join(item.sentences))]
-        lines += [f"- {'reached' if passed else 'NOT reached'}: {bar}" for bar, passed in item.checks]
-        lines += _quoted(entry, name)
-        words, comparable = tables.size(entry)
-        counted = tables.counts_in_words(entry)
-        counted += ([words if comparable else f"**{words}**"]) if words else []
-        if entry["counts"]["left out"]:
-            counted.append(f"{entry['counts']['left out']:,} left out")
-        lines += ["", f"{'; '.join(counted)}.", ""]
-        lines += [
-            f"- {what}: {_code(said) if what == 'Asked' else cell(said)}"
-            for what, said in tables.protocol_in_words(entry)
-        ]
-        lines += [f"- Note: {cell(note)}" for note in entry["protocol"]["notes"]]
+    for item in verdict(results):
+        lines += _section(item, results.benchmarks[item.benchmark], tables.name_of(about))
     return encodable("\n".join(lines) + "\n")
 
 
-def _quoted(entry: Mapping[str, Any], name: str) -> list[str]:
-    table = tables.quoted(entry, name)
+def _section(said: Verdict, result: BenchmarkResult, name: str) -> list[str]:
+    lines = ["", f"## {said.benchmark}: {cell(said.title)}", "", cell(" ".join(said.sentences))]
+    lines += [f"- {'reached' if passed else 'NOT reached'}: {bar}" for bar, passed in said.checks]
+    lines += _quoted(result, name)
+    words, comparable = tables.size(result)
+    counted = tables.format_counts(result)
+    counted += ([words if comparable else f"**{words}**"]) if words else []
+    if result.counts["skipped"]:
+        counted.append(f"{result.counts['skipped']:,} skipped")
+    lines += ["", f"{'; '.join(counted)}.", ""]
+    lines += [
+        f"- {what}: {_code(words) if what == 'Asked' else cell(words)}"
+        for what, words in tables.format_protocol(result.protocol)
+    ]
+    return lines + [f"- Note: {cell(note)}" for note in result.protocol.notes]
+
+
+def _quoted(result: BenchmarkResult, name: str) -> list[str]:
+    table = tables.quoted(result, name)
     if table is None:
         return []
     ours = [

@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import OrientedBox
 from skyeye.errors import SkyEyeError
-from skyeye.eval.answers import convert_boxes, read, read_predictions
-from skyeye.eval.metrics.oriented import answer_boxes
+from skyeye.eval.answers import read, read_predictions
 
 GEOCHAT = {
     "question_id": 7,
@@ -314,50 +312,3 @@ def test_damaged_files_are_read_or_told(tmp_path, seed):
     if predictions[0].where.endswith(", line 1") and seed % 3 == 0 and b"\0" not in data:
         lines = [line for line in bytes(data).split(b"\n") if line.strip()]
         assert len(predictions) + len(problems) == len(lines)
-
-
-def test_boxes_of_others_become_ours():
-    assert convert_boxes("{<1><2><3><4>} [0.1,0.2,0.3,0.4]") == "{<1><2><3><4>} [0.1,0.2,0.3,0.4]"
-    assert convert_boxes("here: [0.291, -0.02, 1.004, 0.405]", "fractions") == "here: {<29.1><-2.0><100.4><40.5>}"
-    assert convert_boxes("[96, 272, 448, 624]", "pixels", (800, 600)) == "{<12.0><45.3333333333><56.0><104.0>}"
-    assert (
-        convert_boxes("<ref>a ship</ref><box>(120,340),(560,786)</box>", "qwen")
-        == "<p>a ship</p> {<12.0><34.0><56.0><78.6>}"
-    )
-    assert convert_boxes("[127.6, 10, 300, 400]", "thousandths") == "{<12.76><1.0><30.0><40.0>}"
-    assert convert_boxes("{<10><20><30><40>|<0>} and {<50><60><70><80>}", "geochat") == (
-        "{<10><20><30><40>} and {<50><60><70><80>}"
-    )
-    with pytest.raises(SkyEyeError, match="need the size"):
-        convert_boxes("[96, 272, 448, 624]", "pixels")
-    with pytest.raises(SkyEyeError, match="unknown notation 'yolo'"):
-        convert_boxes("x", "yolo")
-
-
-def test_oriented_boxes_stay_oriented():
-    turned = convert_boxes("{<10><20><30><40>|<30>} {<1><2><3><4>|<0>}", "geochat")
-    assert turned == "{<10><20><30><40>|<30>} {<1><2><3><4>}"
-    quad = convert_boxes("<quad>(101,200),(300,300),(250,400),(-50,300)</quad>", "qwen")
-    assert quad == "{<10.1><20.0><30.0><30.0><25.0><40.0><-5.0><30.0>}"
-    assert answer_boxes(quad) == [
-        OrientedBox(*[pytest.approx(v) for v in (0.101, 0.2, 0.3, 0.3, 0.25, 0.4, -0.05, 0.3)])
-    ]
-
-
-def test_geochat_s_numbers_before_turning_may_leave_the_image():
-    turned = "{<-10><80><110><100>|<90>}"
-    assert convert_boxes(turned, "geochat") == turned
-    # not turned, a number below 0 is the border
-    assert convert_boxes("{<-10><80> <110><-0>|<0>} {<-1><2><3><4> }", "geochat") == (
-        "{<0><80> <110><0>} {<0><2><3><4>}"
-    )
-
-
-@given(st.tuples(*[st.floats(0, 1)] * 4), st.sampled_from(["fractions", "pixels", "thousandths"]))
-def test_boxes_are_scored_as_precisely_as_they_were_written(sides, notation):
-    x1, x2 = sorted(sides[::2])
-    y1, y2 = sorted(sides[1::2])
-    factors = {"fractions": (1, 1), "pixels": (4000, 3000), "thousandths": (1000, 1000)}[notation]
-    written = [f"{v * factors[i % 2]:.9f}" for i, v in enumerate((x1, y1, x2, y2))]
-    (box,) = answer_boxes(convert_boxes(f"[{', '.join(written)}]", notation, (4000, 3000)))
-    assert tuple(box) == pytest.approx((x1, y1, x2, y2), abs=2e-9)

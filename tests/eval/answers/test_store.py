@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.store import ALONE, AnswerStore, Process, digest
+from skyeye.eval.results import Answer, Mask
 
 
 def records(images: int = 7, each: int = 3) -> list[Record]:
@@ -35,7 +37,7 @@ class Echo:
     def __call__(self, asked, max_new_tokens):
         self.asked += [record.id for record in asked]
         for index in reversed(range(len(asked))):
-            yield index, said(asked[index])
+            yield index, Answer(said(asked[index]))
 
 
 def said(record: Record) -> str:
@@ -57,7 +59,7 @@ def test_every_question_is_asked_once_and_images_stay_together(tmp_path, world):
     shown = [{id.split(":")[1] for id in echo.asked} for echo in everyone]
     assert sum(map(len, shown)) == 7, "an image is encoded by one process only"
     with AnswerStore(tmp_path) as store:
-        assert store.collect(records(), 5, patience=0.1) == [said(record) for record in records()]
+        assert store.collect(records(), 5, patience=0.1) == [Answer(said(record)) for record in records()]
 
 
 def test_what_is_answered_is_not_asked_again_by_any_number_of_processes(tmp_path):
@@ -102,7 +104,7 @@ def test_waiting_ends_when_another_process_fails_and_not_before(tmp_path):
     ask(tmp_path, Echo(), Process(0, 2))
 
     def fails(asked, max_new_tokens):
-        yield 0, "one answer"
+        yield 0, Answer("one answer")
         raise ValueError("no such picture")
 
     with pytest.raises(ValueError):
@@ -156,7 +158,7 @@ def test_killed_processes_lose_nothing_that_they_said(tmp_path):
         if answered >= 21:
             break
     with AnswerStore(tmp_path / "answers") as store:
-        assert store.collect(records(), 5, patience=0) == [said(record) for record in records()]
+        assert store.collect(records(), 5, patience=0) == [Answer(said(record)) for record in records()]
 
 
 def test_the_same_question_is_asked_once(tmp_path):
@@ -165,7 +167,7 @@ def test_the_same_question_is_asked_once(tmp_path):
     with AnswerStore(tmp_path) as store:
         assert store.ask(echo, records() * 2, 5, told.append) == 0
         assert store.ask(echo, records(), 5, told.append) == 0, "what this run asked is no answer of an earlier one"
-        assert store.collect(records() * 2, 5, patience=0) == [said(record) for record in records() * 2]
+        assert store.collect(records() * 2, 5, patience=0) == [Answer(said(record)) for record in records() * 2]
     assert len(echo.asked) == 21 and sum(told) == 63
 
 
@@ -198,6 +200,10 @@ def test_a_member_of_a_shard_is_known_by_its_own_bytes(tmp_path):
 
 
 BROKEN = [b"\0" * 200, b"{", b"[]", b"\xff", b"", b'{"asked": "x"}', b'{"asked": "x", "answer": 5}', b"[" * 100_000]
+BROKEN += [
+    b'{"asked": "x", "answer": "", "' + more + b"}" for more in (b'boxes": [[1, 2]]', b'boxes": 3', b'mask": {}')
+]
+BROKEN += [b'{"asked": "x", "answer": "", "embedding": ["one"]}', b'"asked answer"', b"7"]
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=range(len(BROKEN)))
@@ -210,5 +216,26 @@ def test_a_broken_line_is_passed_over_and_counted(tmp_path, broken):
     with AnswerStore(tmp_path) as store:
         assert store.ask(again, records(), 5, lambda n: None) == 20
         assert store.broken == 1
-        assert store.collect(records(), 5, patience=0) == [said(record) for record in records()]
+        assert store.collect(records(), 5, patience=0) == [Answer(said(record)) for record in records()]
     assert len(again.asked) == 1
+
+
+KINDS = [
+    Answer("yes"),
+    Answer("", ()),
+    Answer("", (Box(0.1, 1 / 3, 0.5, 2 / 3), OrientedBox(*(n / 7 for n in range(8))))),
+    Answer("", mask=Mask(2, 3, (1, 2, 3))),
+    Answer("it", embedding=(0.1, -1e-9, 3.0)),
+]
+
+
+@pytest.mark.parametrize("answer", KINDS)
+def test_a_line_holds_what_the_answer_holds(tmp_path, answer):
+    """To the last bit, whether this process or another one said it."""
+    one = records(1, 1)
+    ask(tmp_path, lambda asked, max_new_tokens: iter([(0, answer)]), of=one)
+    with AnswerStore(tmp_path) as store:
+        assert store.collect(one, 5, patience=0) == [answer]
+    [line] = (tmp_path / "rank0-of-1.jsonl").read_text().splitlines()
+    kinds = {"boxes": answer.boxes, "mask": answer.mask, "embedding": answer.embedding}
+    assert set(json.loads(line)) == {"asked", "id", "answer"} | {k for k, held in kinds.items() if held is not None}

@@ -14,6 +14,7 @@ from PIL import Image
 from skyeye.data.formats import read_with_problems
 from skyeye.data.record import Record
 from skyeye.eval.benchmarks import BENCHMARKS
+from skyeye.eval.score_predictions import answers_of
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +75,7 @@ def score(without_java) -> Callable[..., float]:
 
     def score(name: str, records: list[Record], answers: list[str]) -> float:
         benchmark = BENCHMARKS[name]
-        return benchmark.metric(records, answers).metrics[benchmark.main_metric]
+        given = answers_of(answers, records, benchmark, None)
+        return benchmark.metric(records, given).metrics[benchmark.main_metric]
 
     return score

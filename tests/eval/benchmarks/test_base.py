@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -75,3 +76,12 @@ def test_a_prompt_takes_the_place_of_the_question(world, benchmark, prompt, begi
 def test_a_prompt_that_cannot_be_filled_is_refused(world, prompt, words):
     with pytest.raises(SkyEyeError, match=words):
         BENCHMARKS["world.vqa"].load(world, prompt=prompt)
+
+
+def test_what_is_scored_fits_the_family():
+    for benchmark in BENCHMARKS.values():
+        assert (benchmark.output == "boxes") == (benchmark.family in ("refer", "phrase_grounding"))
+    with pytest.raises(SkyEyeError, match="family refer with output text"):
+        replace(BENCHMARKS["world.refer"], output="text")
+    with pytest.raises(SkyEyeError, match="family vqa with output boxes"):
+        replace(BENCHMARKS["world.vqa"], output="boxes")

@@ -5,6 +5,7 @@ import torch
 
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import BENCHMARKS
+from skyeye.eval.results import Answer
 
 LINE = "1.jpg,10,20,50,60,find a pool on the left\n"
 BOX = "{<10><20><50><60>}"
@@ -87,8 +88,8 @@ def test_dior_rsvg(dior_rsvg, load, score):
             ("2", "[identify] what object is in this location {<10><10><20><50>}", ["a boat"]),
         ]
     assert score("dior_rsvg.test", records, ["{<50><10><60><50>}", "a boat"]) == 50
-    metrics = BENCHMARKS["dior.identify"].metric(asked, ["the ship at the pier", "a ship"]).metrics
-    assert metrics["exact_match"] == 50
+    answers = [Answer("the ship at the pier"), Answer("a ship")]
+    assert BENCHMARKS["dior.identify"].metric(asked, answers).metrics["exact_match"] == 50
     shutil.rmtree(dior_rsvg / "JPEGImages")
     kept = load("dior_rsvg.test", dior_rsvg, "keep")  # the XML files say the size
     assert [(r.images, r.references) for r in kept] == [

@@ -4,6 +4,7 @@ import pytest
 
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import BENCHMARKS
+from skyeye.eval.results import Answer
 
 #: (type in the file, question, answer); two of three yes/no questions and none of the others is answered by "yes".
 QUESTIONS = [
@@ -49,7 +50,7 @@ def test_rsvqa(tmp_path, write, write_images, load, name, prefix, images, in_mea
         records = load(name, root)
         assert [record.id for record in records] == [f"{split}:{n}" for n in range(70, 75)]
         assert [record.turns[0].question for record in records] == [f"[vqa] {q}" for _, q, _ in QUESTIONS]
-    metrics = BENCHMARKS[name].metric(records, ["yes"] * 5).metrics
+    metrics = BENCHMARKS[name].metric(records, [Answer("yes")] * 5).metrics
     assert metrics["accuracy"] == 100 * 2 / 5
     # count and area are scored but not in the mean; rural/urban is in that of LR only
     assert metrics["mean_over_types"] == pytest.approx(100 * 2 / in_mean)

@@ -6,7 +6,8 @@ from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import BENCHMARKS
 from skyeye.eval.benchmarks.world import world_folder
 from skyeye.eval.metrics import question_type
-from skyeye.eval.verdict import NOT_METRICS
+from skyeye.eval.results import NOT_METRICS
+from skyeye.eval.score_predictions import answers_of
 
 
 @pytest.mark.parametrize("name", [n for n in BENCHMARKS if n.startswith("world.")])
@@ -15,7 +16,8 @@ def test_truths_score_full_marks(world, name, without_java):
     records, problems = benchmark.load(world)
     assert not problems and len({record.id for record in records}) == len(records)
     assert all(record.split == "test" for record in records)
-    scores = benchmark.metric(records, [record.turns[0].answer for record in records])
+    truths = [record.turns[0].answer for record in records]
+    scores = benchmark.metric(records, answers_of(truths, records, benchmark, None))
     assert benchmark.main_metric in scores.metrics and not NOT_METRICS & set(scores.metrics)
     assert scores.metrics[benchmark.main_metric] > 99
     if benchmark.chosen:

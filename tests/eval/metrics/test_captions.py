@@ -14,7 +14,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from skyeye.data.record import Record, Turn
-from skyeye.eval.metrics import captions, identify
+from skyeye.eval import metrics
 from skyeye.eval.metrics.captions import (
     FALLBACK_NOTE,
     ONE_IMAGE_NOTE,
@@ -24,6 +24,7 @@ from skyeye.eval.metrics.captions import (
     simple_tokens,
 )
 from skyeye.eval.metrics.meteor import meteor, meteor_value
+from skyeye.eval.results import Answer
 
 java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java for the PTB tokenizer and METEOR")
 MODULE = importlib.import_module("skyeye.eval.metrics.captions")
@@ -43,6 +44,14 @@ def without_java(monkeypatch, scorer) -> None:
 @pytest.fixture(scope="module")
 def program() -> Meteor:
     return Meteor()
+
+
+def captions(records, texts, **options):
+    return metrics.captions(records, [Answer(text) for text in texts], **options)
+
+
+def identify(records, texts, **options):
+    return metrics.identify(records, [Answer(text) for text in texts], **options)
 
 
 def scores(scorer: CaptionScorer, references: list[list[str]], answers: list[str]) -> dict[str, float]:

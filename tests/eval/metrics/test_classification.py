@@ -5,9 +5,11 @@ import time
 import pytest
 
 from skyeye.data.record import Record, Turn
-from skyeye.eval.metrics import classes_named, classification
+from skyeye.eval import metrics
+from skyeye.eval.metrics import classes_named
 from skyeye.eval.metrics.synonyms import SAME, numbers, other_names
 from skyeye.eval.metrics.words import compact
+from skyeye.eval.results import Answer
 
 CLASSES = ["DenseResidential", "Residential", "BaseballField", "storage tanks", "Pond"]
 AID = (
@@ -34,6 +36,10 @@ WHU = (
     "Airport Beach Bridge Commercial Desert Farmland footballField Forest Industrial Meadow Mountain Park Parking Pond "
     "Port railwayStation Residential River Viaduct"
 ).split()
+
+
+def classification(records, texts, **options):
+    return metrics.classification(records, [Answer(text) for text in texts], **options)
 
 
 def record(truth: str, classes: list[str]) -> Record:

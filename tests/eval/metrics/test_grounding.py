@@ -7,11 +7,22 @@ from PIL import Image
 
 from skyeye.data.boxes import Box, format_box, format_boxes
 from skyeye.data.record import Record, Region, Turn
-from skyeye.eval.metrics import phrase_grounding, refer
+from skyeye.errors import SkyEyeError
+from skyeye.eval import metrics
+from skyeye.eval.answers.boxes import read_boxes
+from skyeye.eval.results import Answer
 
 
 def record(image: str = "a.png", regions: tuple[Region, ...] = (), **references) -> Record:
     return Record("id", "test", "refer", "test", (image,), (Turn("[refer] x", ""),), references, regions)
+
+
+def refer(records, texts):
+    return metrics.refer(records, read_boxes(records, [Answer(text) for text in texts]))
+
+
+def phrase_grounding(records, texts):
+    return metrics.phrase_grounding(records, read_boxes(records, [Answer(text) for text in texts]))
 
 
 BOXED = record(boxes=[[0.2, 0.2, 0.6, 0.6]], phrase="the plane")
@@ -201,3 +212,27 @@ def test_phrase_grounding_does_not_depend_on_the_order_of_boxes(order):
     item = record(boxes=[list(box) for box in boxes], phrase="planes")
     scores = phrase_grounding([item], [format_boxes([boxes[i] for i in order])])
     assert scores.metrics["all_boxes_right"] == 100
+
+
+def test_boxes_are_scored_whatever_the_text_says():
+    """A detector has no words; None is no box."""
+    right = Answer("", (Box(0.2, 0.2, 0.6, 0.6),))
+    scores = metrics.refer([BOXED] * 3, [right, Answer("{<20><20><60><60>}", ()), Answer()])
+    assert [item["correct"] for item in scores.items] == [True, False, False]
+    assert scores.counts["answers without a box"] == 2
+
+
+def test_text_whose_boxes_nobody_has_read_is_an_error():
+    for metric in (metrics.refer, metrics.phrase_grounding):
+        with pytest.raises(SkyEyeError, match="were not read"):
+            metric([BOXED], [Answer("{<20><20><60><60>}")])
+
+
+def test_another_systems_marks_are_no_angle():
+    """Qwen's box marks hold the same stroke as an angle in GeoChat's form; corners need no size of the image."""
+    truth = record("absent:a.png", boxes=[[0.3, 0.3, 0.7, 0.7]], polygons=[DIAMOND], phrase="x")
+    text = "<|box_start|>(500,300),(700,500),(500,700),(300,500)<|box_end|>"
+    read = read_boxes([truth], [Answer(text)], "qwen")
+    scores = metrics.refer([truth], read)
+    assert scores.metrics["oriented_mean_iou"] == pytest.approx(100)
+    assert not any("taken for a square" in note for note in scores.notes)

@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from skyeye.data.record import Record, Turn
-from skyeye.eval.metrics import question_type, vqa
+from skyeye.eval import metrics
+from skyeye.eval.metrics import question_type
+from skyeye.eval.results import Answer
+
+
+def vqa(records, texts, **options):
+    return metrics.vqa(records, [Answer(text) for text in texts], **options)
 
 
 def record(answer: str, kind: str | None = None) -> Record:

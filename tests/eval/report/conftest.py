@@ -17,6 +17,8 @@ from urllib.parse import unquote
 import pytest
 from PIL import Image
 
+from skyeye.eval.results import BenchmarkResult, EvalResults, MetricValue, Protocol, QuotedResults
+
 HOSTILE = (
     "</script><script>document.title=1</script>\"'><img src=x onerror=alert(2)>&\u2028\u202e{<10><10><50><60>}\ud800\0"
 )
@@ -38,43 +40,33 @@ ABOUT = {
 }
 
 
-def triple(value, blind=None, deaf=None, same=None, low=None, high=None) -> dict[str, float | None]:
-    result = {"value": value, "low": low, "high": high, "blind": blind, "deaf": deaf}
-    return result if deaf is None else {**result, "value_on_deaf_items": same}
+def metric(value, images=None, phrases=None, same=None, low=None, high=None) -> MetricValue:
+    return MetricValue(value, images, phrases, low, high, same)
 
 
-def entry(family: str, main: str, metrics: dict[str, Any], records: int = 400, counts=(), **protocol) -> dict[str, Any]:
-    """One benchmark of scores.json; ``protocol`` overrides its words."""
-    return {
-        **metrics,
-        "counts": {
-            "records": records,
-            "images": records,
-            "deaf items": 0,
-            "left out": 0,
-            "left out by rule": 0,
-            **dict(counts),
-        },
-        "protocol": {
-            "title": family,
-            "family": family,
-            "main_metric": main,
-            "question": "[x] q",
-            "decoding": "greedy",
-            "metric": "m",
-            "blind": "b",
-            "deaf": None,
-            "notes": [],
-            "interval": "95 %, 1,000 samples",
-            "published": None,
-            "quoted": None,
-            **protocol,
-        },
+def entry(
+    family: str, main: str, metrics: dict[str, MetricValue], records: int = 400, counts=(), **protocol
+) -> BenchmarkResult:
+    """One benchmark; ``protocol`` overrides its words."""
+    known = {"records": records, "images": records, "shuffled_phrases items": 0, "skipped": 0, "skipped by rule": 0}
+    words = {
+        "title": family,
+        "question": "[x] q",
+        "decoding": "greedy",
+        "metric": "m",
+        "shuffled_images": "b",
+        "interval": "95 %, 1,000 samples",
     }
+    how = Protocol(**{"family": family, "main_metric": main, **words, **protocol})
+    return BenchmarkResult(metrics, {**known, **dict(counts)}, how)
 
 
-def quotes(rows: dict[str, dict[str, float]]) -> dict[str, Any]:
-    return {"table": "t", "set": "s", "source": SOURCE, "rows": rows}
+def quotes(rows: dict[str, dict[str, float]]) -> QuotedResults:
+    return QuotedResults("t", "s", SOURCE, (), rows)
+
+
+def results(benchmarks: dict[str, BenchmarkResult], about: dict[str, Any] = ABOUT) -> EvalResults:
+    return EvalResults(benchmarks, about)
 
 
 def row(
@@ -94,7 +86,7 @@ def row(
 def made():
     """The makers of this file, which test modules cannot import."""
     return types.SimpleNamespace(
-        triple=triple, entry=entry, quotes=quotes, row=row, ABOUT=ABOUT, HOSTILE=HOSTILE, SOURCE=SOURCE
+        metric=metric, entry=entry, results=results, quotes=quotes, row=row, ABOUT=ABOUT, HOSTILE=HOSTILE, SOURCE=SOURCE
     )
 
 

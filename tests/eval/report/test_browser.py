@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
+from skyeye.eval.metrics.bootstrap import Difference
 from skyeye.eval.report import comparison, report
 
 WIDTHS = (1280, 390)
@@ -19,8 +22,8 @@ def result(made, tmp_path):
     scores, predictions = {}, {}
     for name in ("vqa_one", "vqa_two", f"vqa_{long}"):
         metrics = {
-            "accuracy": made.triple(50, 20, low=45, high=55),
-            "accuracy/count": made.triple(20, 10, low=9, high=31),
+            "accuracy": made.metric(50, 20, low=45, high=55),
+            "accuracy/count": made.metric(20, 10, low=9, high=31),
         }
         scores[name] = made.entry(
             "vqa", "accuracy", metrics, 30, quoted=made.quotes(rows), title=f"VQA {made.HOSTILE}{long}"
@@ -33,20 +36,19 @@ def result(made, tmp_path):
             "seen": answers + [made.row("h", made.HOSTILE + long, made.HOSTILE, False, [image], type=long)]
         }
     classes = [f"class {n} of many" for n in range(46)]
-    parts = {f"accuracy/{x}": made.triple(50, 2, low=40, high=60) for x in classes}
-    scores["scenes"] = made.entry("classification", "accuracy", {"accuracy": made.triple(70, 3), **parts}, 92)
+    parts = {f"accuracy/{x}": made.metric(50, 2, low=40, high=60) for x in classes}
+    scores["scenes"] = made.entry("classification", "accuracy", {"accuracy": made.metric(70, 3), **parts}, 92)
     named = [
         made.row(f"s{n}", "", classes[n % 46], n < 46, [image], named=[classes[(n * n) % 46 if n >= 46 else n]])
         for n in range(92)
     ]
     predictions["scenes"] = {"seen": named}
-    scores["refer"] = made.entry("refer", "accuracy@0.5", {"accuracy@0.5": made.triple(40, 1)}, 20, notes=[long])
+    scores["refer"] = made.entry("refer", "accuracy@0.5", {"accuracy@0.5": made.metric(40, 1)}, 20, notes=[long])
     boxes = [
         made.row(f"r{n}", "{<10><10><50><60>}", [[0.1, 0.1, 0.5, 0.7]], n > 9, [image], iou=n / 20) for n in range(20)
     ]
-    predictions["refer"] = {"seen": boxes, "blind": boxes}
-    scores["about"] = made.ABOUT | {"recipe": "mine", "checkpoint": long}
-    return scores, predictions
+    predictions["refer"] = {"seen": boxes, "shuffled_images": boxes}
+    return made.results(scores, made.ABOUT | {"recipe": "mine", "checkpoint": long}), predictions
 
 
 LOOK = """{
@@ -115,10 +117,8 @@ COMPARE = """{
 def test_comparison(result, browse, width):
     scores, predictions = result
     differences = {
-        name: {main: {"a": 40.0, "b": 50.0, "difference": 10.0, "low": 2.0, "high": 18.0, "p": 0.01}}
-        for name, entry in scores.items()
-        if name != "about"
-        for main in [entry["protocol"]["main_metric"]]
+        name: {entry.protocol.main_metric: Difference(40.0, 50.0, 10.0, 2.0, 18.0, 0.01)}
+        for name, entry in scores.benchmarks.items()
     }
     other = {
         name: {
@@ -126,7 +126,7 @@ def test_comparison(result, browse, width):
         }
         for name, of in predictions.items()
     }
-    html = comparison(scores, {**scores, "about": {"checkpoint": "b" * 300}}, differences, predictions, other)
+    html = comparison(scores, replace(scores, about={"checkpoint": "b" * 300}), differences, predictions, other)
     seen = browse(html, width, COMPARE)
     assert seen["errors"] == [] and seen["console"] == [] and seen["requests"] == []
     assert seen["width"] == width and seen["wide"] <= width

@@ -18,9 +18,9 @@ def four(made):
     entries = {}
     for name, rows in quoted.items():
         metric = "CIDEr" if name == "two" else "accuracy"
-        metrics = {metric: made.triple(own[name])}
+        metrics = {metric: made.metric(own[name])}
         entries[name] = made.entry("vqa", metric, metrics, quoted=made.quotes({m: v for m, v in rows.items()}))
-    return entries | {"made": made.entry("vqa", "accuracy", {"accuracy": made.triple(1.0)})}
+    return entries | {"made": made.entry("vqa", "accuracy", {"accuracy": made.metric(1.0)})}
 
 
 def test_radar(four):
@@ -52,8 +52,8 @@ def test_a_result_of_the_name_of_a_quoted_method(four):
 
 def test_many_methods_begin_hidden_and_repeat_colours(four):
     for entry in four.values():
-        if entry["protocol"]["quoted"]:
-            entry["protocol"]["quoted"]["rows"] |= {f"m{n}": {entry["protocol"]["main_metric"]: 1.0} for n in range(10)}
+        if entry.protocol.quoted:
+            entry.protocol.quoted.rows.update({f"m{n}": {entry.protocol.main_metric: 1.0} for n in range(10)})
     series = charts.radar(four, "mine").series
     assert [s.shown for s in series][:5] == [True] * 4 + [False] and sum(
         s.shown for s in series
@@ -64,7 +64,7 @@ def test_many_methods_begin_hidden_and_repeat_colours(four):
 
 def test_histogram():
     seen = [0.0, 0.0, 0.04, 0.05, 0.5, 0.51, 1.0, 1.0]
-    drawn = charts.histogram({"seen": seen, "blind": [0.0, 1.0]})
+    drawn = charts.histogram({"seen": seen, "shuffled_images": [0.0, 1.0]})
     left, bottom, width = 54, 228, (510 - 54) / 20
     assert [bar[4] for bar in drawn.bars if not bar[4].endswith(" 0 answers")] == [
         "IoU 0.00 to 0.05: 3 answers",
@@ -85,9 +85,9 @@ def test_histogram():
     # above 0 lie 6 of 8, above 0.5 lie 3 of 8, above 1 none
     assert curve[0] == f"54.0 {bottom - 214 * 6 / 8:.1f}" and curve[50] == f"282.0 {bottom - 214 * 3 / 8:.1f}"
     assert curve[100] == "510.0 228.0"
-    assert dict(drawn.curves)["blind"].startswith(f"M54.0 {bottom - 107:.1f}")
+    assert dict(drawn.curves)["shuffled_images"].startswith(f"M54.0 {bottom - 107:.1f}")
     assert drawn.words == "3 of 8 answers lie above 0.5; 2 have no overlap at all"
-    assert charts.histogram({"seen": []}) is None and charts.histogram({"blind": [0.1]}) is None
+    assert charts.histogram({"seen": []}) is None and charts.histogram({"shuffled_images": [0.1]}) is None
 
 
 def test_steps_hold_the_largest_bar():

@@ -2,26 +2,30 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
+from skyeye.eval.metrics.bootstrap import Difference
 from skyeye.eval.report import comparison, comparison_markdown
 
 
 def difference(a, b, low=None, high=None, p=None):
-    return {"a": a, "b": b, "difference": None if a is None else b - a, "low": low, "high": high, "p": p}
+    return Difference(a, b, None if a is None else b - a, low, high, p)
 
 
 @pytest.fixture
 def sides(made):
     """Two results of a benchmark with right and wrong, and of one that is graded."""
-    metrics = {"accuracy": made.triple(50.0), "count_error": made.triple(2.0)}
+    metrics = {"accuracy": made.metric(50.0), "count_error": made.metric(2.0)}
     scores = [
-        {
-            "vqa": made.entry("vqa", "accuracy", metrics, 5),
-            "captions": made.entry("captions", "CIDEr", {"CIDEr": made.triple(1)}, 2),
-            "about": made.ABOUT | {"recipe": name},
-        }
+        made.results(
+            {
+                "vqa": made.entry("vqa", "accuracy", metrics, 5),
+                "captions": made.entry("captions", "CIDEr", {"CIDEr": made.metric(1)}, 2),
+            },
+            made.ABOUT | {"recipe": name},
+        )
         for name in ("one", "two")
     ]
     differences = {
@@ -92,8 +96,9 @@ def test_intervals_are_drawn_around_no_difference(sides):
 
 def test_what_was_measured_otherwise_is_said(sides):
     scores, differences, predictions = sides
-    scores[1]["vqa"]["protocol"] = scores[1]["vqa"]["protocol"] | {"decoding": "five beams"}
-    scores[1]["vqa"]["counts"] = scores[1]["vqa"]["counts"] | {"records": 4}
+    vqa = scores[1].benchmarks["vqa"]
+    protocol = replace(vqa.protocol, decoding="five beams")
+    scores[1].benchmarks["vqa"] = replace(vqa, protocol=protocol, counts={**vqa.counts, "records": 4})
     html = comparison(*scores, differences, *predictions)
     assert "The decoding differs: A &#39;greedy&#39;, B &#39;five beams&#39;." in html
     assert "A has answered 5 records, B 4; compared are those that both have." in html
@@ -111,16 +116,17 @@ def test_markdown(sides):
 
 def test_results_of_the_same_name_are_told_apart(sides, made):
     scores, differences, predictions = sides
-    scores[0]["about"] = {"checkpoint": "x/eval"}
-    scores[1]["about"] = {"checkpoint": "y/eval"}
+    scores = [replace(of, about={"checkpoint": f"{name}/eval"}) for of, name in zip(scores, "xy", strict=True)]
     assert comparison_markdown(*scores, differences).startswith("# A: x/eval, B: y/eval\n")
     assert "<b>A: x/eval</b>" in comparison(*scores, differences, *predictions)
 
 
 def test_hostile_words(sides, made, picture):
     scores, differences, _ = sides
-    scores[0]["about"] = {"checkpoint": made.HOSTILE}
-    scores[0]["vqa"]["protocol"]["title"] = made.HOSTILE
+    vqa = scores[0].benchmarks["vqa"]
+    hostile = replace(vqa, protocol=replace(vqa.protocol, title=made.HOSTILE))
+    benchmarks = {**scores[0].benchmarks, "vqa": hostile}
+    scores[0] = made.results(benchmarks, {"checkpoint": made.HOSTILE})
     rows = [[made.row(made.HOSTILE, made.HOSTILE + side, "t", side == "a", [picture], made.HOSTILE)] for side in "ab"]
     html = comparison(*scores, differences, {"vqa": {"seen": rows[0]}}, {"vqa": {"seen": rows[1]}})
     assert html.count("<script") == 2 and "<img src=x" not in html and html.encode()

@@ -55,7 +55,7 @@ def test_quality_by_family(made):
 def test_boxes_of_truth_answer_and_question(made, picture):
     row = made.row("i", "{<10><10><50><60>}", [[0.1, 0.2, 0.5, 1.6]], True, [picture], "[x] {<0><0><20><20>}", iou=0.5)
     other = row | {"answer": "here: {<1><1><2><2>}", "correct": False}
-    drawn = galleries.example("e", row, [("A", row), ("B", other)], Pictures(), [("blind", "left out")])
+    drawn = galleries.example("e", row, [("A", row), ("B", other)], Pictures(), [("shuffled images", "not shown")])
     assert [(o.kind, o.points) for o in drawn.outlines] == [
         ("truth", "10.0,20.0 50.0,20.0 50.0,100.0 10.0,100.0"),
         ("answer", "10.0,10.0 50.0,10.0 50.0,60.0 10.0,60.0"),

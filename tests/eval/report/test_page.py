@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from skyeye.eval.report import markdown, report
+from skyeye.eval.results import Published
 
 VOID = ("meta", "img", "br", "input")
 
@@ -47,10 +48,10 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def html(made, picture) -> str:
-    refer = {"accuracy@0.5": made.triple(50, 2, 48, 49, low=45.5, high=54.5), "accuracy@0.5/small": made.triple(20, 1)}
+    refer = {"accuracy@0.5": made.metric(50, 2, 48, 49, low=45.5, high=54.5), "accuracy@0.5/small": made.metric(20, 1)}
     quoted = made.quotes({made.HOSTILE: {"accuracy@0.5": 70.5}})
     hostile = {"title": made.HOSTILE, "question": made.HOSTILE, "quoted": quoted}
-    counts = {"deaf items": 9, "left out": 2, "left out by rule": 3}
+    counts = {"shuffled_phrases items": 9, "skipped": 2, "skipped by rule": 3}
     scores = {
         "world.refer": made.entry(
             "refer",
@@ -59,23 +60,23 @@ def html(made, picture) -> str:
             1,
             counts,
             notes=[made.HOSTILE],
-            published={"records": 4, "source": made.HOSTILE},
+            published=Published(4, made.HOSTILE),
             **hostile,
         ),
-        "world.caption": made.entry("captions", "CIDEr", {"CIDEr": made.triple(90, 10)}),
-        "scenes": made.entry("classification", "accuracy", {"accuracy": made.triple(50, 10)}),
-        "about": made.ABOUT | {"checkpoint": made.HOSTILE, "recipe": made.HOSTILE},
+        "world.caption": made.entry("captions", "CIDEr", {"CIDEr": made.metric(90, 10)}),
+        "scenes": made.entry("classification", "accuracy", {"accuracy": made.metric(50, 10)}),
     }
+    about = made.ABOUT | {"checkpoint": made.HOSTILE, "recipe": made.HOSTILE}
     words = made.HOSTILE
     box = made.row(words, words, [[0.1, 0.2, 0.5, 0.6]], False, [picture], words, iou=0.3, type=words)
     caption = made.row("c", words, [words, "b"], None, [picture, "gone.png"], cider=12.0)
     scene = made.row("s", words, words, True, [words], named=[words])
     predictions = {
-        "world.refer": {"seen": [box], "deaf": [box | {"answer": "other"}]},
-        "world.caption": {"seen": [caption, caption | {"id": "d", "answer": ""}], "blind": [caption]},
+        "world.refer": {"seen": [box], "shuffled_phrases": [box | {"answer": "other"}]},
+        "world.caption": {"seen": [caption, caption | {"id": "d", "answer": ""}], "shuffled_images": [caption]},
         "scenes": {"seen": [scene, scene | {"correct": False, "named": []}]},
     }
-    return report(scores, predictions)
+    return report(made.results(scores, about), predictions)
 
 
 def test_hostile_text_stays_text(html, made):
@@ -129,17 +130,18 @@ def test_foreign_scores_without_predictions(made):
     about = {key: made.ABOUT[key] for key in ("date", "units", "caption_tokenizer")} | {
         "checkpoint": "their/answers.jsonl"
     }
-    entry = made.entry("vqa", "accuracy", {"accuracy": made.triple(None)}, counts={"answers missing": 4})
-    html = report({"x": entry, "about": about}, {})
+    entry = made.entry("vqa", "accuracy", {"accuracy": made.metric(None)}, counts={"answers missing": 4})
+    html = report(made.results({"x": entry}, about), {})
     assert "answers.jsonl: what it has learnt" in html and "answers missing: 4" in html
     assert "No answers were handed to this page" in html and "Search" not in html and Page(html).open == []
 
 
 def test_what_a_suite_lacks_is_told(made):
-    entry = made.entry("vqa", "accuracy", {"accuracy": made.triple(1)})
-    scores = {"x": entry, "about": {**made.ABOUT, "not_there": {"ucm.caption": f"no image {made.HOSTILE}"}}}
+    entry = made.entry("vqa", "accuracy", {"accuracy": made.metric(1)})
+    about = {**made.ABOUT, "not_there": {"ucm.caption": f"no image {made.HOSTILE}"}}
+    scores = made.results({"x": entry}, about)
     html, text = report(scores, {}), markdown(scores)
     said = "because the data are not there"
     for words in (html, text):
         assert said in words and "ucm.caption: no image " in words and "<script>document" not in words
-    assert said not in markdown({"x": entry, "about": made.ABOUT}) + report({"x": entry, "about": made.ABOUT}, {})
+    assert said not in markdown(made.results({"x": entry})) + report(made.results({"x": entry}), {})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from skyeye.eval.report import tables
+from skyeye.eval.results import Published
 
 
 @pytest.fixture
@@ -12,10 +13,10 @@ def quoted_entry(made):
         return made.entry(
             "vqa",
             "accuracy",
-            {"accuracy": made.triple(value, low=75.0, high=85.04), "count_error": made.triple(3.0), **metrics},
+            {"accuracy": made.metric(value, low=75.0, high=85.04), "count_error": made.metric(3.0), **metrics},
             records,
             quoted=made.quotes(rows),
-            published=published and {"records": published, "source": "its paper"},
+            published=published and Published(published, "its paper"),
         )
 
     return make
@@ -53,7 +54,7 @@ def test_size_in_words(quoted_entry, records, published, words, comparable):
 
 def test_values_that_are_missing(quoted_entry, made):
     entry = quoted_entry(value=None)
-    entry["protocol"]["quoted"]["rows"]["Third"] = {"METEOR": 5.0}
+    entry.protocol.quoted.rows["Third"] = {"METEOR": 5.0}
     table = tables.quoted(entry, "mine")
     assert table.ours.cells == [("–", False), ("3.00", False), ("–", False)]
     assert table.rows[2].cells == [("–", False), ("–", False), ("5.00", True)]
@@ -73,31 +74,31 @@ def test_which_metric_stands_for_a_benchmark(quoted_entry, made):
 
 def test_rows_parts_and_counts(made):
     metrics = {
-        "accuracy": made.triple(50.04, 2, 48, 49, low=40, high=60),
-        "count_error": made.triple(1.25),
-        "accuracy/rural_urban": made.triple(7.0, 1.0),
+        "accuracy": made.metric(50.04, 2, 48, 49, low=40, high=60),
+        "count_error": made.metric(1.25),
+        "accuracy/rural_urban": made.metric(7.0, 1.0),
     }
     counts = {
         "rural_urban": 11,
-        "deaf items": 9,
+        "shuffled_phrases items": 9,
         "answers without a box": 3,
         "answers double": 0,
-        "left out: missing image": 2,
+        "skipped: missing image": 2,
     }
     entry = made.entry("vqa", "accuracy", metrics, 1200, counts)
     first, second = tables.metric_rows(entry)
-    assert (first.metric, first.score, first.interval, first.blind, first.deaf) == (
+    assert (first.metric, first.score, first.interval, first.shuffled_images, first.shuffled_phrases) == (
         "accuracy", "50.0", "40.0–60.0", "2.0", "48.0 (49.0)"
     )  # fmt: skip
-    assert (second.metric, second.score, second.interval, second.deaf) == (
+    assert (second.metric, second.score, second.interval, second.shuffled_phrases) == (
         "count_error (less is better)",
         "1.2",
         "",
         "–",
     )
     assert tables.parts(entry) == {"accuracy": [tables.Part("rural urban", 7.0, None, None, 1.0, 11)]}
-    assert tables.counts_in_words(entry) == [
-        "1,200 records, 1,200 images", "9 could be asked deaf", "answers without a box: 3"
+    assert tables.format_counts(entry) == [
+        "1,200 records, 1,200 images", "9 could be asked with shuffled phrases", "answers without a box: 3"
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from skyeye.eval.report import latex
 from skyeye.eval.report.to_latex import escaped
+from skyeye.eval.results import Published
 
 
 @pytest.fixture
@@ -19,20 +21,18 @@ def scores(made):
         "R&D_50%": {"accuracy": 50.5, "accuracy/rural_urban": 70.25},
         "Ünï #1 {x} ~^\\ <b> 漢": {"accuracy": 88.0},
     }
-    metrics = {"accuracy": made.triple(88.0, 40.0, low=80.0, high=90.0), "accuracy/rural_urban": made.triple(None)}
+    metrics = {"accuracy": made.metric(88.0, 40.0, low=80.0, high=90.0), "accuracy/rural_urban": made.metric(None)}
     whole = made.entry(
         "vqa",
         "accuracy",
         metrics,
         quoted=made.quotes(rows),
-        published={"records": 400, "source": "R_D"},
+        published=Published(400, "R_D"),
         title="RSVQA_LR $test",
         metric="100 % of {answers}",
     )
-    part = made.entry(
-        "vqa", "accuracy", metrics, 48, quoted=made.quotes(rows), published={"records": 1093, "source": "s"}
-    )
-    return {"rsvqa_lr": whole, "part": part, "no.quotes": made.entry("vqa", "accuracy", {}), "about": made.ABOUT}
+    part = made.entry("vqa", "accuracy", metrics, 48, quoted=made.quotes(rows), published=Published(1093, "s"))
+    return made.results({"rsvqa_lr": whole, "part": part, "no.quotes": made.entry("vqa", "accuracy", {})})
 
 
 def balanced(text: str) -> bool:
@@ -84,17 +84,18 @@ def test_no_text_gets_out(text):
 
 def test_pdflatex_sets_it(scores, tmp_path):
     every = "".join(map(chr, range(0x250))) + "–—’“”…×±→≥≤漢"
-    scores["rsvqa_lr"]["protocol"]["metric"] = every
-    typeset(latex(scores), tmp_path)
+    whole = scores.benchmarks["rsvqa_lr"]
+    whole = replace(whole, protocol=replace(whole.protocol, metric=every))
+    typeset(latex(replace(scores, benchmarks={**scores.benchmarks, "rsvqa_lr": whole})), tmp_path)
 
 
 def test_the_widest_table_fits_a_page(made, tmp_path):
     names = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE_L", "CIDEr"]
     rows = {"SkyEyeGPT-one-stage": dict.fromkeys(names, 333.23)}
-    metrics = {name: made.triple(78.3, 40.0, low=53.2, high=89.2) for name in names}
-    metrics["CIDEr"] = made.triple(278.3, 40.0, low=253.2, high=289.2)
+    metrics = {name: made.metric(78.3, 40.0, low=53.2, high=89.2) for name in names}
+    metrics["CIDEr"] = made.metric(278.3, 40.0, low=253.2, high=289.2)
     entry = made.entry("captions", "CIDEr", metrics, quoted=made.quotes(rows))
-    assert "Overfull" not in typeset(latex({"rsicd": entry, "about": made.ABOUT}), tmp_path)
+    assert "Overfull" not in typeset(latex(made.results({"rsicd": entry})), tmp_path)
 
 
 def typeset(tables: str, folder: Path) -> str:

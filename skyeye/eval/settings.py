@@ -1,0 +1,35 @@
+"""How an evaluation asks, whatever it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skyeye.eval.benchmarks.base import MissingImages
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """How benchmarks are asked.
+
+    Attributes:
+        limit: records per benchmark at most, drawn with ``seed``; whole scenes where phrases can be shuffled.
+        batch_size: changes speed and memory only.
+        controls: also ask with shuffled images and shuffled phrases.
+        max_new_tokens: longest answer; None: what each benchmark says.
+        prompts: benchmark -> what is asked instead of its own prompt.
+        recipe_prompts: the same where ``prompts`` say nothing; those of benchmarks that are not asked are passed over.
+        missing_images: what becomes of records whose image is missing or broken.
+        seed: of the permutations of the controls and of ``limit``.
+        device: ``"cpu"``, ``"cuda"`` ...; None: a GPU when there is one.
+    """
+
+    limit: int | None = None
+    batch_size: int = 32
+    controls: bool = True
+    max_new_tokens: int | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    recipe_prompts: Mapping[str, str] = field(default_factory=dict)
+    missing_images: MissingImages = "leave-out"
+    seed: int = 0
+    device: str | None = None
