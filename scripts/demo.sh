@@ -19,7 +19,7 @@ say() { printf '\n== %s\n' "$*"; }
 summary() {
     cat <<END
   $out/report.html     open this: scores, pictures, drawn boxes, right and wrong answers
-  $out/scores.json     the scores, each beside those with permuted images (blind) or words (deaf)
+  $out/scores.json     the scores, each beside those with shuffled images or phrases
   $out/loss.png        the course of training; $out/log.jsonl in numbers
   $out/chat/           answers.txt, and pictures with the boxes that were named
   $model/  the model

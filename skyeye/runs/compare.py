@@ -16,8 +16,6 @@ from skyeye.runs.read import METRICS, Run
 PLACES = ("output_dir", "run.dir")
 #: Rates that are compared, as the median of the logged steps.
 RATES = ("samples_per_second", "tokens_per_second", "supervised_tokens_per_second", "mfu", "data_wait_share")
-#: Keys of a benchmark in scores.json that are no metrics.
-NOT_METRICS = ("counts", "protocol")
 MISSING = "–"
 
 
@@ -131,11 +129,10 @@ def _scores(runs: Sequence[Run]) -> list[list[str]]:
     for number, run in enumerate(runs):
         for path, scores in run.scores.items():
             place = path.removesuffix("/scores.json").removeprefix("checkpoints/")
-            for benchmark, entry in scores.items():
-                for metric, value in entry.items() if isinstance(entry, dict) and benchmark != "about" else ():
-                    value = value.get("value") if isinstance(value, dict) and metric not in NOT_METRICS else None
-                    if isinstance(value, (int, float)) and not isinstance(value, bool):
-                        found.setdefault(f"{place}: {benchmark} {metric}", {})[number] = value
+            for benchmark, result in scores.benchmarks.items():
+                for metric, of in result.metrics.items():
+                    if of.value is not None:
+                        found.setdefault(f"{place}: {benchmark} {metric}", {})[number] = of.value
     return [
         [name, *(f"{values[n]:.1f}" if n in values else MISSING for n in range(len(runs)))]
         for name, values in found.items()

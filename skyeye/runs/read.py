@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from skyeye.errors import SkyEyeError
+from skyeye.eval.results import EvalResults, scores_from_json
 
 #: Numbers of a log line that are drawn and compared: key -> (title, unit).
 METRICS: dict[str, tuple[str, str]] = {
@@ -51,7 +52,7 @@ class Run:
         finished: stages whose model is exported.
         samples: contents of ``samples/*.json``, in the order of ``stages`` and steps.
         settings: recipe flattened, ``stages.pretrain.optimizer.lr`` -> text.
-        scores: path below the folder -> content of a scores.json.
+        scores: path below the folder -> results in a scores.json.
         examinations: benchmarks scored in training, by stage and step: ``scores`` is benchmark/metric -> value.
         left_out: how many records were left out, and the first of them.
         notes: what could not be read, in words.
@@ -66,7 +67,7 @@ class Run:
     recipe: str = ""
     settings: dict[str, str] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: dict[str, EvalResults] = field(default_factory=dict)
     examinations: list[dict[str, Any]] = field(default_factory=list)
     left_out: tuple[int, list[str]] = (0, [])
     notes: list[str] = field(default_factory=list)
@@ -103,7 +104,11 @@ def read_run(folder: str | Path) -> Run:
     run.environment = _json(folder / "environment.json", run.notes)
     run.samples = _samples(run)
     for path in sorted([*folder.glob("eval/scores.json"), *folder.glob("checkpoints/*/eval*/scores.json")]):
-        run.scores[str(path.relative_to(folder))] = _json(path, run.notes)
+        if content := _json(path, run.notes):
+            try:
+                run.scores[str(path.relative_to(folder))] = scores_from_json(content, str(path.relative_to(folder)))
+            except SkyEyeError as error:
+                run.notes.append(str(error))
     for path in sorted(folder.glob("eval/*.jsonl")):
         run.examinations += _examinations(path, run.notes)
     run.left_out = _left_out(folder / "left_out.txt")

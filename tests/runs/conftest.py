@@ -11,11 +11,22 @@ import pytest
 import yaml
 from PIL import Image
 
+from skyeye.eval.results import BenchmarkResult, EvalResults, MetricValue, Protocol, write_scores
+
 
 def log_line(stage: str, step: int, loss: float | None, **more) -> dict:
     line = {"stage": stage, "step": step, "steps": 100, "time": "2026-01-02T03:04:05+00:00", "loss": loss}
     line |= {"learning_rate": 1e-3, "gradient_norm": 0.5, "samples_per_second": 10.0 * step, "mfu": 0.25}
     return {**line, "data_wait_share": 0.1, "memory_peak_gib": 1.5, "seconds_left": 90.0, **more}
+
+
+@pytest.fixture
+def one_score() -> EvalResults:
+    """Results with one value, 61.54 % of world.vqa."""
+    protocol = Protocol("VQA", "vqa", "accuracy", "how many?", "greedy", "exact match", "95 %")
+    metrics = {"accuracy": MetricValue(61.54, shuffled_images=2.0), "count_error": MetricValue(None)}
+    result = BenchmarkResult(metrics, {"records": 7, "images": 7}, protocol)
+    return EvalResults({"world.vqa": result}, {"checkpoint": "c", "seconds": 3})
 
 
 @pytest.fixture
@@ -50,7 +61,7 @@ def make_run(tmp_path) -> Callable[..., Path]:
         if scores:
             place = folder / "checkpoints" / "pretrain" / "eval"
             place.mkdir(parents=True)
-            (place / "scores.json").write_text(json.dumps(scores))
+            write_scores(place / "scores.json", scores)
         return folder
 
     return write

@@ -18,13 +18,9 @@ def lines(*losses, stage="pretrain", rate=10.0) -> list[dict]:
 
 
 @pytest.fixture
-def runs(make_run):
+def runs(make_run, one_score):
     settings = {"run": {"precision": "bf16", "workers": 2}}
-    scores = {
-        "about": {"seconds": 3},
-        "world.vqa": {"accuracy": {"value": 61.54, "shuffled_images": 2.0}, "counts": {"value": 7}},
-    }
-    a = make_run("A", lines=lines(3.0, 1.25, 1.5), recipe=settings, scores=scores)
+    a = make_run("A", lines=lines(3.0, 1.25, 1.5), recipe=settings, scores=one_score)
     other = {"run": {"precision": "fp32", "workers": 2}, "extra": 1}
     b = make_run("B", lines=[*lines(2.0, None, rate=20.0), *lines(0.5, stage="tune")], recipe=other)
     return a, b

@@ -26,16 +26,15 @@ def line(stage, step, **more) -> str:
     return json.dumps({"stage": stage, "step": step, "loss": 1.0, **more}) + "\n"
 
 
-def test_a_run_folder_as_values(make_run):
-    scores = {"about": {}, "world.vqa": {"accuracy": {"value": 61.5}}}
-    folder = make_run(events=[{"event": "broken", "step": 3}], answers=[(20, "b"), (10, "a")], scores=scores)
+def test_a_run_folder_as_values(make_run, one_score):
+    folder = make_run(events=[{"event": "broken", "step": 3}], answers=[(20, "b"), (10, "a")], scores=one_score)
     run = read_run(folder)
     assert run.stages == {"pretrain": 100, "tune": None} and run.finished == [] and run.notes == []
     assert [(x["step"], x["loss"]) for x in run.lines] == [(10, 4.0), (20, 3.0), (30, 2.0)]
     assert run.settings["stages.pretrain.steps"] == "100" and run.settings["name"] == '"ships"'
     assert run.left_out[0] == 30 and run.left_out[1][0] == "world\trecord 0 is broken" and len(run.left_out[1]) == 20
     assert [content["step"] for content in run.samples] == [10, 20]
-    assert run.scores == {"checkpoints/pretrain/eval/scores.json": scores}
+    assert run.scores == {"checkpoints/pretrain/eval/scores.json": one_score}
     assert run.events == [{"event": "broken", "step": 3}]
     (folder / "checkpoints" / "pretrain" / "manifest.json").write_text("{}")
     assert read_run(folder).finished == ["pretrain"]
@@ -147,6 +146,15 @@ def test_any_content_is_read_and_shown(tmp_path_factory, values, whole, tail):
         (folder / name).write_text(json.dumps(whole))
     (folder / "recipe.yaml").write_text(json.dumps(whole))
     assert page(read_run(folder)).rstrip().endswith("</html>")
+
+
+def test_scores_of_another_program_are_a_note(make_run, one_score):
+    folder = make_run(scores=one_score)
+    (folder / "eval").mkdir()
+    (folder / "eval" / "scores.json").write_text(json.dumps({"about": {"checkpoint": "c"}, "vqa": {"accuracy": 5}}))
+    run = read_run(folder)
+    assert run.scores == {"checkpoints/pretrain/eval/scores.json": one_score}
+    assert len(run.notes) == 1 and run.notes[0].startswith("eval/scores.json, key vqa.counts: ")
 
 
 def test_members_of_a_list_go_by_their_name():
