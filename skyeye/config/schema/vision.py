@@ -19,9 +19,7 @@ class VisionConfig:
     heads: int = 16
     mlp_ratio: float = 4.3637
     stem: Literal["patch", "conv"] = "patch"  # conv: stacked convolutions instead of one, to learn from scratch (ours)
-    layers: list[int] | None = (
-        None  # hidden states as Hugging Face counts them: [-2], [8, 16, 24]; null: the last
-    )
+    layers: list[int] | None = None  # hidden states as Hugging Face counts them: [-2], [8, 16, 24]; null: the last
     level_norm: bool = False  # the tower's final norm also stands behind the levels in layers
     arguments: dict[str, Any] = field(default_factory=dict)  # further keyword arguments for timm
     weights: str | None = None  # file in the layout of eva_vit_g.pth (or of the timm model)
