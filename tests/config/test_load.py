@@ -158,6 +158,39 @@ def test_rules_between_fields(tmp_path):
     assert mistakes(path, "model.language.pretrained=x")[0].startswith("model.language: give either pretrained")
 
 
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("{depth: 4, layers: []}", "model.vision.layers: names no level"),
+        ("{depth: 4, layers: [2, 5]}", "model.vision.layers: there is no level 5 in a tower of depth 4"),
+        ("{depth: 4, layers: [-6]}", "model.vision.layers: there is no level -6 in a tower of depth 4"),
+        ("{depth: 4, layers: 2}", "model.vision.layers: expected a list, each entry a whole number, got 2"),
+        ("{architecture: timm, name: x, level_norm: true}", "model.vision.level_norm: is only used with layers"),
+        ("{layers: [1], level_norm: true}", "model.vision.level_norm: the eva tower has no final norm"),
+        ("[{width: 16, heads: 2}]", "model.vision: a list holds two towers or more"),
+        ("[]", "model.vision: a list holds two towers or more"),
+        ("[{width: 16, heads: 2}, {width: 16, heads: 3}]", "model.vision[1].heads: width 16 is not a multiple"),
+        ("[{width: 16, heads: 2}, 3]", "model.vision[1]: expected a section"),
+    ],
+)
+def test_rules_of_towers(tmp_path, section, expected):
+    assert "\nmodel:\n" in BASE
+    found = mistakes(write(tmp_path, BASE.replace("\nmodel:\n", f"\nmodel:\n  vision: {section}\n")))
+    assert len(found) == 1 and found[0].startswith(expected), found
+
+
+def test_towers(tmp_path):
+    one = load_recipe(write(tmp_path, BASE)).model
+    assert one.towers == [one.vision] and one.vision_norm and one.vision.layers is None
+    vision = "[{image_size: 28}, {architecture: timm, name: x, layers: [-2, 3], level_norm: true}]"
+    several = load_recipe(
+        write(tmp_path, BASE.replace("\nmodel:\n", f"\nmodel:\n  vision: {vision}\n")), ["model.vision.0.depth=3"]
+    )
+    assert several.model.towers is several.model.vision
+    assert [tower.layers for tower in several.model.towers] == [None, [-2, 3]]
+    assert several.model.towers[0].depth == 3
+
+
 def test_a_misspelling_is_reported_once(tmp_path):
     # warmup_steps falls back to 1000 of 100 steps, which would be a second complaint about the same slip.
     assert len(mistakes(write(tmp_path, BASE.replace("warmup_steps: 10}", "warmup_stps: 10}")))) == 1

@@ -12,6 +12,7 @@ from skyeye.config.schema import LoraConfig, MLPProjectorConfig, VisionConfig
 from skyeye.data.sequence import IMAGE_TOKEN_ID
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert
+from skyeye.models.flops import StepFlops
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.shared_generation import PromptGroup, answer_groups
@@ -19,7 +20,7 @@ from skyeye.models.tokenizer import load_tokenizer
 from skyeye.models.vision.pixels import split_pixels
 
 EVA = VisionConfig(image_size=28, patch_size=7, width=16, depth=3, heads=2, mlp_ratio=2.0)
-SMALL = VisionConfig(image_size=12, patch_size=4, width=8, depth=2, heads=2, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
+SMALL = VisionConfig(image_size=8, patch_size=4, width=8, depth=2, heads=2, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
 EYES = {
     "levels": {"vision": replace(EVA, layers=[1, -2])},
     "two towers": {"vision": [EVA, SMALL], "projector": MLPProjectorConfig(join_tokens=4)},
@@ -102,12 +103,20 @@ def test_the_processor_makes_the_pixels_of_every_tower(model, config, golden, tm
     batch = processor([picture, picture], ["what is this?", "where?"])
     assert batch["pixel_values"].shape == (2, *model.config.pixel_shape)
     if isinstance(config.vision, list):
-        for part, section in zip(split_pixels(batch["pixel_values"], [28, 12]), config.vision, strict=True):
+        for part, section in zip(split_pixels(batch["pixel_values"], [28, 8]), config.vision, strict=True):
             alone = SkyEyeProcessor(tokenizer, 4, section.image_size, section.mean, section.std)
             assert torch.equal(part[0], alone.pixels(picture))
     processor.save_pretrained(tmp_path)
     again = SkyEyeProcessor.from_pretrained(tmp_path)
     assert torch.equal(again.pixels(picture), batch["pixel_values"][0])
+
+
+def test_operations_of_an_image_are_those_of_all_its_towers(tiny_config):
+    both, *alone = (build_model(tiny_config(vision=vision)) for vision in ([EVA, SMALL], EVA, SMALL))
+    for trained in ("frozen", "full"):
+        for model in (both, *alone):
+            model.set_trainable(vision=trained)
+        assert StepFlops(both).image == sum(StepFlops(model).image for model in alone) > 0
 
 
 def test_text_alone_runs_what_images_run(model):

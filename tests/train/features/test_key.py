@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from PIL import Image
 from skyeye.config.load import load_recipe
 from skyeye.config.schema import MixtureEntry, StageConfig
 from skyeye.errors import SkyEyeError
+from skyeye.models.configuration import vision_fields
+from skyeye.models.vision import build_tower
 from skyeye.train.features import key
 from skyeye.train.features.key import made_from, refuse_inexact, refuse_other, weights_digest
 from skyeye.train.features.store import FeatureReader, FeatureWriter
@@ -38,6 +41,21 @@ def test_another_transform_or_tower_is_refused(build, pictures, tower, vision, t
     assert named in str(refusal.value)
     with pytest.raises(SkyEyeError, match="not used"):
         FeatureWriter(tmp_path / "cache", other, {})
+
+
+def test_levels_and_towers_are_part_of_what_a_cache_is_made_from(tower, vision):
+    made = made_from(tower, vision, "fp32", "fp32")
+    assert "layers" not in made["tower"]  # as in caches that are older than levels
+    leveled = dataclasses.replace(vision, layers=[1])
+    other = made_from(build_tower(vision_fields(leveled)), leveled, "fp32", "fp32")
+    assert other["tower"]["layers"] == [1] and other["tower"]["level_norm"] is False
+    both = [vision, dataclasses.replace(leveled, image_size=14, mean=(0.5, 0.5, 0.5))]
+    joined = made_from(build_tower(vision_fields(both)), both, "fp32", "fp32")
+    assert joined["row"] == {"dtype": "fp32", "patches": 16, "width": 32}
+    assert joined["transform"]["image_size"] == [28, 14] and joined["transform"]["mean"][1] == [0.5, 0.5, 0.5]
+    assert [one.get("layers") for one in joined["tower"]["towers"]] == [None, [1]]
+    with pytest.raises(SkyEyeError, match="tower.architecture: eva in the cache, joined here"):
+        refuse_other(Path("cache"), made, joined)
 
 
 def test_other_weights_are_refused_be_it_by_one_bit(build, pictures, tower, vision, tmp_path):
