@@ -126,6 +126,7 @@ def _child(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ |= {**environment, "OMP_NUM_THREADS": "1"}
+    multiprocessing.set_start_method(None, force=True)  # that of this system, as outside of tests, not the server's
     import preloaded  # noqa: F401  (is there already; if it could not be imported it is said here)
     import torch
 
