@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import yaml
 from hypothesis import settings
 from safetensors import safe_open
 
+from skyeye.data.prompts import MiniGPTv2
+from skyeye.data.record import Record, Turn
 from skyeye.data.synth import write_world
 
 settings.register_profile("skyeye", deadline=None)  # a busy machine is no failure
@@ -44,6 +47,18 @@ def golden_images(golden) -> list[Path]:
 def fixed_seed() -> None:
     """Every test draws the same random numbers, alone or in a suite."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def written() -> Callable[[Record], Record]:
+    """A function: a record -> the record with its turns in MiniGPT-v2's words, tags and boxes in the text."""
+    style = MiniGPTv2()
+
+    def write(record: Record) -> Record:
+        turns = tuple(Turn(style.question(turn), style.answer(turn)) for turn in record.turns)
+        return replace(record, turns=turns)
+
+    return write
 
 
 @pytest.fixture(scope="session")

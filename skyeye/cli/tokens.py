@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from skyeye.config.schema import ModelConfig
+from skyeye.data.prompts import PromptStyle, prompt_style
 from skyeye.data.record import Record, Turn
 from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder
 from skyeye.data.stats.count import Lengths
@@ -38,12 +39,14 @@ def open_builder(
     if tokenizer is not None:
         found, said = load_tokenizer(tokenizer), str(tokenizer)
     elif target.recipe is not None and settings.train_vocab_size:
-        found = train_tokenizer(_texts(records_of(target)), settings.train_vocab_size, settings.box_tokens)
+        found = train_tokenizer(
+            _texts(records_of(target), prompt_style(model.prompt)), settings.train_vocab_size, settings.box_tokens
+        )
         said = f"learnt from the recipe's data, {len(found)} pieces"
     elif place := settings.path or model.language.pretrained:
         found, said = load_tokenizer(place), str(place)
     elif target.recipe is None and records is not None:
-        found = train_tokenizer(_texts(records), STAND_IN_PIECES)
+        found = train_tokenizer(_texts(records, prompt_style(model.prompt)), STAND_IN_PIECES)
         said = "a stand-in learnt from this data, because none was given (--tokenizer); LLaMA's has other pieces"
     else:
         raise SkyEyeError("no tokenizer was given", where=str(target.path), remedy="--tokenizer: a file or folder")
@@ -87,12 +90,12 @@ def _roughly(per_image: int, record: Record) -> Lengths | None:
     return Lengths(1 + pictures, questions + around + learnt, learnt)
 
 
-def _texts(records: Iterable[Record]) -> dict[str, None]:
+def _texts(records: Iterable[Record], style: PromptStyle) -> dict[str, None]:
     """Every text once, as a training run collects them."""
     texts: dict[str, None] = {}
     for record in records:
         for turn in record.turns:
-            texts[turn.question] = texts[turn.answer] = None
+            texts[style.question(turn)] = texts[style.answer(turn)] = None
         for region in record.regions:
             texts[region.phrase] = None
     return texts

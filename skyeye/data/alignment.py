@@ -6,13 +6,13 @@ object reaches, and of the word in a question that names an object where this ob
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from skyeye.data.boxes import Box, format_box, parse_boxes
-from skyeye.data.record import TASK_TAGS, Group, Record
+from skyeye.data.boxes import Box
+from skyeye.data.record import MARK, Group, Record
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence
 
 if TYPE_CHECKING:
@@ -90,12 +90,14 @@ def phrase_boxes(sequences: Sequence[GroupSequence], tokenizer: PreTrainedTokeni
 def _named(record: Record) -> tuple[str, Sequence[float]] | None:
     """The name of the object that a question is about, as far as the question says it, and the box of the object."""
     turn = record.turns[0]
-    if record.task == "refer" and len(parse_boxes(turn.answer)) == 1:
-        found = [region for region in record.regions if format_box(Box(*region.box)) == turn.answer.strip()]
+    answered = [box for mention in turn.answer_mentions for box in mention.boxes]
+    if record.task == "refer" and len(answered) == 1:
+        alone, place = turn.answer.strip() == MARK, _percent(answered[0]).tolist()
+        found = [region for region in record.regions if alone and _percent(region.box).tolist() == place]
         return (found[0].phrase, found[0].box) if found else None
     # Without regions "no" would say nothing about the picture: most sets know the answer and not the objects.
     if record.task == "vqa" and record.regions and record.references.get("type") == "presence":
-        words = turn.question.removeprefix(TASK_TAGS["vqa"]).rstrip(" ?").split()
+        words = turn.question.rstrip(" ?").split()
         if not words:
             return None
         if turn.answer == "no":
@@ -106,5 +108,5 @@ def _named(record: Record) -> tuple[str, Sequence[float]] | None:
     return None
 
 
-def _percent(box: Sequence[float]) -> torch.Tensor:
+def _percent(box: Iterable[float]) -> torch.Tensor:
     return torch.tensor([min(max(int(value * 100), 0), 100) for value in box])

@@ -1,22 +1,13 @@
-"""Boxes: between numbers and the text a language model reads and writes, and how well two of them agree.
-
-In text a box is ``{<x1><y1><x2><y2>}``, integers in hundredths of the image's width and height, truncated as in
-MiniGPT-v2; several boxes are joined by ``<delim>``; a grounded phrase is ``<p>phrase</p> {box}<delim>{box}``.
-"""
+"""Boxes as numbers, and how well two of them agree. How they are written: :mod:`skyeye.data.geometry.box_text`."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
 from skyeye.data.polygons import Point, polygon_area, rectangle_corners, smallest_rectangle
 from skyeye.errors import SkyEyeError
-
-DELIMITER = "<delim>"
-_BOX = re.compile(r"\{<(\d{1,3})><(\d{1,3})><(\d{1,3})><(\d{1,3})>\}")
-_PHRASE = re.compile(r"<p>((?:(?!</?p>).)*)</p>((?:(?!<p>).)*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -137,47 +128,6 @@ class OrientedBox:
         return cx / aspect, cy, width / aspect, height, angle
 
 
-def format_box(box: Box | Sequence[float], clip: bool = True) -> str:
-    """``{<x1><y1><x2><y2>}`` of four fractions. ``clip=False`` is the reference, which writes ``<116>`` for a box that
-    leaves the image."""
-    numbers = [int(v * 100) for v in box]
-    if clip:
-        numbers = [min(max(n, 0), 100) for n in numbers]
-    return "{" + "".join(f"<{n}>" for n in numbers) + "}"
-
-
-def format_boxes(boxes: Iterable[Box | Sequence[float]], clip: bool = True) -> str:
-    """Several boxes, joined by ``<delim>``."""
-    return DELIMITER.join(format_box(box, clip) for box in boxes)
-
-
-def format_phrase(phrase: str, boxes: Iterable[Box | Sequence[float]], clip: bool = True) -> str:
-    """A phrase with the boxes it is found in: ``<p>phrase</p> {box}<delim>{box}``."""
-    return f"<p>{phrase}</p> {format_boxes(boxes, clip)}"
-
-
-def parse_boxes(text: str) -> list[Box]:
-    """Every well-formed box of a text, in order; spaces and ``<unk>`` inside are ignored as in the reference.
-
-    Anything else (three numbers, four digits, a missing brace, corners in the wrong order) is not a box and is not
-    returned. ``format_box(box, clip=False)`` of a result gives the text back.
-    """
-    found = []
-    for match in _BOX.finditer(re.sub(r"<unk>|\s", "", text)):
-        box = Box(*(fraction(int(number)) for number in match.groups()))
-        if box.x1 <= box.x2 and box.y1 <= box.y2:
-            found.append(box)
-    return found
-
-
-def parse_phrases(text: str) -> list[tuple[str, list[Box]]]:
-    """Grounded phrases with the boxes that follow each: ``<p>a ship</p> {<1><2><3><4>}`` -> ``("a ship", [Box])``.
-
-    A phrase without a well-formed box is returned with an empty list.
-    """
-    return [(match[1].strip(), parse_boxes(match[2])) for match in _PHRASE.finditer(text)]
-
-
 def iou(a: Box | Sequence[float], b: Box | Sequence[float], plus_one: bool = False) -> float:
     """Intersection over union of two boxes given as four corner numbers in the same unit.
 
@@ -192,10 +142,3 @@ def iou(a: Box | Sequence[float], b: Box | Sequence[float], plus_one: bool = Fal
     intersection = width * height
     union = (ax2 - ax1 + one) * (ay2 - ay1 + one) + (bx2 - bx1 + one) * (by2 - by1 + one) - intersection
     return intersection / union if union > 0 else 0.0
-
-
-def fraction(hundredths: int) -> float:
-    """Hundredths of an image side as the fraction that :func:`format_box` writes as the same number."""
-    # 29 / 100 * 100 is 28.999999999999996 and would be truncated to 28 when the box is written again
-    value = hundredths / 100
-    return value if int(value * 100) == hundredths else math.nextafter(value, math.inf)

@@ -16,8 +16,9 @@ import numpy as np
 
 from skyeye.config.schema import MixtureEntry, Sampling
 from skyeye.data.formats.common import nearest
-from skyeye.data.record import TASK_TAGS, Group, Record, Turn
+from skyeye.data.record import Group, Record, Turn
 from skyeye.data.shards.groups import ShardGroups
+from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
 
 
@@ -234,8 +235,7 @@ def _wanted_tasks(entry: MixtureEntry, where: str) -> frozenset[str] | None:
     if entry.tasks is None:
         return None
     for task, weight in entry.tasks.items():
-        if task not in TASK_TAGS:
-            raise SkyEyeError(f"unknown task {task!r}", where=f"{where}.tasks", remedy=nearest(task, list(TASK_TAGS)))
+        check_task(task, f"{where}.tasks")
         if weight < 0 or not np.isfinite(weight):
             raise SkyEyeError(f"weight {weight} of {task} is not a number of 0 or more", where=f"{where}.tasks")
     return frozenset(task for task, weight in entry.tasks.items() if weight > 0)

@@ -7,28 +7,57 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-#: What is asked of an image -> the task identifier that opens the question (MiniGPT-v2 / SkyEyeGPT). Tasks with an
-#: empty tag are asked in free words.
-TASK_TAGS: dict[str, str] = {
-    "caption": "[caption]",
-    "video_caption": "[caption]",
-    "vqa": "[vqa]",
-    "classification": "[vqa]",
-    "refer": "[refer]",
-    "identify": "[identify]",
-    "detection": "[detection]",
-    "grounding": "[grounding]",
-    "detail": "",
-    "conversation": "",
-}
+from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.tasks import FREE
+
+#: Stands in a text where boxes are written: U+FFFC, the object replacement character, once for each :class:`Mention`.
+MARK = "\ufffc"
+
+
+@dataclass(frozen=True)
+class Mention:
+    """Boxes that a text names, as numbers; the prompt style of a model writes them.
+
+    Attributes:
+        boxes: in fractions of the image, at full precision. Empty for a phrase that is marked and has no place.
+        phrase: the words that the boxes belong to, written before them; None: the boxes stand alone.
+    """
+
+    boxes: tuple[Box | OrientedBox, ...]
+    phrase: str | None = None
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One question and its answer, as text. The question carries its task tag and no image marker."""
+    """One question and its answer, in no model's dialect: without task tag, image marker and written boxes.
+
+    Attributes:
+        task: what the question asks, a key of :data:`skyeye.data.tasks.TASKS`.
+        mentions: one for each :data:`MARK`, those of the question first.
+    """
 
     question: str
     answer: str
+    task: str = FREE
+    mentions: tuple[Mention, ...] = ()
+
+    @property
+    def question_mentions(self) -> tuple[Mention, ...]:
+        """Mentions of the question."""
+        return self.mentions[: self.question.count(MARK)]
+
+    @property
+    def answer_mentions(self) -> tuple[Mention, ...]:
+        """Mentions of the answer."""
+        return self.mentions[self.question.count(MARK) :]
+
+    def asked(self, question: str, mentions: tuple[Mention, ...] = (), task: str | None = None) -> Turn:
+        """The turn with another question, and the same answer."""
+        return Turn(question, self.answer, task or self.task, mentions + self.answer_mentions)
+
+    def is_whole(self) -> bool:
+        """Whether every mark has its mention."""
+        return self.question.count(MARK) + self.answer.count(MARK) == len(self.mentions)
 
 
 @dataclass(frozen=True)
@@ -53,7 +82,7 @@ class Record:
     Attributes:
         id: unique within its source.
         source: name of the data set (``"RSICD"``).
-        task: a key of :data:`TASK_TAGS`.
+        task: a key of :data:`skyeye.data.tasks.TASKS`; of a conversation, each turn has its own.
         split: ``"train"``, ``"val"`` or ``"test"``.
         images: image files in the order they are shown; empty for a text-only sample.
         turns: the dialogue; a single-task sample has one turn.

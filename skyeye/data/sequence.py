@@ -1,6 +1,7 @@
 """A conversation becomes token ids, here and nowhere else: for training, for evaluation and for chat.
 
-The layout is MiniGPT-v2's (docs/sequence.md). A training row is ::
+The words around a question are those of a :class:`~skyeye.data.prompts.PromptStyle`; here its segments become ids. In
+MiniGPT-v2's style (docs/sequence.md) a training row is ::
 
     <s> [INST] <Img> image tokens </Img> question  [/INST] answer </s> <s>[INST] question  [/INST] answer </s> ...
 
@@ -10,13 +11,14 @@ group. The rest of each row is a *branch*; prefix + branch is the row, id for id
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from skyeye.config.schema import PromptConfig
+from skyeye.data.prompts import Segment, prompt_style
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 
 IMAGE_TOKEN_ID = -1  # stands where one image token's features go
 IGNORE_INDEX = -100  # label of a position that is no target
-
-_IMAGE = "<ImageHere>"  # in text; every segment around it is tokenised on its own
-_IMAGE_MARKUP = f"<Img>{_IMAGE}</Img>"
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,12 @@ class GroupSequence:
         return len(self.prefix_ids) + sum(len(branch.input_ids) for branch in self.branches)
 
 
-def image_instruction(question: str, n_images: int, end: str = " ") -> str:
-    """The instruction of a sample before the chat template: images, question, and the space that training puts behind.
-
-    A question without images stays bare, as in the reference.
-    """
-    return f"{_IMAGE_MARKUP * n_images} {question}{end}" if n_images else question
-
-
 class SequenceBuilder:
-    """Builds rows, groups of rows and prompts with one tokenizer and one prompt format.
+    """Builds rows, groups of rows and prompts with one tokenizer and one prompt style.
 
     Args:
         tokenizer: Hugging Face tokenizer; where it has no beginning-of-sequence token, none is written.
-        prompt: template, end symbol and limits.
+        prompt: style and limits.
         tokens_per_image: image tokens that the model makes of one image.
     """
 
@@ -85,13 +76,22 @@ class SequenceBuilder:
     ):
         self.tokenizer = tokenizer
         self.prompt_config = prompt
+        self.style = prompt_style(prompt, tokenizer)
         self.tokens_per_image = tokens_per_image
         self._bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self._openings: dict[tuple[Segment, ...], list[int]] = {}
 
     @property
     def pad_token_id(self) -> int:
         """Id of the prompt format's pad token: an ordinary word of the vocabulary, used by its id."""
         return pad_token_id(self.tokenizer, self.prompt_config.pad_token)
+
+    @property
+    def end_token_ids(self) -> list[int]:
+        """Ids that end an answer: the tokenizer's last token, and what the style writes there if that is one token."""
+        ids = [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]
+        written = [self._encode(end) for end in self.style.ends()]
+        return list(dict.fromkeys(ids + [own[0] for own in written if len(own) == 1]))
 
     def row(self, n_images: int, turns: Sequence[Turn], where: str | None = None) -> Row:
         """The training row of a sample: its prompt, then answers (targets) and further questions (no targets).
@@ -102,7 +102,7 @@ class SequenceBuilder:
         Raises:
             SkyEyeError: an answer is empty, the limits leave no target, or an image would be cut.
         """
-        return self._row(self._through_images(n_images), n_images, turns, where)
+        return self._row(self._segments(n_images, turns, where), where)
 
     def group(self, records: Sequence[Record]) -> GroupSequence:
         """The rows of records that show the same images: the prefix once, one branch per record.
@@ -112,58 +112,63 @@ class SequenceBuilder:
                 would follow the prefix directly.
         """
         images = records[0].images
-        limit = self.prompt_config.max_context_len
-        through_images = self._through_images(len(images))
-        prefix = self._bos + through_images[:limit]
+        prefix: list[int] | None = None
         branches = []
         for record in records:
             if record.images != images:
                 raise ValueError(f"the records of a group show the same images; {record.id} shows {record.images}")
             where = f"{record.where}, {record.id}" if record.where else record.id
-            row = self._row(through_images, len(images), record.turns, where)
+            segments = self._segments(len(images), record.turns, where)
+            row = self._row(segments, where)
+            if prefix is None:
+                prefix = self._prefix(segments) or row.input_ids[:1]
+            if row.input_ids[: len(prefix)] != prefix:
+                raise ValueError(f"the rows of a group begin alike; that of {record.id} begins otherwise")
             input_ids, labels = row.input_ids[len(prefix) :], row.labels[len(prefix) :]
             if labels[0] != IGNORE_INDEX:
                 raise SkyEyeError(
-                    f"no token of the question stands before the answer (max_context_len {limit})",
+                    f"no token of the question stands before the answer"
+                    f" (max_context_len {self.prompt_config.max_context_len})",
                     where=where,
                     remedy="raise model.prompt.max_context_len",
                 )
             branches.append(Branch(input_ids, labels, record))
-        return GroupSequence(images, prefix, branches)
+        return GroupSequence(images, prefix or [], branches)
 
-    def prompt(self, n_images: int, question: str, history: Sequence[Turn] = ()) -> list[int]:
-        """Ids that ask for an answer, with ``IMAGE_TOKEN_ID`` at the image tokens.
+    def prompt(self, n_images: int, turns: Sequence[Turn]) -> list[int]:
+        """Ids that ask for the answer of the last turn, with ``IMAGE_TOKEN_ID`` at the image tokens.
 
         Args:
-            history: the turns so far; the images stand before the first of them. Its answers are kept. (The
-                reference's chat demo forgets them: give empty answers for its ids.)
+            turns: the conversation so far and the question; the images stand before the first of them. Answers of
+                earlier turns are kept. (The reference's chat demo forgets them: give empty answers for its ids.)
         """
-        as_trained = self.prompt_config.evaluation_layout == "training"
-        space = " " if as_trained else ""
-        questions = [turn.question for turn in history] + [question]
-        ids = self._bos if as_trained else self._bos * 2
-        ids = ids + self._through_images(n_images) + self._after_images(n_images, questions[0], space, None)
-        for turn, following in zip(history, questions[1:], strict=True):
-            ids += self._answer(turn.answer) + self._later_question(following, space)
-        return ids
+        return self._ids(self.style.asking(n_images, turns))
 
-    def _row(self, through_images: list[int], n_images: int, turns: Sequence[Turn], where: str | None) -> Row:
+    def _segments(self, n_images: int, turns: Sequence[Turn], where: str | None) -> list[Segment]:
         if not turns:
             raise SkyEyeError("the sample has no turns", where=where, remedy="give it a question and an answer")
         for number, turn in enumerate(turns, start=1):
             if not turn.answer.strip():
                 raise SkyEyeError(f"the answer of turn {number} is empty", where=where, remedy="remove or complete it")
+        try:
+            return self.style.training(n_images, turns)
+        except SkyEyeError as error:
+            raise SkyEyeError(error.what, where=where or error.where, remedy=error.remedy) from error
 
+    def _row(self, segments: Sequence[Segment], where: str | None) -> Row:
         limit = self.prompt_config.max_context_len
-        prompt = through_images + self._after_images(n_images, turns[0].question, " ", where)
-        if not self.prompt_config.cut_images and IMAGE_TOKEN_ID in prompt[limit:]:
+        first = next(number for number, segment in enumerate(segments) if segment.learnt)
+        behind_images = _through_images(segments)
+        prompt = self._opening(segments) + self._ids(segments[behind_images:first])
+        begin = self._begin(segments)
+        if not self.prompt_config.cut_images and IMAGE_TOKEN_ID in prompt[begin + limit :]:
             raise SkyEyeError(
-                f"max_context_len {limit} would cut into the images of a prompt of {len(prompt)} tokens",
+                f"max_context_len {limit} would cut into the images of a prompt of {len(prompt) - begin} tokens",
                 where=where,
                 remedy="raise model.prompt.max_context_len or show fewer images",
             )
-        tail, tail_labels = self._tail(turns)
-        head = self._bos + prompt[:limit]
+        tail, tail_labels = self._tail(segments[first:])
+        head = prompt[: begin + limit]
         labels = [IGNORE_INDEX] * len(head) + tail_labels
         if all(label == IGNORE_INDEX for label in labels):
             raise SkyEyeError(
@@ -173,41 +178,51 @@ class SequenceBuilder:
             )
         return Row(head + tail, labels)
 
+    def _prefix(self, segments: Sequence[Segment]) -> list[int]:
+        """What the rows of a group share: everything through the last image, as far as the limit lets it."""
+        return self._opening(segments)[: self._begin(segments) + self.prompt_config.max_context_len]
+
+    def _begin(self, segments: Sequence[Segment]) -> int:
+        """Tokens at the beginning that do not count for the limit."""
+        return len(self._bos) if segments[0].kind == "begin" else 0
+
+    def _opening(self, segments: Sequence[Segment]) -> list[int]:
+        """Ids through the last image. They are the same for everything asked about as many images, and kept."""
+        opening = tuple(segments[: _through_images(segments)])
+        if opening not in self._openings:
+            self._openings[opening] = self._ids(opening)
+        return self._openings[opening]
+
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
-    def _segments(self, instruction: str) -> list[str]:
-        return self.prompt_config.template.replace("{}", instruction).split(_IMAGE)
-
-    def _through_images(self, n_images: int) -> list[int]:
-        """The prompt up to its last image token, without ``<s>``; nothing when there is no image."""
+    def _ids(self, segments: Iterable[Segment]) -> list[int]:
         ids: list[int] = []
-        for segment in self._segments(image_instruction("", n_images))[:-1]:
-            ids += self._encode(segment) + [IMAGE_TOKEN_ID] * self.tokens_per_image
+        for segment in segments:
+            if segment.kind == "image":
+                ids += [IMAGE_TOKEN_ID] * self.tokens_per_image
+            else:
+                ids += self._bos if segment.kind == "begin" else self._encode(segment.text)
         return ids
 
-    def _after_images(self, n_images: int, question: str, end: str, where: str | None) -> list[int]:
-        segments = self._segments(image_instruction(question, n_images, end))
-        if len(segments) != n_images + 1:
-            raise SkyEyeError(f"the question contains {_IMAGE}", where=where, remedy="take it out of the text")
-        return self._encode(segments[-1])
-
-    def _later_question(self, question: str, end: str) -> list[int]:
-        return self._bos + self._encode(self.prompt_config.template.replace("{}", question + end))
-
-    def _answer(self, answer: str) -> list[int]:
-        return self._encode(answer + self.prompt_config.end_symbol)
-
-    def _tail(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
+    def _tail(self, segments: Sequence[Segment]) -> tuple[list[int], list[int]]:
         """Ids and labels of everything behind the first prompt, cut to ``max_txt_len``."""
-        ids = self._answer(turns[0].answer)
-        labels = list(ids)
-        for turn in turns[1:]:
-            question, answer = self._later_question(turn.question, " "), self._answer(turn.answer)
-            ids += question + answer
-            labels += [IGNORE_INDEX] * len(question) + answer
+        ids: list[int] = []
+        labels: list[int] = []
+        for segment in segments:
+            own = self._ids([segment])
+            ids += own
+            labels += own if segment.learnt else [IGNORE_INDEX] * len(own)
         limit = self.prompt_config.max_txt_len
         return ids[:limit], labels[:limit]
+
+
+def _through_images(segments: Sequence[Segment]) -> int:
+    """How many segments there are through the last image; without images, the beginning alone."""
+    places = [number for number, segment in enumerate(segments) if segment.kind == "image"]
+    if places:
+        return places[-1] + 1
+    return 1 if segments[0].kind == "begin" else 0
 
 
 def pack(groups: Sequence[GroupSequence], pad_token_id: int, multiple: int = 1) -> dict[str, torch.Tensor]:
@@ -269,12 +284,16 @@ def collate_prompts(prompts: Sequence[Sequence[int]], pad_token_id: int) -> dict
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
 
-def pad_token_id(tokenizer: PreTrainedTokenizerBase, pad_token: str) -> int:
+def pad_token_id(tokenizer: PreTrainedTokenizerBase, pad_token: str | None) -> int:
     """Id of ``pad_token``, which need not be a special token: MiniGPT-v2 pads with the word ``$$``.
+
+    Args:
+        pad_token: None: the tokenizer's own, else its last token.
 
     Raises:
         SkyEyeError: the vocabulary does not have it.
     """
+    pad_token = pad_token or tokenizer.pad_token or tokenizer.eos_token
     token_id = tokenizer.convert_tokens_to_ids(pad_token)
     if token_id is None or (token_id == tokenizer.unk_token_id and pad_token != tokenizer.unk_token):
         raise SkyEyeError(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from skyeye.data.boxes import parse_boxes, parse_phrases
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.check.texts import LONE_SURROGATE
-from skyeye.data.formats.common import nearest
 from skyeye.data.pictures import Outline, outline, thumbnail
-from skyeye.data.record import TASK_TAGS, Record
+from skyeye.data.record import Mention, Record
 from skyeye.data.sequence import IGNORE_INDEX, IMAGE_TOKEN_ID
+from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def choose(records: Iterable[Record], count: int, seed: int, task: str | None = 
     Raises:
         SkyEyeError: the task is unknown, or no record has it.
     """
-    if task is not None and task not in TASK_TAGS:
-        raise SkyEyeError(f"unknown task {task!r}", where="--task", remedy=nearest(task, list(TASK_TAGS)))
+    if task is not None:
+        check_task(task, "--task")
     heaps: dict[str, list[tuple[int, int, Record]]] = {}
     seen: set[str] = set()
     for number, record in enumerate(records):
@@ -129,10 +129,8 @@ def _outlines(record: Record) -> Iterator[Outline]:
     polygons = record.references.get("polygons") or []
     drawn = 0
     for turn in record.turns:
-        phrases = dict.fromkeys(parse_boxes(turn.answer), "")
-        phrases.update({box: phrase for phrase, boxes in parse_phrases(turn.answer) for box in boxes})
-        for kind, boxes in (("question", dict.fromkeys(parse_boxes(turn.question), "")), ("answer", phrases)):
-            for box, phrase in boxes.items():
+        for kind, mentions in (("question", turn.question_mentions), ("answer", turn.answer_mentions)):
+            for box, phrase in _named_boxes(mentions).items():
                 drawn += 1
                 yield outline(box, kind, phrase)
     for polygon in polygons:
@@ -143,6 +141,16 @@ def _outlines(record: Record) -> Iterator[Outline]:
             whole = tuple(region.box) == (0.0, 0.0, 1.0, 1.0)  # the word for all of the ground
             if not whole:
                 yield outline(region.polygon or region.box, "known", region.phrase)
+
+
+def _named_boxes(mentions: Iterable[Mention]) -> dict[Box, str]:
+    """The upright boxes of a text, each once, with the phrase before it."""
+    boxes: dict[Box, str] = {}
+    phrase = ""
+    for mention in mentions:
+        phrase = phrase if mention.phrase is None else mention.phrase.strip()
+        boxes |= {box.upright() if isinstance(box, OrientedBox) else box: phrase for box in mention.boxes}
+    return boxes
 
 
 def _picture(reference: str) -> str:

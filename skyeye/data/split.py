@@ -20,11 +20,13 @@ import numpy as np
 
 from skyeye.data.check.images import Seen, look_at_all
 from skyeye.data.files import whole_file, write_whole
+from skyeye.data.formats.llava import PLACE
 from skyeye.data.formats.splits import SPLITS
 from skyeye.data.hashing import near_pairs
-from skyeye.data.record import Record
+from skyeye.data.record import MARK, Record, Turn
 from skyeye.data.reference import format_reference, parse_reference
 from skyeye.data.target import Target, records_of
+from skyeye.data.tasks import FREE
 from skyeye.errors import SkyEyeError
 
 #: What of a name says its scene, by default: all before the number at its end (``DJI_0005`` of ``DJI_0005-0166``).
@@ -264,11 +266,26 @@ def _write(
 
 
 def _asked(record: Record) -> dict[str, Any]:
-    turns = [{"question": turn.question, "answer": turn.answer} for turn in record.turns]
+    turns = [_turn(turn) for turn in record.turns]
+    unit = {"unit": "normalised"} if any("mentions" in turn for turn in turns) else {}
     if len(turns) > 1:
-        return {"conversation": turns}
+        for line, turn in zip(turns, record.turns, strict=True):
+            line |= {} if turn.task == FREE else {"task": turn.task}
+        return {"conversation": turns, **unit}
     # the reader knows a classification by its list of classes
-    return {**turns[0], "task": "vqa" if record.task == "classification" else record.task}
+    return {**turns[0], **unit, "task": "vqa" if record.task == "classification" else record.task}
+
+
+def _turn(turn: Turn) -> dict[str, Any]:
+    written: dict[str, Any] = {key: getattr(turn, key).replace(MARK, PLACE) for key in ("question", "answer")}
+    if turn.mentions:
+        written["mentions"] = [
+            [list(box) for box in mention.boxes]
+            if mention.phrase is None
+            else {"phrase": mention.phrase, "boxes": [list(box) for box in mention.boxes]}
+            for mention in turn.mentions
+        ]
+    return written
 
 
 def _common_folder(names: Sequence[str]) -> str:

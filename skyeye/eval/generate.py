@@ -64,11 +64,11 @@ def answers_as_ready(
     for i, record in enumerate(records):
         places.setdefault(record.images, []).append(i)
     groups = list(places.values())
-    eos = processor.tokenizer.eos_token_id
+    ends = processor.builder.end_token_ids
     with ThreadPoolExecutor(_READERS) as readers:
         asked = _ask(model, processor, [[records[i] for i in group] for group in groups], batch_size, readers)
         prompts = (PromptGroup(prompts, features, [max_new_tokens] * len(prompts)) for prompts, features in asked)
-        for said in answer_groups(model, prompts, rows=batch_size, eos_token_id=eos):
+        for said in answer_groups(model, prompts, rows=batch_size, eos_token_id=ends):
             yield groups[said.group][said.prompt], processor.decode(said.ids)
 
 
@@ -122,7 +122,7 @@ def _ask(
                 encoded.update(zip(chunk, model.encode_images(stacked), strict=True))
         for group in batch:
             images = group[0].images
-            prompts = [builder.prompt(len(images), record.turns[0].question) for record in group]
+            prompts = [builder.prompt(len(images), record.turns[:1]) for record in group]
             yield prompts, torch.stack([encoded[path] for path in images]) if images else None
 
 

@@ -99,7 +99,7 @@ class SkyEyeProcessor(ProcessorMixin):
         prompts = []
         for pictures, entry in zip(shown, text, strict=True):
             history, question = _chat(entry)
-            prompts.append(self.builder.prompt(len(pictures), question, history))
+            prompts.append(self.builder.prompt(len(pictures), [*history, Turn(question, "")]))
         batch = dict(collate_prompts(prompts, self.builder.pad_token_id))
         pixels = [self.pixels(picture) for pictures in shown for picture in pictures]
         if pixels:
@@ -141,11 +141,13 @@ class SkyEyeProcessor(ProcessorMixin):
     def decode(self, token_ids: Iterable[int] | torch.Tensor) -> str:
         """The answer in generated ids: up to the end symbol, without special tokens and outer blanks."""
         ids = [int(i) for i in token_ids]
-        if self.tokenizer.eos_token_id in ids:
-            ids = ids[: ids.index(self.tokenizer.eos_token_id)]
+        builder = self.builder
+        ends = set(builder.end_token_ids)
+        ids = ids[: next((place for place, id in enumerate(ids) if id in ends), None)]
         text = decode(self.tokenizer, [i for i in ids if i >= 0])
-        # a model may also spell the symbols out in ordinary tokens
-        return text.split(self.prompt["end_symbol"])[0].replace(self.tokenizer.bos_token or "<s>", "").strip()
+        for end in builder.style.ends():  # a model may also spell the symbols out in ordinary tokens
+            text = text.split(end)[0]
+        return text.replace(self.tokenizer.bos_token or "<s>", "").strip()
 
     def batch_decode(self, sequences: Iterable[Iterable[int]] | torch.Tensor) -> list[str]:
         """:meth:`decode` for each row."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from skyeye.data.boxes import parse_boxes
+from skyeye.data.boxes import Box
 from skyeye.data.pictures import Outline, jpeg_url, outline
 from skyeye.runs.curves import Chart, Curve, Point, chart, short
 from skyeye.runs.read import METRICS, Run
@@ -221,11 +221,10 @@ def _sample(run: Run, answers: list[tuple[int, dict[str, Any]]]) -> Sample:
     if len(answers) > MOST_ANSWERS:
         answers = answers[:1] + answers[1 - MOST_ANSWERS :]
     _, row = answers[-1]
-    texts = (("question", row["question"]), ("expected", row["expected"]), ("answer", row["answer"]))
     return Sample(
         " · ".join(row[key] for key in ("task", "source", "id") if row[key]),
         [url for name in row["pictures"] if (url := _picture(run.folder / "samples" / "pictures" / name))],
-        [outline(box.clipped(), kind) for kind, text in texts for box in parse_boxes(text)],
+        [outline(Box(*box), kind) for kind, boxes in row["boxes"].items() for box in boxes],
         row["question"],
         row["expected"],
         [(step, said["failed"] or said["answer"], bool(said["failed"])) for step, said in answers],

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from skyeye.data.boxes import Box, parse_boxes, parse_phrases
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.images import load_image
-from skyeye.data.record import TASK_TAGS, Turn
+from skyeye.data.prompts import PromptStyle
+from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.pretrained import open_checkpoint
@@ -27,7 +28,7 @@ class Answer:
     """What the model said. ``boxes`` are the places in it, each with the phrase it belongs to (``""`` without one)."""
 
     text: str
-    boxes: tuple[tuple[str, Box], ...]
+    boxes: tuple[tuple[str, Box | OrientedBox], ...]
 
 
 class ChatSession:
@@ -65,7 +66,8 @@ class ChatSession:
         question = question.strip()
         if not question:
             raise SkyEyeError("the question is empty", remedy='ask something, e.g. "[caption] Describe the image."')
-        ids = self.processor.builder.prompt(1, question, self.turns)
+        builder = self.processor.builder
+        ids = builder.prompt(1, [*self.turns, Turn(question, "")])
         limit = getattr(self.model.config.text_config, "max_position_embeddings", None)
         if limit is not None and len(ids) >= limit:
             what = f"the conversation has {len(ids)} tokens, the model reads {limit}"
@@ -76,20 +78,20 @@ class ChatSession:
             image_features=self._features,
             max_new_tokens=room,
             do_sample=False,
+            eos_token_id=builder.end_token_ids,
         )
         text = self.processor.decode(output[0])
         self.turns.append(Turn(question, text))
-        return Answer(text, tuple(labelled_boxes(text)))
+        return Answer(text, tuple(labelled_boxes(text, builder.style)))
 
     def forget(self) -> None:
         """Start the conversation over; the picture stays."""
         self.turns.clear()
 
 
-def labelled_boxes(text: str) -> list[tuple[str, Box]]:
+def labelled_boxes(text: str, style: PromptStyle) -> list[tuple[str, Box | OrientedBox]]:
     """Every box of an answer in order, with the phrase it belongs to: ``""`` for boxes before the first phrase."""
-    bare = [("", box) for box in parse_boxes(text.partition("<p>")[0])]
-    return bare + [(phrase, box) for phrase, boxes in parse_phrases(text) for box in boxes]
+    return [(phrase, box) for phrase, boxes in style.read_phrases(text) for box in boxes]
 
 
 def chat(checkpoint: str | Path, image: str | Path, questions: Sequence[str] | None, out: str | Path) -> None:
@@ -109,8 +111,8 @@ def chat(checkpoint: str | Path, image: str | Path, questions: Sequence[str] | N
 
 def converse(session: ChatSession, image: Path, out: Path) -> None:
     """Read questions from the terminal until it ends; the history is kept between them."""
-    tags = " ".join(dict.fromkeys(tag for tag in TASK_TAGS.values() if tag))
-    print(f"Ask about {image.name}. A question may open with a task: {tags}")
+    tags = " ".join(dict.fromkeys(session.processor.builder.style.tags.values()))
+    print(f"Ask about {image.name}." + (f" A question may open with a task: {tags}" if tags else ""))
     print("/new forgets what was said; an empty line or Ctrl-D ends.")
     while True:
         try:

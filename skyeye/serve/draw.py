@@ -7,20 +7,20 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from skyeye.data.boxes import Box
+from skyeye.data.boxes import Box, OrientedBox
 
 #: One for each phrase, easy to tell apart on vegetation, water and concrete alike.
 COLOURS = ["#ff3b30", "#ffd60a", "#0a84ff", "#ff2dd4", "#00e5c3", "#ff9500", "#b388ff", "#ffffff"]
 SHORTEST_SIDE = 448  # smaller pictures are enlarged: labels have to be legible
 
 
-def draw_boxes(image: Image.Image, boxes: Sequence[tuple[str, Box]], out: str | Path) -> Path:
+def draw_boxes(image: Image.Image, boxes: Sequence[tuple[str, Box | OrientedBox]], out: str | Path) -> Path:
     """Draw each box with its phrase and write a PNG.
 
     Args:
         image: RGB picture; it is not changed.
-        boxes: (phrase, box); equal phrases share a colour, an empty phrase gets no label. What leaves the picture is
-            cut off.
+        boxes: (phrase, box), of a turned box the upright one around it; equal phrases share a colour, an empty phrase
+            gets no label. What leaves the picture is cut off.
         out: file to write; its folder is made.
     """
     factor = max(1, -(-SHORTEST_SIDE // min(image.size)))
@@ -30,7 +30,8 @@ def draw_boxes(image: Image.Image, boxes: Sequence[tuple[str, Box]], out: str | 
     phrases = list(dict.fromkeys(phrase for phrase, _ in boxes))
     for phrase, box in boxes:
         colour = COLOURS[phrases.index(phrase) % len(COLOURS)]
-        x1, y1, x2, y2 = (round(v) for v in box.clipped().to_pixels(picture.width - 1, picture.height - 1))
+        upright = box.upright() if isinstance(box, OrientedBox) else box
+        x1, y1, x2, y2 = (round(v) for v in upright.clipped().to_pixels(picture.width - 1, picture.height - 1))
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="black", width=5)  # a rim shows on any ground
         draw.rectangle((x1, y1, x2, y2), outline=colour, width=3)
         if phrase:

@@ -20,6 +20,7 @@ from skyeye.data.files import write_json, write_whole
 from skyeye.data.formats import check_source, read_with_problems, summary
 from skyeye.data.formats.shards import open_groups
 from skyeye.data.mixture import epoch_size
+from skyeye.data.prompts import PromptStyle, prompt_style
 from skyeye.data.record import Group, Record, group_by_image
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
@@ -196,7 +197,7 @@ def fingerprint(records: Sequence[Record]) -> str:
     for record in records:
         digest.update(record.id.encode())
         for turn in record.turns:
-            digest.update(f"\0{turn.question}\0{turn.answer}".encode())
+            digest.update(f"\0{turn.task}\0{turn.question}\0{turn.answer}\0{turn.mentions}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -232,7 +233,8 @@ def recipe_tokenizer(recipe: Recipe, groups: Mapping[str, Sequence[Group]]) -> P
     """The tokenizer the recipe names, or one learnt from its data."""
     settings = recipe.model.tokenizer
     if settings.train_vocab_size:
-        return train_tokenizer(_texts(groups), settings.train_vocab_size, box_tokens=settings.box_tokens)
+        texts = _texts(groups, prompt_style(recipe.model.prompt))
+        return train_tokenizer(texts, settings.train_vocab_size, box_tokens=settings.box_tokens)
     return load_tokenizer(settings.path or recipe.model.language.pretrained)
 
 
@@ -284,7 +286,7 @@ def _position(folder: Path, recipe: Recipe, resume: bool) -> tuple[int, Path | N
     return first, None, 0
 
 
-def _texts(groups: Mapping[str, Sequence[Group]]) -> Iterator[str]:
+def _texts(groups: Mapping[str, Sequence[Group]], style: PromptStyle) -> Iterator[str]:
     """Every text the tokenizer has to spell: questions, answers and the words of known regions, each once.
 
     Of texts that were given out only a hash of 8 bytes is kept: a large set is read group by group.
@@ -293,7 +295,7 @@ def _texts(groups: Mapping[str, Sequence[Group]]) -> Iterator[str]:
     for members in groups.values():
         for group in members:
             for record in group.records:
-                said = [text for turn in record.turns for text in (turn.question, turn.answer)]
+                said = [text for turn in record.turns for text in (style.question(turn), style.answer(turn))]
                 for text in (*said, *(region.phrase for region in record.regions)):
                     short = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
                     if short not in seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from skyeye.config.schema import Recipe, StageConfig
-from skyeye.data.boxes import parse_boxes
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.files import whole_file, write_json
 from skyeye.data.formats import iter_source
 from skyeye.data.formats.common import Problem
@@ -81,8 +81,14 @@ class Samples:
             answers = self._answers(model)
         rows, shown = [], []
         for record, (answer, failed) in zip(self.records, answers, strict=True):
-            turn = record.turns[0]
+            style, turn = self.processor.builder.style, record.turns[0]
+            question, expected = style.question(turn), style.answer(turn)
             shown_images = () if failed else record.images[:MOST_PICTURES]
+            boxes = {
+                "question": _corners(box for mention in turn.question_mentions for box in mention.boxes),
+                "expected": _corners(box for mention in turn.answer_mentions for box in mention.boxes),
+                "answer": _corners(style.read_boxes(answer)),
+            }
             pictures = [thumbnail(reference, self.folder) for reference in shown_images]
             rows.append(
                 {
@@ -92,14 +98,15 @@ class Samples:
                     "where": record.where,
                     "images": list(record.images),
                     "pictures": pictures,
-                    "question": turn.question,
-                    "expected": turn.answer,
+                    "question": question,
+                    "expected": expected,
                     "answer": answer,
                     "failed": failed,
+                    "boxes": boxes,
                 }
             )
-            text = f"question: {turn.question}\nexpected: {turn.answer}\nanswer: {failed or answer}"
-            shown.append(Shown(self._drawn(pictures, turn.answer, answer), text))
+            text = f"question: {question}\nexpected: {expected}\nanswer: {failed or answer}"
+            shown.append(Shown(self._drawn(pictures, boxes), text))
         content = {"stage": self.stage, "step": step, "held_out": self.held_out, "samples": rows}
         write_json(self._file(step), content, indent=1)
         if self.tracker is not None:
@@ -115,33 +122,35 @@ class Samples:
             for place, record in enumerate(self.records):
                 try:
                     pixels = [self.processor.pixels(reference) for reference in record.images]
-                    prompt = builder.prompt(len(pixels), record.turns[0].question)
+                    prompt = builder.prompt(len(pixels), record.turns[:1])
                 except SkyEyeError as error:
                     found[place] = ("", str(error))
                     continue
                 seen = model.encode_images(torch.stack(pixels).to(model.device)) if pixels else None
                 groups.append(PromptGroup([prompt], seen, [LONGEST_ANSWER]))
                 places.append(place)
-            tokenizer = self.processor.tokenizer
             # static steps would be compiled, which takes longer than the answers
-            said = answer_groups(
-                model, groups, rows=len(groups) or 1, eos_token_id=tokenizer.eos_token_id, static=False
-            )
+            said = answer_groups(model, groups, rows=len(groups) or 1, eos_token_id=builder.end_token_ids, static=False)
             for answer in said:
                 found[places[answer.group]] = (self.processor.decode(answer.ids), "")
         return found
 
-    def _drawn(self, pictures: Sequence[str], expected: str, answer: str) -> Image.Image | None:
-        """The first picture with the boxes of both texts, for a tracker."""
+    def _drawn(self, pictures: Sequence[str], boxes: Mapping[str, list[list[float]]]) -> Image.Image | None:
+        """The first picture with the boxes that were expected and answered, for a tracker."""
         if self.tracker is None or not pictures:
             return None
         with Image.open(self.folder / "pictures" / pictures[0]) as file:
             picture = file.convert("RGB")
         draw = ImageDraw.Draw(picture)
-        for text, colour in ((expected, EXPECTED), (answer, ANSWER)):
-            for box in parse_boxes(text):
-                draw.rectangle(box.clipped().to_pixels(picture.width - 1, picture.height - 1), outline=colour, width=2)
+        for kind, colour in (("expected", EXPECTED), ("answer", ANSWER)):
+            for box in boxes[kind]:
+                draw.rectangle(Box(*box).to_pixels(picture.width - 1, picture.height - 1), outline=colour, width=2)
         return picture
+
+
+def _corners(boxes: Iterable[Box | OrientedBox]) -> list[list[float]]:
+    """Upright boxes, cut to the image, as they stand in a file."""
+    return [list((box.upright() if isinstance(box, OrientedBox) else box).clipped()) for box in boxes]
 
 
 def stage_samples(

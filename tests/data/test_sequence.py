@@ -132,7 +132,7 @@ def test_prompts_equal_the_reference(chat, tokenizer):
         for place, segment in enumerate(prompt.split("<ImageHere>")):
             expected += [IMAGE_TOKEN_ID] * TOKENS_PER_IMAGE * (place > 0)
             expected += tokenizer.encode(segment, add_special_tokens=False)
-        assert builder.prompt(1, question, history) == expected
+        assert builder.prompt(1, [*history, Turn(question, "")]) == expected
 
 
 words = st.text(alphabet="ab[]{}<>/ 1?", min_size=1, max_size=12).filter(
@@ -256,10 +256,10 @@ def test_the_evaluation_prompt_is_a_setting(tokenizer):
     history, question = [Turn("how many ships?", "2")], "where?"
     trained = SequenceBuilder(tokenizer, PromptConfig(evaluation_layout="training"), tokens_per_image=3)
     row = trained.row(1, [*history, Turn(question, "there")])
-    prompt = trained.prompt(1, question, history)
+    prompt = trained.prompt(1, [*history, Turn(question, "")])
     assert row.input_ids[: len(prompt)] == prompt
     assert IGNORE_INDEX not in row.labels[len(prompt) :] and row.labels[len(prompt) - 1] == IGNORE_INDEX
-    reference = SequenceBuilder(tokenizer, PromptConfig(), tokens_per_image=3).prompt(1, question, history)
+    reference = SequenceBuilder(tokenizer, PromptConfig(), tokens_per_image=3).prompt(1, [*history, Turn(question, "")])
     bos = tokenizer.bos_token_id
     assert reference[:2] == [bos, bos] and prompt[:2].count(bos) == 1
     assert len(reference) == len(prompt) + 1 - 2  # one <s> more, one space fewer for each of the two questions

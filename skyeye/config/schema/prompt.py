@@ -10,9 +10,15 @@ from typing import Literal
 class PromptConfig:
     """How a conversation becomes text; see docs/sequence.md."""
 
-    template: str = "[INST] {} [/INST]"
-    end_symbol: str = "</s>"
-    pad_token: str = "$$"
+    style: Literal["minigpt_v2", "chat_template"] = "minigpt_v2"  # chat_template: the tokenizer's own, for any model
+    # how boxes are written (skyeye/data/geometry/box_text.py); null: as the style does
+    boxes: Literal["skyeye", "geochat", "fractions", "thousandths", "qwen"] | None = None
+    clip_boxes: bool = True  # reference: false, it writes <116> for a box that leaves the image
+    template: str = "[INST] {} [/INST]"  # of minigpt_v2
+    end_symbol: str = "</s>"  # of minigpt_v2
+    system: str | None = None  # of chat_template: what the system says first
+    chat_template: str | None = None  # of chat_template: Jinja text instead of the tokenizer's
+    pad_token: str | None = "$$"  # null: the tokenizer's own
     max_txt_len: int = 1024  # tokens of answer (single turn) or of everything after the first prompt
     max_context_len: int = 3800  # tokens of the first prompt
     cut_images: bool = False  # reference: true, max_context_len cuts the prompt wherever it falls, images included

@@ -86,6 +86,9 @@ def iter_source(source: SourceConfig, name: str) -> Iterator[Record | Problem]:
         if isinstance(item, Record) and not _is_whole_text(item):
             what = "the text holds half of a character (a lone surrogate), which no tokenizer takes"
             item = Problem("broken character", f"{item.where}, {item.id}", what)
+        elif isinstance(item, Record) and not all(turn.is_whole() for turn in item.turns):
+            what = "the text holds U+FFFC, which stands for a box in this program"
+            item = Problem("broken character", f"{item.where}, {item.id}", what)
         if isinstance(item, Problem):
             first.setdefault("any", item)
             left_out += item.count

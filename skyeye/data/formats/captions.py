@@ -16,14 +16,14 @@ from skyeye.data.text import caption_text
 
 #: Two prompts of the paper's figures and their like; the first is the one an evaluation asks.
 PROMPTS = (
-    "[caption] briefly describe the image",
-    "[caption] Can you briefly explain what you see in the image?",
-    "[caption] Summarize this image in a few words.",
+    "briefly describe the image",
+    "Can you briefly explain what you see in the image?",
+    "Summarize this image in a few words.",
 )
 VIDEO_PROMPTS = (
-    "[caption] briefly describe the video frame image",
-    "[caption] Can you briefly explain what you see in the video frame image?",
-    "[caption] Summarize this video frame image in a few words.",
+    "briefly describe the video frame image",
+    "Can you briefly explain what you see in the video frame image?",
+    "Summarize this video frame image in a few words.",
 )
 
 
@@ -81,6 +81,6 @@ def caption_records(
             split=split,
             images=images,
             where=where,
-            turns=(Turn(pick(prompts, id) if split == "train" else prompts[0], caption_text(text)),),
+            turns=(Turn(pick(prompts, id) if split == "train" else prompts[0], caption_text(text), task),),
             references=dict(references),
         )

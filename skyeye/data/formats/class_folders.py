@@ -50,7 +50,7 @@ def read(
         raise SkyEyeError(
             "holds images but no class folder", where=str(root), remedy="expected <path>/<ClassName>/<image>"
         )
-    asked = "[vqa] " + question.replace("{classes}", ", ".join(classes))
+    asked = question.replace("{classes}", ", ".join(classes))
     for file, named, folder in files:
         where = str(root / file)
         if folder is None:
@@ -68,7 +68,7 @@ def read(
                 split=of,
                 images=(where,),
                 where=where,
-                turns=(Turn(asked, answer),),
+                turns=(Turn(asked, answer, "classification"),),
                 references={"answer": answer, "classes": classes},
                 regions=(Region((0.0, 0.0, 1.0, 1.0), answer),),  # the class is the word for all of the ground
             )

@@ -24,7 +24,6 @@ def read(
     split: str | None = None,
     *,
     min_side: float = MIN_SIDE,
-    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -33,10 +32,10 @@ def read(
     Args:
         path: the JSON file. With train, val or test in its name it is that split.
         images: folder of the images; default: the folder of the file.
-        min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
+        min_side, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
     """
     items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
-    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
+    yield from samples_of(items, min_side=min_side)
 
 
 def annotated(

@@ -1,4 +1,4 @@
-"""Detection boxes become ``[refer]``, ``[identify]`` and ``[detection]`` samples by fixed rules.
+"""Detection boxes become ``refer``, ``identify`` and ``detection`` samples by fixed rules.
 
 The rules, on one image (all annotated objects count, also those that get no sample of their own):
 
@@ -6,16 +6,16 @@ The rules, on one image (all annotated objects count, also those that get no sam
   difficult, and whose longer side is at least ``min_side`` of the image and the shorter at least half of that (4 % and
   2 %: box numbers are whole percents, and smaller objects are lost at 224-448 pixels). The others are reported one by
   one.
-- *[refer]*: an expression denotes exactly one object: ``the ship`` when it is the only one of its class;
+- *refer*: an expression denotes exactly one object: ``the ship`` when it is the only one of its class;
   else ``the largest / smallest ship`` when its area differs from the next by a quarter or more, and ``the leftmost /
   rightmost / topmost / bottommost ship`` when its centre is 5 % of the image ahead of the next.
-- *[identify]*: the class with its article, ``a ship``.
-- *[detection]*: ``The three ships`` with all boxes, for classes of at most ``max_listed`` objects that all may have
+- *identify*: the class with its article, ``a ship``.
+- *detection*: ``The three ships`` with all boxes, for classes of at most ``max_listed`` objects that all may have
   samples.
-- Where a person wrote a phrase for an object (``Labelled.described``), ``[refer]`` asks for that phrase and
-  ``[identify]`` answers with it; a phrase written for several objects is asked with ``[detection]`` only.
+- Where a person wrote a phrase for an object (``Labelled.described``), ``refer`` asks for that phrase and
+  ``identify`` answers with it; a phrase written for several objects is asked with ``detection`` only.
 
-The unit of these formats is the annotated object: each gets an ``[identify]`` sample or is reported.
+The unit of these formats is the annotated object: each gets an ``identify`` sample or is reported.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from skyeye.data.boxes import Box, OrientedBox, format_box, format_phrase
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.common import Problem, pick
-from skyeye.data.record import Record, Region, Turn
+from skyeye.data.record import MARK, Mention, Record, Region, Turn
 
-REFER_PROMPTS = ("[refer] where can I locate {}?", "[refer] where is {}?", "[refer] give me the location of {}")
-IDENTIFY_PROMPTS = ("[identify] what object is in this location {}", "[identify] this {} is")
+REFER_PROMPTS = ("where can I locate {}?", "where is {}?", "give me the location of {}")
+IDENTIFY_PROMPTS = ("what object is in this location {}", "this {} is")
 MIN_SIDE = 0.04
 AREA_RATIO = 1.25
 CENTRE_GAP = 0.05
@@ -54,6 +54,11 @@ class Labelled:
     polygon: OrientedBox | None = None
     described: bool = False
 
+    @property
+    def place(self) -> Box | OrientedBox:
+        """The oriented box where one is annotated, which a notation without angles writes as the box around it."""
+        return self.polygon or self.box
+
 
 @dataclass(frozen=True)
 class Annotated:
@@ -71,40 +76,20 @@ class Annotated:
     where: str
 
 
-def samples_of(
-    items: Iterable[Annotated | Problem], *, min_side: float = MIN_SIDE, clip_boxes: bool = True
-) -> Iterator[Record | Problem]:
+def samples_of(items: Iterable[Annotated | Problem], *, min_side: float = MIN_SIDE) -> Iterator[Record | Problem]:
     """The records and problems of annotated images, one after the other (:func:`samples`); problems pass through."""
     for item in items:
         if isinstance(item, Annotated):
-            yield from samples(**vars(item), min_side=min_side, clip_boxes=clip_boxes)
+            yield from samples(item, min_side=min_side)
         else:
             yield item
 
 
-def samples(
-    image: str,
-    objects: Sequence[Labelled],
-    *,
-    key: str,
-    split: str,
-    where: str,
-    min_side: float = MIN_SIDE,
-    clip_boxes: bool = True,
-    max_listed: int = 8,
-) -> Iterator[Record | Problem]:
-    """Records of one image, and a problem for each object that gets none.
-
-    Args:
-        image: path of the image.
-        objects: everything annotated in it.
-        key: name of the image within the source, the stem of the record ids.
-        where: the annotation file, for messages.
-        clip_boxes: False writes boxes as the reference does, beyond 0..100 where an object reaches out of the image.
-    """
+def samples(item: Annotated, *, min_side: float = MIN_SIDE, max_listed: int = 8) -> Iterator[Record | Problem]:
+    """Records of one image, and a problem for each object that gets none."""
     usable: list[tuple[int, Labelled]] = []
     by_class: dict[str, list[Labelled]] = defaultdict(list)
-    for index, thing in enumerate(objects):
+    for index, thing in enumerate(item.objects):
         by_class[thing.name].append(thing)
         problem = _unusable(thing, min_side)
         if problem:
@@ -114,49 +99,65 @@ def samples(
     regions = tuple(
         Region(tuple(thing.box.clipped()), thing.name, thing.polygon and tuple(thing.polygon)) for _, thing in usable
     )
-
-    def record(
-        task: str, number: str, question: str, answer: str, things: Sequence[Labelled], **references: object
-    ) -> Record:
-        references["boxes"] = [list(thing.box.clipped()) for thing in things]
-        if any(thing.polygon for thing in things):
-            references["polygons"] = [list(thing.polygon or OrientedBox.from_box(thing.box)) for thing in things]
-        return Record(
-            id=f"{key}:{task}:{number}",
-            source="",
-            task=task,
-            split=split,
-            images=(image,),
-            where=where,
-            turns=(Turn(question, answer),),
-            references=references,
-            regions=regions,
-        )
-
     for index, thing in usable:
-        text = format_box(thing.box, clip_boxes)
-        if thing.described:
-            phrases = [thing.name] if len(by_class[thing.name]) == 1 else []
-        else:
-            phrases = expressions(thing, by_class[thing.name])
-        for number, phrase in enumerate(phrases):
-            question = _prompt(REFER_PROMPTS, f"{key}:{index}:{number}", split).format(phrase)
-            yield record("refer", f"{index}.{number}", question, text, [thing], phrase=phrase)
-        phrase = thing.name if thing.described else with_article(thing.name)
-        question = _prompt(IDENTIFY_PROMPTS, f"{key}:{index}", split).format(text)
-        yield record("identify", str(index), question, phrase, [thing], phrase=phrase, captions=[phrase])
+        alone = len(by_class[thing.name]) == 1
+        for turn, number, phrase in _of_object(item, index, thing, by_class[thing.name], alone):
+            truths = {"captions": [phrase]} if turn.task == "identify" else {}
+            yield _record(item, number, turn, [thing], regions, phrase=phrase, **truths)
     for name, everything in by_class.items():
         members = [thing for _, thing in usable if thing.name == name]
         if len(members) == len(everything) <= min(max_listed, len(_NUMBERS) - 1):
-            if members[0].described:
-                phrase = name
-            elif len(members) == 1:
-                phrase = f"The {name}"
-            else:
-                phrase = f"The {_NUMBERS[len(members)]} {plural(name)}"
             members.sort(key=lambda thing: (thing.box.x1, thing.box.y1))
-            answer = format_phrase(phrase, [thing.box for thing in members], clip_boxes)
-            yield record("detection", name, f"[detection] {phrase}", answer, members, phrase=phrase)
+            phrase = _phrase_of_all(name, members)
+            mention = Mention(tuple(thing.place for thing in members), phrase)
+            yield _record(item, name, Turn(phrase, MARK, "detection", (mention,)), members, regions, phrase=phrase)
+
+
+def _of_object(
+    item: Annotated, index: int, thing: Labelled, members: Sequence[Labelled], alone: bool
+) -> Iterator[tuple[Turn, str, str]]:
+    """The turns about one object, each with the end of its record's id and the phrase for the object."""
+    place = (Mention((thing.place,)),)
+    if thing.described:
+        phrases = [thing.name] if alone else []
+    else:
+        phrases = expressions(thing, members)
+    for number, phrase in enumerate(phrases):
+        question = _prompt(REFER_PROMPTS, f"{item.key}:{index}:{number}", item.split).format(phrase)
+        yield Turn(question, MARK, "refer", place), f"{index}.{number}", phrase
+    phrase = thing.name if thing.described else with_article(thing.name)
+    question = _prompt(IDENTIFY_PROMPTS, f"{item.key}:{index}", item.split).format(MARK)
+    yield Turn(question, phrase, "identify", place), str(index), phrase
+
+
+def _phrase_of_all(name: str, members: Sequence[Labelled]) -> str:
+    if members[0].described:
+        return name
+    return f"The {name}" if len(members) == 1 else f"The {_NUMBERS[len(members)]} {plural(name)}"
+
+
+def _record(
+    item: Annotated,
+    number: str,
+    turn: Turn,
+    things: Sequence[Labelled],
+    regions: tuple[Region, ...],
+    **references: object,
+) -> Record:
+    references["boxes"] = [list(thing.box.clipped()) for thing in things]
+    if any(thing.polygon for thing in things):
+        references["polygons"] = [list(thing.polygon or OrientedBox.from_box(thing.box)) for thing in things]
+    return Record(
+        id=f"{item.key}:{turn.task}:{number}",
+        source="",
+        task=turn.task,
+        split=item.split,
+        images=(item.image,),
+        where=item.where,
+        turns=(turn,),
+        references=references,
+        regions=regions,
+    )
 
 
 def expressions(thing: Labelled, members: Sequence[Labelled]) -> list[str]:

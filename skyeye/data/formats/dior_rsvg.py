@@ -27,7 +27,6 @@ def read(
     split: str | None = None,
     *,
     task: str = "refer",
-    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -74,7 +73,7 @@ def read(
             number += 1
             of = listed.get(number) if lists else rule.of(file.stem)
             if of is not None and (split is None or of == split):
-                yield _record(thing, content, folder, number, of, clip_boxes, task)
+                yield _record(thing, content, folder, number, of, task)
     yield from _beyond(listed, number, lists, split)
 
 
@@ -84,7 +83,6 @@ def _record(
     folder: ImageFolder,
     number: int,
     split: str,
-    clip_boxes: bool,
     task: str,
 ) -> Record | Problem:
     if isinstance(thing, Problem):
@@ -104,7 +102,6 @@ def _record(
             source="DIOR-RSVG",
             split=split,
             where=thing.where,
-            clip_boxes=clip_boxes,
             task=task,
         )
     except BadRecord as error:

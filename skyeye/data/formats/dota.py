@@ -23,7 +23,6 @@ def read(
     split: str | None = None,
     *,
     min_side: float = MIN_SIDE,
-    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -36,11 +35,11 @@ def read(
     Args:
         path: folder with ``labelTxt/*.txt``, or the folder of the label files.
         images: folder of the images; default: ``path/images``, else ``path``.
-        min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`; the folder
+        min_side, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`; the folder
             ``path`` decides first when it is called train, val or test.
     """
     items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
-    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
+    yield from samples_of(items, min_side=min_side)
 
 
 def annotated(

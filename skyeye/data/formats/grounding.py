@@ -1,11 +1,11 @@
-"""Referring expressions: one expression and the one box it denotes become a ``[refer]`` or ``[identify]`` sample."""
+"""Referring expressions: one expression and the one box it denotes become a ``refer`` or ``identify`` sample."""
 
 from __future__ import annotations
 
-from skyeye.data.boxes import Box, format_box
+from skyeye.data.boxes import Box
 from skyeye.data.formats.common import BadRecord, pick
 from skyeye.data.formats.detection import IDENTIFY_PROMPTS, REFER_PROMPTS
-from skyeye.data.record import Record, Region, Turn
+from skyeye.data.record import MARK, Mention, Record, Region, Turn
 
 
 def refer_record(
@@ -18,7 +18,6 @@ def refer_record(
     source: str,
     split: str,
     where: str,
-    clip_boxes: bool = True,
     task: str = "refer",
 ) -> Record:
     """A sample that asks where the expression is and answers with its box; or the other way round.
@@ -29,7 +28,6 @@ def refer_record(
             the words end up inside a question.
         box: in fractions of the image.
         size: width and height of the image in pixels, for scores that are defined in pixels.
-        clip_boxes: False writes the box as the reference does, beyond 0..100 where it reaches out of the image.
         task: ``"refer"``, or ``"identify"`` to ask for the expression of the box.
 
     Raises:
@@ -45,8 +43,7 @@ def refer_record(
         raise BadRecord("box outside the image", where, f"less than half of {phrase[:60]!r} is in the image")
     prompts = IDENTIFY_PROMPTS if task == "identify" else REFER_PROMPTS
     prompt = pick(prompts, id) if split == "train" else prompts[0]
-    text = format_box(box, clip_boxes)
-    given, answer = (text, phrase) if task == "identify" else (phrase, text)
+    given, answer = (MARK, phrase) if task == "identify" else (phrase, MARK)
     truths = {"captions": [phrase]} if task == "identify" else {}
     return Record(
         id=id,
@@ -55,7 +52,7 @@ def refer_record(
         split=split,
         images=(image,),
         where=where,
-        turns=(Turn(prompt.replace("{}", given), answer),),
+        turns=(Turn(prompt.replace("{}", given), answer, task, (Mention((box,)),)),),
         references={"boxes": [list(inside)], "phrase": phrase, "size": list(size), **truths},
         regions=(Region(tuple(inside), phrase),),
     )

@@ -1,6 +1,5 @@
 """Files of LLaVA-style instructions, in any of the box notations of the field: GeoChat_Instruct, RS-instructions,
-MMRS-1M, LHRS-Instruct, VHM. Their text is rewritten into SkyEyeGPT's notation; the original stays in
-``references["original"]``.
+MMRS-1M, LHRS-Instruct, VHM. Texts whose boxes became numbers stay in ``references["original"]``.
 
 A file is a JSON list, ``{"data": [...]}``, or one object per line. One record is read by
 :mod:`skyeye.data.formats.llava`, or is in the layout of LHRS-Instruct: ``{"name": ..., "conv": [{"Question": ...,
@@ -16,15 +15,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.boxes import Box, OrientedBox, parse_boxes
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.common import BadRecord, Problem, image_size, load_json, nearest
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.formats.json_lists import iter_json_list
 from skyeye.data.formats.llava import parse_llava
 from skyeye.data.formats.splits import split_in
-from skyeye.data.notations import NEED_SIZE, NOTATIONS, Size, convert, detect_notation, find_boxes, is_ambiguous
-from skyeye.data.record import TASK_TAGS, Record
+from skyeye.data.geometry.box_text import (
+    NOTATIONS,
+    SKYEYE,
+    BoxNotation,
+    Size,
+    detect_notation,
+    is_ambiguous,
+    notation,
+)
+from skyeye.data.record import Record
+from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
 
 _VHM = re.compile(r"\{(VG|VQA|CLS|IT|IDK)\}\s*")
@@ -50,13 +58,13 @@ def read(
         split: keep only this split; train, val or test in the name of the file, else train.
         source: name of the data set.
         task: what records without a tag ask; default: a conversation in free words.
-        boxes: the notation of the boxes, a key of :data:`~skyeye.data.notations.NOTATIONS`; ``auto`` tells ``skyeye``,
-            ``geochat``, ``fractions`` and ``qwen`` apart record by record. MMRS-1M needs ``padded``, VHM
+        boxes: the notation of the boxes, a key of :data:`~skyeye.data.geometry.box_text.NOTATIONS`; ``auto`` tells
+            ``skyeye``, ``geochat``, ``fractions`` and ``qwen`` apart record by record. MMRS-1M needs ``padded``, VHM
             ``thousandths``.
     """
     path = Path(path)
-    if task is not None and task not in TASK_TAGS:
-        raise SkyEyeError(f"unknown task {task!r}", where="options.task", remedy=nearest(task, list(TASK_TAGS)))
+    if task is not None:
+        check_task(task, "options.task")
     if boxes not in ("auto", *NOTATIONS):
         remedy = nearest(str(boxes), ["auto", *NOTATIONS])
         raise SkyEyeError(f"unknown notation {boxes!r}", where="options.boxes", remedy=remedy)
@@ -105,24 +113,25 @@ def _record(
     item = _as_llava(item)
     messages = [message for message in _list(item.get("conversations")) if isinstance(message, dict)]
     texts = [message["value"] for message in messages if isinstance(message.get("value"), str)]
-    notation = _notation(texts, where) if boxes == "auto" else boxes
-    originals, found, size = list(texts), [], None
-    if notation not in (None, "skyeye"):
-        size = _size(item, texts, notation, folder, where)
-        found = [[box for part in find_boxes(text, notation, size) for box in part.boxes] for text in texts]
-        _check_inside([box for boxes_of_text in found for box in boxes_of_text], where)
-        texts = [convert(text, notation, "skyeye", size) for text in texts]
-        rewritten = iter(texts)
-        messages = [
-            {**message, "value": next(rewritten)} if isinstance(message.get("value"), str) else message
-            for message in messages
-        ]
-        item = {**item, "conversations": messages}
-    record = parse_llava(item, where, id=id, source=source, split=split, task=task, find_image=folder.find)
-    if texts == originals:
+    written = notation(_notation(texts, where) or SKYEYE.name if boxes == "auto" else boxes)
+    size = _size(item, texts, written, folder, where)
+    if written.name != SKYEYE.name:
+        found = [box for text in texts for part in written.find(text, size) for box in part.boxes]
+        _check_inside(found, where)
+    record = parse_llava(
+        item,
+        where,
+        id=id,
+        source=source,
+        split=split,
+        task=task,
+        find_image=folder.find,
+        notation=written,
+        size=size,
+    )
+    if written.name == SKYEYE.name or not any(turn.mentions for turn in record.turns):
         return record
-    references = {**record.references, "original": {"notation": notation, "texts": originals}}
-    return _with_polygons(replace(record, references=references), found)
+    return replace(record, references={**record.references, "original": {"notation": written.name, "texts": texts}})
 
 
 def _as_llava(item: dict[str, Any]) -> dict[str, Any]:
@@ -162,16 +171,18 @@ def _notation(texts: list[str], where: str) -> str | None:
     return named[0] if named else None
 
 
-def _size(item: dict[str, Any], texts: list[str], notation: str, folder: ImageFolder, where: str) -> Size | None:
+def _size(
+    item: dict[str, Any], texts: list[str], notation: BoxNotation, folder: ImageFolder, where: str
+) -> Size | None:
     """Size of the image, where the boxes of this record cannot be read without it."""
-    if notation not in (*NEED_SIZE, "geochat"):
+    if not notation.needs_size and not notation.angle:
         return None
-    if not any(find_boxes(text, notation, (1, 1)) for text in texts):
+    if not any(notation.find(text, (1, 1)) for text in texts):
         return 1, 1
     name = item.get("image")
     name = name[0] if isinstance(name, list) and name else name
     if not isinstance(name, str):
-        raise BadRecord("no image", where, f"boxes in {notation} need the image; the record names none")
+        raise BadRecord("no image", where, f"boxes in {notation.name} need the image; the record names none")
     return image_size(folder.find(name, where), where)
 
 
@@ -184,26 +195,6 @@ def _check_inside(boxes: list[Box | OrientedBox], where: str) -> None:
         if leaves:
             numbers = ", ".join(f"{v:.2f}" for v in upright)
             raise BadRecord("box outside the image", where, f"box ({numbers} in fractions) leaves the image")
-
-
-def _with_polygons(record: Record, found: list[list[Box | OrientedBox]]) -> Record:
-    """The oriented boxes of the texts, beside the upright ones that were read from the rewritten texts."""
-    corners = [
-        [tuple(box if isinstance(box, OrientedBox) else OrientedBox.from_box(box)) for box in boxes] for boxes in found
-    ]
-    if not any(isinstance(box, OrientedBox) for boxes in found for box in boxes):
-        return record
-    references = dict(record.references)
-    if "boxes" in references:
-        asked = corners[0] if record.task == "identify" else corners[1]
-        if len(asked) == len(references["boxes"]):
-            references["polygons"] = [list(polygon) for polygon in asked]
-    regions, places = [], iter(record.regions)
-    for turn, polygons in zip(record.turns, corners[1::2], strict=True):
-        behind = turn.answer.partition("</p>")[2]  # the boxes that parse_phrases gives to a phrase
-        kept = polygons[len(polygons) - len(parse_boxes(behind)) :]
-        regions += [replace(region, polygon=polygon) for polygon, region in zip(kept, places, strict=False)]
-    return replace(record, references=references, regions=(*regions, *places))
 
 
 def _list(value: object) -> list[Any]:

@@ -2,7 +2,10 @@
 
 ``{"image": "a.jpg", "question": "how many ships are there?", "answer": "2"}``,
 ``{"image": "a.jpg", "caption": "a harbour"}``,
-``{"image": "a.jpg", "boxes": [{"box": [10, 20, 60, 40], "label": "ship"}], "unit": "pixels"}``
+``{"image": "a.jpg", "boxes": [{"box": [10, 20, 60, 40], "label": "ship"}], "unit": "pixels"}``,
+``{"image": "a.jpg", "question": "what is at <box>?", "answer": "a ship", "mentions": [[10, 20, 60, 40]], "unit": ...}``
+
+Boxes in questions and answers are numbers: how a model writes them is the business of its prompt style.
 
 The unit is a question with its answer, a conversation, what :mod:`skyeye.data.formats.captions` says of captions, a
 box, and a line that is none of these.
@@ -24,14 +27,15 @@ from skyeye.data.formats.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFold
 from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.formats.llava import parse_llava
 from skyeye.data.formats.splits import Splits, checked_split, split_in
-from skyeye.data.record import TASK_TAGS, Record
+from skyeye.data.record import Mention, Record
 from skyeye.data.reference import format_reference, parse_reference
+from skyeye.data.tasks import TASKS
 from skyeye.errors import SkyEyeError
 
 ASKED = ("question", "conversation", "caption", "captions", "boxes")
 KEYS = (
     *("id", "image", "video", "frames", "split", "task", "meta"),
-    *("question", "answer", "conversation", "caption", "captions"),
+    *("question", "answer", "mentions", "conversation", "caption", "captions"),
     *("boxes", "unit", "width", "height"),
 )
 BOX_KEYS = ("box", "polygon", "label", "phrase", "difficult")
@@ -46,7 +50,6 @@ def read(
     unit: str | None = None,
     frames: int = 8,
     min_side: float = MIN_SIDE,
-    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -57,7 +60,7 @@ def read(
         images: folder of the images; default: the folder of the file.
         unit: of boxes in lines that do not say it.
         frames: taken of a ``video`` in lines that do not say it, chosen evenly.
-        min_side, clip_boxes: see :mod:`skyeye.data.formats.detection`.
+        min_side: see :mod:`skyeye.data.formats.detection`.
         splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; a line's own ``split`` decides first,
             then train, val or test in the name of the file.
     """
@@ -70,7 +73,7 @@ def read(
                 yield from part()
             except BadRecord as error:
                 yield error.problem()
-        yield from samples_of(line.annotated(), min_side=min_side, clip_boxes=clip_boxes)
+        yield from samples_of(line.annotated(), min_side=min_side)
 
 
 def annotated(
@@ -142,15 +145,18 @@ class _Line:
         if not any(key in content for key in ASKED):
             missing = "question" if "answer" in content else " / ".join(ASKED)
             raise BadRecord("nothing asked", where, f"has no {missing}")
-        if "task" in content and content["task"] not in list(TASK_TAGS):
-            known = nearest(str(content["task"]), list(TASK_TAGS))
-            raise BadRecord("unknown task", where, f"task {str(content['task'])[:30]!r}; {known}")
+        self._check_task(content)
         if "task" in content and "question" not in content:
             raise BadRecord("wrong key", where, "task says what a question asks; there is no question in this line")
 
+    def _check_task(self, content: dict[str, Any]) -> None:
+        if "task" in content and content["task"] not in list(TASKS):
+            known = nearest(str(content["task"]), list(TASKS))
+            raise BadRecord("unknown task", self.where, f"task {str(content['task'])[:30]!r}; {known}")
+
     def answered(self) -> Iterator[Record]:
         if "question" in self.content:
-            turns = [{"question": self.content["question"], "answer": self.content.get("answer")}]
+            turns = [{key: self.content.get(key) for key in ("question", "answer", "mentions")}]
             yield self._record("question", turns, self.content.get("task", "vqa"))
 
     def conversation(self) -> Iterator[Record]:
@@ -160,7 +166,8 @@ class _Line:
         if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
             raise BadRecord("wrong value", self.where, "conversation is no list of {question, answer}")
         for turn in turns:
-            _check_keys(turn, ("question", "answer"), f"{self.where}, conversation")
+            _check_keys(turn, ("question", "answer", "task", "mentions"), f"{self.where}, conversation")
+            self._check_task(turn)
         yield self._record("conversation", turns, "conversation")
 
     def captioned(self) -> Iterator[Record | Problem]:
@@ -239,8 +246,26 @@ class _Line:
             split=self.split,
             task=task,
             find_image=None if images else lambda name, _: self._find(name),
+            mentions=[self._mentions(turn.get("mentions")) for turn in turns],
         )
+        if len(turns) > 1:
+            asked = tuple(
+                replace(turn, task=given.get("task", turn.task))
+                for turn, given in zip(record.turns, turns, strict=True)
+            )
+            record = replace(record, turns=asked)
         return record if images is None else replace(record, images=images)
+
+    def _mentions(self, entries: object) -> list[Mention] | None:
+        """The boxes of a question with its answer, in the order of their places in the texts; None: not given."""
+        if entries is None:
+            return None
+        if not isinstance(entries, list):
+            raise BadRecord("wrong value", self.where, "mentions is no list")
+        if self.is_video or len(self.names) > 1:
+            raise BadRecord("wrong key", self.where, "mentions need one image; this line has several")
+        size = self._size(self._find(self.names[0]))
+        return [_mention(entry, f"{self.where}, mentions[{number}]", size) for number, entry in enumerate(entries)]
 
     def _size(self, image: str) -> tuple[float, float]:
         if self.unit not in UNITS:
@@ -254,6 +279,27 @@ class _Line:
         if not all(_number(side) and side > 0 for side in size):
             raise BadRecord("wrong value", self.where, f"width and height are not two numbers above 0: {size}")
         return size
+
+
+def _mention(entry: object, where: str, size: tuple[float, float]) -> Mention:
+    """``[x1, y1, x2, y2]``, eight numbers, a list of such boxes, or ``{phrase, boxes}``."""
+    phrase = None
+    if isinstance(entry, dict):
+        _check_keys(entry, ("phrase", "boxes"), where)
+        phrase, entry = as_text(entry.get("phrase")), entry.get("boxes")
+    boxes = [entry] if isinstance(entry, list) and entry and not isinstance(entry[0], list) else entry
+    if not isinstance(boxes, list) or not (boxes or phrase):
+        raise BadRecord("malformed box", where, f"is neither a box nor a list of boxes: {str(entry)[:60]}")
+    return Mention(tuple(_place(box, where, size) for box in boxes), phrase)
+
+
+def _place(numbers: object, where: str, size: tuple[float, float]) -> Box | OrientedBox:
+    if isinstance(numbers, list) and len(numbers) == 8:
+        return OrientedBox.from_pixels(_numbers(numbers, 8, where), *size)
+    box = Box.from_pixels(*_numbers(numbers, 4, where), *size)
+    if box.x1 > box.x2 or box.y1 > box.y2:
+        raise BadRecord("inverted box", where, f"box {str(numbers)[:60]} has its corners in the wrong order")
+    return box
 
 
 def _object(entry: object, where: str, width: float, height: float) -> Labelled:

@@ -9,14 +9,20 @@ reported with file and record number.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from skyeye.data.boxes import parse_boxes, parse_phrases
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.common import BadRecord, as_text, nearest
-from skyeye.data.record import TASK_TAGS, Record, Region, Turn
+from skyeye.data.formats.written_boxes import read_mentions
+from skyeye.data.geometry.box_text import SKYEYE, BoxNotation, Size
+from skyeye.data.prompts import MiniGPTv2
+from skyeye.data.record import MARK, Mention, Record, Region, Turn
+from skyeye.data.tasks import FREE, TASKS
 
-_TAG_TASKS = {tag[1:-1]: task for task, tag in reversed(TASK_TAGS.items()) if tag}  # "caption" -> caption, not video
+_TAG_TASKS = {tag[1:-1]: task for task, tag in reversed(MiniGPTv2.tags.items())}  # "caption" -> caption, not video
+#: Stands in a text whose boxes are given as numbers beside it.
+PLACE = "<box>"
 _MARKER = re.compile(r"\s*(?:<Img>\s*<ImageHere>\s*</Img>|<ImageHere>|<image>|<video>)\s*", re.IGNORECASE)
 _TAG = re.compile(r"\[\s*([A-Za-z][\w -]*?)\s*\]\s*")
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -34,6 +40,9 @@ def parse_llava(
     split: str = "train",
     task: str | None = None,
     find_image: Callable[[str, str], str] | None = None,
+    notation: BoxNotation = SKYEYE,
+    size: Size | None = None,
+    mentions: Sequence[Sequence[Mention] | None] | None = None,
 ) -> Record:
     """One LLaVA-style record.
 
@@ -43,9 +52,11 @@ def parse_llava(
         where: file and record number, for messages.
         task: what is asked when the first question carries no tag.
         find_image: (name, where) -> path of the image; None keeps the names as they are.
+        notation, size: how its texts write boxes, and the size of its image where that needs it.
+        mentions: for each turn the boxes that belong to the places ``<box>`` of its texts; None: boxes are written.
 
     Returns:
-        A record whose first question carries its tag and no image marker. ``references`` are filled from the answer
+        A record whose questions carry neither tag nor image marker. ``references`` are filled from the answer
         (and from ``ground_truth``, when it stands beside a conversation) for tasks that are scored.
 
     Raises:
@@ -53,28 +64,21 @@ def parse_llava(
     """
     if not isinstance(item, dict):
         raise BadRecord("not a record", where, f"is not an object {{...}} but {str(item)[:60]!r}")
-    turns, marked = _turns(item, where)
-    tag = _tag(turns[0].question, where)
-    for turn in turns[1:]:
-        _tag(turn.question, where)
-    task = _task(turns, tag, task)
-    if tag is None and TASK_TAGS[task] and len(turns) == 1:
-        turns = (Turn(f"{TASK_TAGS[task]} {turns[0].question}", turns[0].answer),)
-    elif tag is not None:  # "[VQA]how many" -> "[vqa] how many"
-        words = _TAG.sub("", turns[0].question, count=1)
-        turns = (Turn(f"[{tag}] {words}".strip(), turns[0].answer), *turns[1:])
-
+    texts, marked = _texts(item, where)
+    tags = [_tag(question, where) for question, _ in texts]
+    task = _task(texts, tags[0], task)
     names = _image_names(item, where)
-    if not names and (marked or TASK_TAGS[task]):
+    if not names and (marked or TASKS[task].images != "any"):
         raise BadRecord("no image", where, "asks about an image but names none")
-    for turn in turns:
-        _check_boxes(turn.question, where)
-        _check_boxes(turn.answer, where)
-    if task == "refer" and not parse_boxes(turns[0].answer):
-        raise BadRecord("no box", where, f"[refer] is answered without a box: {turns[0].answer[:60]!r}")
-    regions = tuple(
-        Region(tuple(box), phrase) for turn in turns for phrase, boxes in parse_phrases(turn.answer) for box in boxes
+    tasks = [task] if len(texts) == 1 else [FREE if tag is None else _TAG_TASKS[tag] for tag in tags]
+    turns = tuple(
+        _turn(question, answer, of, notation, size, where)
+        if given is None
+        else _turn_with(question, answer, of, given, where)
+        for (question, answer), of, given in zip(texts, tasks, mentions or [None] * len(texts), strict=True)
     )
+    if task == "refer" and not _boxes(turns[0].answer_mentions):
+        raise BadRecord("no box", where, f"[refer] is answered without a box: {texts[0][1][:60]!r}")
     return Record(
         id=id,
         source=source,
@@ -82,13 +86,62 @@ def parse_llava(
         split=split,
         turns=turns,
         where=where,
-        regions=regions,
+        regions=tuple(region for turn in turns for region in _regions(turn)),
         images=tuple(find_image(name, where) if find_image else name for name in names),
-        references=_references(task, turns, item.get("ground_truth")) if len(turns) == 1 else {},
+        references=_references(turns[0], *texts[0], item.get("ground_truth")) if len(turns) == 1 else {},
     )
 
 
-def _turns(item: dict[str, Any], where: str) -> tuple[tuple[Turn, ...], bool]:
+def _turn(question: str, answer: str, task: str, notation: BoxNotation, size: Size | None, where: str) -> Turn:
+    """A question without its tag ("[VQA]how many" -> "how many"), its answer, and the boxes of both as numbers."""
+    asked, of_question = _read(_TAG.sub("", question, count=1), notation, size, where)
+    said, of_answer = _read(answer, notation, size, where)
+    return Turn(asked, said, task, of_question + of_answer)
+
+
+def _turn_with(question: str, answer: str, task: str, mentions: Sequence[Mention], where: str) -> Turn:
+    """A turn whose boxes are given as numbers, for the places that are marked in its texts."""
+    asked, said = (text.replace(PLACE, MARK) for text in (_TAG.sub("", question, count=1), answer))
+    turn = Turn(asked, said, task, tuple(mentions))
+    if not turn.is_whole():
+        places = asked.count(MARK) + said.count(MARK)
+        raise BadRecord("malformed box", where, f"{places} places {PLACE} in the texts, {len(mentions)} mentions")
+    return turn
+
+
+def _read(text: str, notation: BoxNotation, size: Size | None, where: str) -> tuple[str, tuple[Mention, ...]]:
+    if MARK in text:
+        raise BadRecord("broken character", where, "the text holds U+FFFC, which stands for a box here")
+    if notation.name == SKYEYE.name:
+        _check_boxes(text, where)
+    bare, mentions = read_mentions(text, notation, size)
+    if notation.name != SKYEYE.name:
+        _check_boxes(bare, where)
+    for box in _boxes(mentions):
+        if isinstance(box, Box) and (box.x1 > box.x2 or box.y1 > box.y2):
+            raise BadRecord("inverted box", where, f"a box of {text[:60]!r} has its corners in the wrong order")
+    return bare, mentions
+
+
+def _boxes(mentions: Sequence[Mention]) -> list[Box | OrientedBox]:
+    return [box for mention in mentions for box in mention.boxes]
+
+
+def _upright(box: Box | OrientedBox) -> Box:
+    return (box.upright() if isinstance(box, OrientedBox) else box).clipped()
+
+
+def _regions(turn: Turn) -> Iterator[Region]:
+    """The boxes of an answer behind a marked phrase, until the next."""
+    phrase = None
+    for mention in turn.answer_mentions:
+        phrase = mention.phrase if mention.phrase is not None else phrase
+        if phrase is not None:
+            for box in mention.boxes:
+                yield Region(tuple(_upright(box)), phrase.strip(), tuple(box) if isinstance(box, OrientedBox) else None)
+
+
+def _texts(item: dict[str, Any], where: str) -> tuple[list[tuple[str, str]], bool]:
     """Questions and answers without image markers, and whether there was a marker."""
     messages = item.get("conversations")
     if messages is None and "text" in item:
@@ -119,7 +172,7 @@ def _turns(item: dict[str, Any], where: str) -> tuple[tuple[Turn, ...], bool]:
         values.append(text)
     if len(values) % 2:
         raise BadRecord("no answer", where, f"the last question is not answered: {values[-1][:60]!r}")
-    return tuple(Turn(q, a) for q, a in zip(values[::2], values[1::2], strict=True)), marked
+    return list(zip(values[::2], values[1::2], strict=True)), marked
 
 
 def _tag(question: str, where: str) -> str | None:
@@ -132,14 +185,14 @@ def _tag(question: str, where: str) -> str | None:
     return tag
 
 
-def _task(turns: tuple[Turn, ...], tag: str | None, hint: str | None) -> str:
-    if len(turns) > 1:
+def _task(texts: Sequence[tuple[str, str]], tag: str | None, hint: str | None) -> str:
+    if len(texts) > 1:
         return "conversation"
     if tag is None and hint is None:
-        return "detail" if re.match(r"describe .*\bin detail", turns[0].question, re.IGNORECASE) else "conversation"
-    if tag is not None and (hint is None or TASK_TAGS[hint] != f"[{tag}]"):
+        return "detail" if re.match(r"describe .*\bin detail", texts[0][0], re.IGNORECASE) else "conversation"
+    if tag is not None and (hint is None or MiniGPTv2.tags.get(hint) != f"[{tag}]"):
         hint = _TAG_TASKS[tag]  # the record knows better than the file it is in
-    if hint == "vqa" and _CLASSIFY.search(turns[0].question):
+    if hint == "vqa" and _CLASSIFY.search(texts[0][0]):
         return "classification"
     return hint
 
@@ -167,19 +220,34 @@ def _check_boxes(text: str, where: str) -> None:
             raise BadRecord("inverted box", where, f"box {{{inside}}} has its corners in the wrong order")
 
 
-def _references(task: str, turns: tuple[Turn, ...], truth: object) -> dict[str, Any]:
-    question, answer = _TAG.sub("", turns[0].question, count=1), turns[0].answer
+def _references(turn: Turn, question: str, answer: str, truth: object) -> dict[str, Any]:
+    """What the answer of a single turn is scored with.
+
+    Args:
+        question, answer: as published.
+        truth: what stands beside the conversation.
+    """
+    question = _TAG.sub("", question, count=1)
     truths = [t for t in map(as_text, truth if isinstance(truth, list) else [truth]) if t]
-    if task in ("caption", "video_caption"):
+    if turn.task in ("caption", "video_caption"):
         return {"captions": truths or [answer]}
-    if task in ("vqa", "classification"):
+    if turn.task in ("vqa", "classification"):
         references: dict[str, Any] = {"answer": truths[0] if truths else answer}
-        named = _CLASSIFY.search(question) if task == "classification" else None
+        named = _CLASSIFY.search(question) if turn.task == "classification" else None
         if named:  # own data may ask for a class without listing them
             references["classes"] = [name.strip() for name in named[1].split(",") if name.strip()]
         return references
-    if task in ("refer", "detection"):
-        return {"boxes": [list(box) for box in parse_boxes(answer)], "phrase": question}
-    if task == "identify":
-        return {"boxes": [list(box) for box in parse_boxes(question)], "phrase": answer, "captions": truths or [answer]}
+    if turn.task in ("refer", "detection"):
+        return {**_places(turn.answer_mentions), "phrase": question}
+    if turn.task == "identify":
+        return {**_places(turn.question_mentions), "phrase": answer, "captions": truths or [answer]}
     return {}
+
+
+def _places(mentions: Sequence[Mention]) -> dict[str, Any]:
+    boxes = _boxes(mentions)
+    places: dict[str, Any] = {"boxes": [list(_upright(box)) for box in boxes]}
+    if any(isinstance(box, OrientedBox) for box in boxes):
+        oriented = [box if isinstance(box, OrientedBox) else OrientedBox.from_box(box) for box in boxes]
+        places["polygons"] = [list(box) for box in oriented]
+    return places

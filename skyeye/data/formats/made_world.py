@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.formats.common import BadRecord, Problem, load_json, nearest, read_text
+from skyeye.data.formats.common import BadRecord, Problem, load_json, read_text
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.llava import parse_llava
 from skyeye.data.formats.skyeye968k import split_of
-from skyeye.data.record import TASK_TAGS, Record, Region
+from skyeye.data.record import Record, Region
+from skyeye.data.tasks import TASKS, check_task
 from skyeye.errors import SkyEyeError
 
 SOURCE = "MadeWorld"
@@ -41,8 +42,7 @@ def read(
     """
     path, split = Path(path), split or "train"
     for task in tasks or ():
-        if task not in TASK_TAGS:
-            raise SkyEyeError(f"unknown task {task!r}", where="options.tasks", remedy=nearest(task, list(TASK_TAGS)))
+        check_task(task, "options.tasks")
     files = [file for file in sorted(path.glob("*/*.json")) if split_of(file) == split]
     if not files:
         raise SkyEyeError(
@@ -69,7 +69,7 @@ def read(
 
 def _wanted(item: Any, max_objects: int | None, tasks: Sequence[str] | None, where: str) -> bool:
     known = isinstance(item, dict) and isinstance(item.get("objects"), int) and isinstance(item.get("task"), str)
-    if not known or item["task"] not in TASK_TAGS:
+    if not known or item["task"] not in TASKS:
         raise BadRecord("not a record", where, "is no record of a made world (objects, task): " + str(item)[:60])
     return (max_objects is None or item["objects"] <= max_objects) and (tasks is None or item["task"] in tasks)
 
@@ -82,7 +82,9 @@ def _record(item: dict[str, Any], where: str, split: str, find: Any, regions: di
     if "type" in item:
         references = references | {"type": item["type"]}
     known = regions.get(item["image"], ()) if isinstance(item["image"], str) else ()
-    return replace(record, task=item["task"], references=references, regions=known)
+    task = item["task"]
+    turns = record.turns if len(record.turns) > 1 else (replace(record.turns[0], task=task),)
+    return replace(record, task=task, turns=turns, references=references, regions=known)
 
 
 def _regions(path: Path) -> dict[str, tuple[Region, ...]]:

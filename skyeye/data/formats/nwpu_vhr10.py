@@ -39,7 +39,6 @@ def read(
     split: str | None = None,
     *,
     min_side: float = MIN_SIDE,
-    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -52,10 +51,10 @@ def read(
         path: folder with ``ground truth/*.txt``, or the folder of these files.
         images: folder of the images; default: ``positive image set`` in ``path``, else ``path`` and everything below
             (the negative images have no objects, and the same numbers for names).
-        min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
+        min_side, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
     """
     items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
-    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
+    yield from samples_of(items, min_side=min_side)
 
 
 def annotated(

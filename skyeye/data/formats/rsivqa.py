@@ -61,7 +61,7 @@ def read(
                         split=of,
                         where=where,
                         images=(folder.find(name, where),),
-                        turns=(Turn(f"[vqa] {question}", answer),),
+                        turns=(Turn(question, answer, "vqa"),),
                         references={"answer": answer, "type": question_type(question)},
                     )
             except BadRecord as error:

@@ -34,7 +34,6 @@ def read(
     images: str | None = None,
     split: str | None = None,
     *,
-    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -90,7 +89,6 @@ def read(
                     source="",
                     split=of,
                     where=where,
-                    clip_boxes=clip_boxes,
                 )
             except BadRecord as error:
                 yield error.problem()

@@ -116,7 +116,7 @@ def _record(
         split="test" if match["split"] == "test_phili" else match["split"],
         where=where,
         images=(folder.find(str(question["img_id"]), where),),
-        turns=(Turn(f"[vqa] {text}", answer),),
+        turns=(Turn(text, answer, "vqa"),),
         references=references,
     )
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from skyeye.data.formats.common import BadRecord, Problem, nearest
+from skyeye.data.formats.common import BadRecord, Problem
 from skyeye.data.formats.images import ImageFolder
 from skyeye.data.formats.json_lists import iter_json_list
 from skyeye.data.formats.llava import parse_llava
-from skyeye.data.record import TASK_TAGS, Record
+from skyeye.data.record import Record
+from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
 
 
@@ -89,8 +90,8 @@ def read(
         task: what records without a tag ask; default: from the file's name and folder.
     """
     path = Path(path)
-    if task is not None and task not in TASK_TAGS:
-        raise SkyEyeError(f"unknown task {task!r}", where="options.task", remedy=nearest(task, list(TASK_TAGS)))
+    if task is not None:
+        check_task(task, "options.task")
     files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
     if not files:
         raise SkyEyeError("no *.json file in this folder", where=str(path), remedy="check `path:` of this source")

@@ -31,7 +31,6 @@ def read(
     split: str | None = None,
     *,
     min_side: float = MIN_SIDE,
-    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -46,11 +45,11 @@ def read(
             etc. if there are any.
         images: folder of the images; default: ``path`` and everything below.
         split: train, val or test. Images that none of the lists names are reported.
-        min_side, clip_boxes, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`, for sets without
+        min_side, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`, for sets without
             lists; a folder called train, val or test decides first.
     """
     items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
-    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
+    yield from samples_of(items, min_side=min_side)
 
 
 def annotated(

@@ -24,7 +24,6 @@ def read(
     *,
     names: Sequence[str] | Mapping[int, str] | str | None = None,
     min_side: float = MIN_SIDE,
-    clip_boxes: bool = True,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
@@ -41,7 +40,7 @@ def read(
             decides first.
     """
     items = annotated(path, images, split, names=names, splits=splits, test_fraction=test_fraction)
-    yield from samples_of(items, min_side=min_side, clip_boxes=clip_boxes)
+    yield from samples_of(items, min_side=min_side)
 
 
 def annotated(

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from skyeye.data.record import TASK_TAGS, Record, Region, Turn
+from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.record import Mention, Record, Region, Turn
+from skyeye.data.tasks import TASKS as KNOWN_TASKS
 
-FORMAT, VERSION = "skyeye-shards", 1
+FORMAT, VERSION = "skyeye-shards", 2
 HEADER = "index.json"  # written last: a folder without it is not finished
 COLUMN_FOLDER = "index"
 LEFT_OUT = "left_out.txt"
 SOURCES = "sources.yaml"
 
-TASKS = tuple(TASK_TAGS)
+TASKS = tuple(KNOWN_TASKS)
 SPLITS = ("train", "val", "test")
 
 #: One value per entry; entries are ordered by key, through all shards. A key is 128 bits of SHA-256: of the image's
@@ -86,7 +88,7 @@ def sample_json(record: Record, source: str, index: int, where: str, names: Iter
         "dataset": record.source,
         "task": record.task,
         "split": record.split,
-        "turns": [vars(turn) for turn in record.turns],
+        "turns": [_turn_json(turn) for turn in record.turns],
     }
     if record.references:
         sample["references"] = record.references
@@ -109,8 +111,31 @@ def record_of(sample: dict[str, Any], images: tuple[str, ...]) -> Record:
         task=sample["task"],
         split=sample["split"],
         images=images,
-        turns=tuple(Turn(**turn) for turn in sample["turns"]),
+        turns=tuple(_turn_of(turn) for turn in sample["turns"]),
         references=sample.get("references", {}),
         regions=tuple(Region(**{k: tuple(v) if isinstance(v, list) else v for k, v in r.items()}) for r in regions),
         where=sample["where"],
     )
+
+
+def _turn_json(turn: Turn) -> dict[str, Any]:
+    written: dict[str, Any] = {"question": turn.question, "answer": turn.answer, "task": turn.task}
+    if turn.mentions:
+        written["mentions"] = [
+            {"boxes": [list(box) for box in mention.boxes]}
+            | ({} if mention.phrase is None else {"phrase": mention.phrase})
+            for mention in turn.mentions
+        ]
+    return written
+
+
+def _turn_of(written: dict[str, Any]) -> Turn:
+    mentions = tuple(
+        Mention(tuple(_box_of(box) for box in mention["boxes"]), mention.get("phrase"))
+        for mention in written.get("mentions", ())
+    )
+    return Turn(written["question"], written["answer"], written["task"], mentions)
+
+
+def _box_of(numbers: list[float]) -> Box | OrientedBox:
+    return OrientedBox(*numbers) if len(numbers) == 8 else Box(*numbers)

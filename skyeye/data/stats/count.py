@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from skyeye.data.boxes import parse_boxes
+from skyeye.data.boxes import OrientedBox
 from skyeye.data.check.images import look_at_all
 from skyeye.data.record import Record
 from skyeye.data.target import Target, records_of
@@ -103,10 +103,11 @@ def measure(
 
 
 def _count_boxes(record: Record, boxes: Mapping[str, Counter[int]]) -> None:
-    found = [box for turn in record.turns for text in (turn.question, turn.answer) for box in parse_boxes(text)]
+    found = [box for turn in record.turns for mention in turn.mentions for box in mention.boxes]
     if found:
         boxes["a record"][len(found)] += 1
-    for box in found:
+    for place in found:
+        box = place.upright() if isinstance(place, OrientedBox) else place
         shorter, longer = sorted((round(100 * (box.x2 - box.x1)), round(100 * (box.y2 - box.y1))))
         boxes["shorter side"][shorter] += 1
         boxes["longer side"][longer] += 1

@@ -13,26 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from skyeye.data.boxes import format_box, format_phrase
+from skyeye.data.boxes import Box
+from skyeye.data.record import MARK, Mention, Turn
 from skyeye.data.synth.scene import COLOURS, GROUNDS, KINDS, BoxTuple, Clip, Scene, Thing
 
 CAPTION_PROMPTS = (
-    "[caption] briefly describe the image",
-    "[caption] Can you briefly explain what you see in the image?",
-    "[caption] Summarize this image in a few words.",
+    "briefly describe the image",
+    "Can you briefly explain what you see in the image?",
+    "Summarize this image in a few words.",
 )
-FRAMES_PROMPT = "[caption] briefly describe the video frame image"
+FRAMES_PROMPT = "briefly describe the video frame image"
 DETAIL_PROMPT = "Describe this image in detail."
-REFER_PROMPTS = ("[refer] where is the {} ?", "[refer] where can I locate the {} ?", "[refer] the {}")
+REFER_PROMPTS = ("where is the {} ?", "where can I locate the {} ?", "the {}")
 REFER_SHARES = (0.6, 0.2, 0.2)
-IDENTIFY_PROMPTS = ("[identify] what object is in this location {}", "[identify] this {} is")
-GROUNDING_PROMPT = "[grounding] briefly describe the image"
+IDENTIFY_PROMPTS = ("what object is in this location {}", "this {} is")
+GROUNDING_PROMPT = "briefly describe the image"
 SCENE_PROMPTS = (
-    f"[vqa] Classify the image within one of the given classes: {', '.join(GROUNDS)}. "
-    "Answer with one word or short phrase.",
-    "[vqa] what is the scene ?",
+    f"Classify the image within one of the given classes: {', '.join(GROUNDS)}. Answer with one word or short phrase.",
+    "what is the scene ?",
 )
-RURAL_URBAN_PROMPT = "[vqa] Is it a rural or an urban area ?"
+RURAL_URBAN_PROMPT = "Is it a rural or an urban area ?"
 
 PLACES = {
     "farmland": "farmland",
@@ -56,19 +56,24 @@ ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 
 @dataclass(frozen=True)
 class Sample:
-    """Something asked: a task of :data:`skyeye.data.record.TASK_TAGS`, (question, answer) turns, a kind of question
-    (``presence``, ``count`` ...) and, for held-out samples, what is needed to score the answer."""
+    """Something asked: a task of :data:`skyeye.data.tasks.TASKS`, its turns, a kind of question (``presence``,
+    ``count`` ...) and, for held-out samples, what is needed to score the answer."""
 
     task: str
-    turns: tuple[tuple[str, str], ...]
+    turns: tuple[Turn, ...]
     type: str | None = None
     references: dict[str, Any] = field(default_factory=dict)
 
 
 def one(
-    task: str, question: str, answer: str, references: dict[str, Any] | None = None, type: str | None = None
+    task: str,
+    question: str,
+    answer: str,
+    references: dict[str, Any] | None = None,
+    type: str | None = None,
+    mentions: Sequence[Mention] = (),
 ) -> Sample:
-    return Sample(task, ((question, answer),), type, references or {})
+    return Sample(task, (Turn(question, answer, task, tuple(mentions)),), type, references or {})
 
 
 # --- captions ---------------------------------------------------------------------------------------------------------
@@ -136,7 +141,7 @@ def presence(scene: Scene, rng: np.random.Generator) -> list[Sample]:
         else:
             other = [f"{thing.colour} {kind}" for kind in KINDS]
         names.append((_some(rng, [phrase for phrase in other if phrase not in phrases], 1)[0], "no"))
-    return [_vqa(f"[vqa] is there a {name} ?", answer, "presence") for name, answer in names]
+    return [_vqa(f"is there a {name} ?", answer, "presence") for name, answer in names]
 
 
 def count(scene: Scene, rng: np.random.Generator) -> list[Sample]:
@@ -145,7 +150,7 @@ def count(scene: Scene, rng: np.random.Generator) -> list[Sample]:
     asked = [kind for kind in KINDS if scene.count(kind) > 1 or (scene.count(kind) == 1 and rng.random() < 0.5)]
     if rng.random() < 0.35:
         asked += _some(rng, [kind for kind in KINDS if not scene.count(kind)], 1)
-    return [_vqa(f"[vqa] what is the number of {plural(kind)} ?", str(scene.count(kind)), "count") for kind in asked]
+    return [_vqa(f"what is the number of {plural(kind)} ?", str(scene.count(kind)), "count") for kind in asked]
 
 
 def comparison(scene: Scene, rng: np.random.Generator) -> list[Sample]:
@@ -158,7 +163,7 @@ def comparison(scene: Scene, rng: np.random.Generator) -> list[Sample]:
     samples = []
     for more, fewer in asked:
         first, second, answer = (more, fewer, "yes") if rng.random() < 0.5 else (fewer, more, "no")
-        question = f"[vqa] are there more {plural(first)} than {plural(second)} ?"
+        question = f"are there more {plural(first)} than {plural(second)} ?"
         samples.append(_vqa(question, answer, "comparison"))
     return samples
 
@@ -187,7 +192,7 @@ def refer(scene: Scene, thing: Thing, expression: str, prompt: str) -> Sample:
     else:
         type = "kind" if expression == thing.kind else "both"
     references = {"boxes": [list(thing.box)], "phrase": expression, "object": scene.things.index(thing)}
-    return one("refer", prompt.format(expression), format_box(thing.box), references, type)
+    return one("refer", prompt.format(expression), MARK, references, type, [Mention((Box(*thing.box),))])
 
 
 def identify(scene: Scene, thing: Thing, prompt: str) -> Sample:
@@ -199,7 +204,7 @@ def identify(scene: Scene, thing: Thing, prompt: str) -> Sample:
         "captions": [answer],
         "object": scene.things.index(thing),
     }
-    return one("identify", prompt.format(format_box(thing.box)), answer, references)
+    return one("identify", prompt.format(MARK), answer, references, mentions=[Mention((Box(*thing.box),))])
 
 
 def detection(scene: Scene, kind: str, prompt: str | None = None) -> Sample:
@@ -207,22 +212,24 @@ def detection(scene: Scene, kind: str, prompt: str | None = None) -> Sample:
     boxes = sorted(thing.box for thing in scene.things if thing.kind == kind)
     phrase = prompt or (f"the {NUMBERS[len(boxes)]} {plural(kind)}" if len(boxes) > 1 else f"the {kind}")
     references = {"boxes": [list(box) for box in boxes], "phrase": phrase}
-    return one("detection", f"[detection] {phrase}", format_phrase(phrase, boxes), references)
+    mention = Mention(tuple(Box(*box) for box in boxes), phrase)
+    return one("detection", phrase, MARK, references, mentions=[mention])
 
 
 def grounding(scene: Scene) -> Sample:
     """A caption in which every object carries its box, from left to right."""
     things = sorted(scene.things, key=lambda thing: thing.box)
-    answer = f"{_listing([format_phrase('a ' + thing.phrase, [thing.box]) for thing in things])} {AT[scene.ground]}."
-    return one("grounding", GROUNDING_PROMPT, answer)
+    mentions = [Mention((Box(*thing.box),), f"a {thing.phrase}") for thing in things]
+    answer = f"{_listing([MARK] * len(things))} {AT[scene.ground]}."
+    return one("grounding", GROUNDING_PROMPT, answer, mentions=mentions)
 
 
 def conversation(scene: Scene, rng: np.random.Generator) -> Sample:
     """Four turns that mix the tasks; the first describes the image, in a sentence or in detail."""
     if rng.random() < 0.5:
-        first = (DETAIL_PROMPT, detail(scene))
+        first = Turn(DETAIL_PROMPT, detail(scene), "detail")
     else:
-        first = (CAPTION_PROMPTS[0], captions(scene)[int(rng.integers(5))])
+        first = Turn(CAPTION_PROMPTS[0], captions(scene)[int(rng.integers(5))], "caption")
     named, placed = _some(rng, scene.things, 1)[0], _some(rng, scene.things, 1)[0]
     choices = [
         _some(rng, presence(scene, rng), 1)[0],

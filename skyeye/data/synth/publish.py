@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.synth import ask
 from skyeye.data.synth.draw import draw_clip, draw_scene
 from skyeye.data.synth.scene import FRAMES, Clip, Scene, make_clip, make_scene
@@ -29,6 +30,8 @@ from skyeye.errors import SkyEyeError
 VERSION = 1
 ABOUT = "world.yaml"
 REGIONS = "regions.jsonl"
+#: In whose words the annotations are written: those of SkyEye-968k.
+PUBLISHED_STYLE = MiniGPTv2()
 #: Series of pictures -> number in the seed, and beginning of their file names.
 SERIES = {"train": (0, "world"), "test": (1, "test"), "train_clips": (2, "frames"), "test_clips": (3, "test_frames")}
 TRAIN_FILES = {
@@ -214,7 +217,9 @@ def _item(
 ) -> dict[str, Any]:
     """One LLaVA-style record. ``objects`` is what a curriculum selects by."""
     conversations = [
-        {"from": who, "value": text} for turn in sample.turns for who, text in zip(("human", "gpt"), turn, strict=True)
+        {"from": who, "value": text}
+        for turn in sample.turns
+        for who, text in (("human", PUBLISHED_STYLE.question(turn)), ("gpt", PUBLISHED_STYLE.answer(turn)))
     ]
     conversations[0]["value"] = f"<image>\n{conversations[0]['value']}"
     item: dict[str, Any] = {

@@ -26,13 +26,13 @@ def write_images():
 
 
 @pytest.fixture
-def read():
-    """(format, path, ...) -> records, and how many of which kind were left out."""
+def read(written):
+    """(format, path, ...) -> records in MiniGPT-v2's words, and how many of which kind were left out."""
 
     def read(format: str, path: Path, images: Path | None = None, split: str | None = None, **options):
         source = SourceConfig(format, str(path), images and str(images), split, options)
         records, problems = read_with_problems(source, "mine")
-        return records, Counter(problem.kind for problem in problems)
+        return [written(record) for record in records], Counter(problem.kind for problem in problems)
 
     return read
 

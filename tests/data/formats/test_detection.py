@@ -2,24 +2,42 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import Box, parse_boxes
+from skyeye.data.boxes import Box
 from skyeye.data.formats.common import Problem
-from skyeye.data.formats.detection import Labelled, class_words, expressions, plural, samples, with_article
+from skyeye.data.formats.detection import (
+    Annotated,
+    Labelled,
+    class_words,
+    expressions,
+    plural,
+    samples,
+    with_article,
+)
+from skyeye.data.geometry.box_text import SKYEYE, read_answer_boxes
+from skyeye.data.prompts import MiniGPTv2
+from skyeye.data.record import MARK, Mention, Turn
+
+STYLE = MiniGPTv2()
 
 
 def thing(name, x1, y1, x2, y2, difficult=False):
     return Labelled(name, Box(x1, y1, x2, y2), "labels.txt, line 1", difficult)
 
 
-def run(objects, split="train", **arguments):
-    items = list(samples("a.png", objects, key="a", split=split, where="labels.txt", **arguments))
+def run(objects, split="train", style=STYLE, **arguments):
+    """Records in MiniGPT-v2's words, and how many of which kind were left out."""
+    items = list(samples(Annotated("a.png", tuple(objects), "a", split, "labels.txt"), **arguments))
     problems = [item for item in items if isinstance(item, Problem)]
-    return [item for item in items if not isinstance(item, Problem)], Counter(p.kind for p in problems)
+    records = [item for item in items if not isinstance(item, Problem)]
+    texts = [tuple(Turn(style.question(turn), style.answer(turn)) for turn in record.turns) for record in records]
+    written = [replace(record, turns=turns) for record, turns in zip(records, texts, strict=True)]
+    return written, Counter(p.kind for p in problems)
 
 
 def phrases(records, task):
@@ -100,7 +118,7 @@ def test_a_box_that_leaves_the_image_a_little_is_clipped():
 
 
 def test_the_reference_does_not_clip():
-    records, _ = run([thing("plane", 0.8, 0.8, 1.04, 0.9)], clip_boxes=False)
+    records, _ = run([thing("plane", 0.8, 0.8, 1.04, 0.9)], style=MiniGPTv2(replace(SKYEYE, clip=False)))
     refer, identify, detection = records
     assert refer.turns[0].answer == "{<80><80><104><90>}" and "<104>" in identify.turns[0].question
     assert detection.turns[0].answer == "<p>The plane</p> {<80><80><104><90>}"
@@ -147,4 +165,12 @@ def test_every_object_is_asked_about_or_reported_and_no_phrase_means_two(objects
     for record in records:
         assert all(0 <= v <= 1 for box in record.references["boxes"] for v in box)
         text = record.turns[0].question + record.turns[0].answer
-        assert len(parse_boxes(text)) == text.count("{") == len(record.references["boxes"])
+        assert len(read_answer_boxes(text)) == text.count("{") == len(record.references["boxes"])
+
+
+def test_records_hold_numbers_at_full_precision_and_no_tag():
+    ship = Labelled("ship", Box(0.1234, 0.2, 0.4567, 0.3), "labels.txt, line 1")
+    refer, identify, detection = samples(Annotated("a.png", (ship,), "a", "test", "labels.txt"))
+    assert refer.turns == (Turn("where can I locate the ship?", MARK, "refer", (Mention((ship.box,)),)),)
+    assert identify.turns[0].question == f"what object is in this location {MARK}"
+    assert detection.turns[0].mentions == (Mention((ship.box,), "The ship"),)

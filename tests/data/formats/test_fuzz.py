@@ -20,8 +20,9 @@ import pytest
 from skyeye.data.formats import READERS
 from skyeye.data.formats.common import Problem
 from skyeye.data.formats.recognise import recognise
-from skyeye.data.record import TASK_TAGS, Record
+from skyeye.data.record import Record
 from skyeye.data.reference import parse_reference
+from skyeye.data.tasks import TASKS
 from skyeye.errors import SkyEyeError
 
 CASES = int(os.environ.get("SKYEYE_FUZZ", "2000"))
@@ -347,7 +348,7 @@ def check(format: str, folder: Path, images: Path, told: str) -> bool:
     problems = [item for item in items if isinstance(item, Problem)]
     assert len(records) + len(problems) == len(items), told
     for record in records:
-        assert record.task in TASK_TAGS and record.split in ("train", "val", "test") and record.turns, told
+        assert record.task in TASKS and record.split in ("train", "val", "test") and record.turns, told
         for image in record.images:
             assert Path(image.split("#")[0]).resolve().parent == images.resolve(), (told, image)
     assert all(problem.kind and problem.where and problem.what and problem.count >= 0 for problem in problems), told

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skyeye.data.boxes import OrientedBox
 from skyeye.data.formats.instructions import read as read_instructions
-from skyeye.data.notations import write_box
+from skyeye.data.geometry.box_text import GEOCHAT
 from skyeye.errors import SkyEyeError
 
 
@@ -180,10 +180,9 @@ def test_every_oriented_box_of_an_answer_has_its_polygon(tmp_path_factory, boxes
         from PIL import Image
 
         Image.new("RGB", (64, 64)).save(folder / "a.png")
-    texts = [write_box(OrientedBox.from_centre(x, y, side, side / 2, angle), "geochat") for x, y, side, angle in boxes]
+    texts = [GEOCHAT.write(OrientedBox.from_centre(x, y, side, side / 2, angle)) for x, y, side, angle in boxes]
     (folder / "x.json").write_text(json.dumps([llava("[refer] the ships", "".join(texts))]))
     (record,) = read_instructions(folder / "x.json")
     assert len(record.references["boxes"]) == len(record.references["polygons"]) == len(boxes)
     for box, polygon in zip(record.references["boxes"], record.references["polygons"], strict=True):
-        # the written box is truncated to hundredths
-        assert all(-1e-6 <= b - a <= 0.01 + 1e-6 for a, b in zip(box, OrientedBox(*polygon).upright(), strict=True))
+        assert box == pytest.approx(list(OrientedBox(*polygon).upright().clipped()))

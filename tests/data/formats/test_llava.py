@@ -2,9 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skyeye.data.boxes import Box
 from skyeye.data.formats.common import BadRecord
 from skyeye.data.formats.llava import parse_llava
-from skyeye.data.record import TASK_TAGS, Turn
+from skyeye.data.prompts import MiniGPTv2
+from skyeye.data.record import MARK, Mention, Turn
+from skyeye.data.tasks import TASKS
 
 
 def llava(question, answer, image="a.jpg", **more):
@@ -37,7 +40,7 @@ def kind_of(item, **arguments):
 )
 def test_variants_of_a_question_give_one_record(question):
     record = parse(llava(question, "3"), task="vqa")
-    assert record.turns == (Turn("[vqa] how many ships?", "3"),)
+    assert record.turns == (Turn("how many ships?", "3", "vqa"),)
     assert (record.task, record.images, record.references["answer"]) == ("vqa", ("a.jpg",), "3")
 
 
@@ -55,7 +58,7 @@ def test_caption_of_a_video_keeps_its_task_and_its_frames():
 
 def test_text_and_ground_truth_instead_of_conversations():
     record = parse({"image": "a", "text": "what is seen?", "ground_truth": ["a ship", "one ship"]}, task="caption")
-    assert record.turns == (Turn("[caption] what is seen?", "a ship"),)
+    assert record.turns == (Turn("what is seen?", "a ship", "caption"),)
     assert record.references == {"captions": ["a ship", "one ship"]}
     assert parse({"image": "a", "text": "how many?", "ground_truth": 3}, task="vqa").turns[0].answer == "3"
 
@@ -72,7 +75,7 @@ def test_conversation_of_several_tasks():
     item["conversations"] += [{"from": "human", "value": "[vqa] how many?"}, {"from": "gpt", "value": "1"}]
     record = parse(item)
     assert record.task == "conversation"
-    assert [turn.question for turn in record.turns] == ["[grounding] describe", "[vqa] how many?"]
+    assert [MiniGPTv2().question(turn) for turn in record.turns] == ["[grounding] describe", "[vqa] how many?"]
     assert [region.phrase for region in record.regions] == ["a ship"]
 
 
@@ -130,12 +133,31 @@ json_values = st.recursive(
 )
 
 
-@given(json_values, st.sampled_from([None, *TASK_TAGS]))
+@given(json_values, st.sampled_from([None, *TASKS]))
 def test_any_json_is_a_record_or_a_bad_record(item, task):
     try:
         record = parse(item, task=task)
     except BadRecord:
         return
-    assert record.task in TASK_TAGS
-    assert all(turn.question and turn.answer for turn in record.turns)
+    assert record.task in TASKS
+    assert all(MiniGPTv2().question(turn) and turn.answer for turn in record.turns)
     assert "<image>" not in record.turns[0].question
+
+
+def test_boxes_become_numbers_and_are_written_again_as_they_were():
+    ships = "<p>2 ships</p> {<10><29><30><57>}<delim>{<1><2><3><4>}"
+    answer = f"{ships} and <p>a pier</p> near {{<5><6><7><8>}}{{<0><0><100><100>}}"
+    (turn,) = parse(llava("[grounding] describe", answer)).turns
+    assert turn.question == "describe" and turn.task == "grounding"
+    assert turn.answer == f"{MARK} and {MARK} near {MARK}{MARK}"
+    assert [(m.phrase, len(m.boxes)) for m in turn.mentions] == [("2 ships", 2), ("a pier", 0), (None, 1), (None, 1)]
+    assert MiniGPTv2().answer(turn) == answer
+
+
+def test_boxes_may_be_given_beside_the_text():
+    place = Mention((Box(0.1, 0.2, 0.3, 0.4),))
+    item = llava("[identify] what is at <box>?", "a ship")
+    (turn,) = parse(item, mentions=[[place]]).turns
+    assert turn == Turn(f"what is at {MARK}?", "a ship", "identify", (place,))
+    assert kind_of(item, mentions=[[]]) == kind_of(item, mentions=[[place, place]]) == "malformed box"
+    assert kind_of(llava("what is \ufffc ?", "a ship")) == "broken character"

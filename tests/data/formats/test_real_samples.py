@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from skyeye.data.formats.recognise import recognise
-from skyeye.data.record import TASK_TAGS, Record
+from skyeye.data.prompts import MiniGPTv2
+from skyeye.data.record import Record
 
 RSICD = "AID_RSICD/dataset_rsicd_subset_DERIVED.json"
 
@@ -16,7 +17,7 @@ RSICD = "AID_RSICD/dataset_rsicd_subset_DERIVED.json"
 def counts(records: list[Record]) -> Counter:
     assert len({(r.source, r.id) for r in records}) == len(records)
     assert all(Path(image).is_file() for r in records for image in r.images)
-    assert all(r.turns[0].question.startswith(TASK_TAGS[r.task]) and r.turns[0].answer for r in records)
+    assert all(r.turns[0].question.startswith(MiniGPTv2.tags.get(r.task, "")) and r.turns[0].answer for r in records)
     return Counter((r.split, r.task) for r in records)
 
 
@@ -186,9 +187,10 @@ def test_rsvg_hr(real, read, write_images, tmp_path):
     assert not any("find " in r.references["phrase"][:7] for r in records)
 
 
-def test_dior_rsvg(real, items, write_images, tmp_path):
+def test_dior_rsvg(real, items, written, write_images, tmp_path):
     write_images(tmp_path, "00001.jpg", size=(800, 800))
     (record,), left_out = items("dior_rsvg", real / "annotations_only/DIOR_RSVG", tmp_path)
+    record = written(record)
     assert (record.id, record.split) == ("0", "test")  # the first line of test.txt is 0
     assert record.turns[0].question == "[refer] where can I locate a green and brown golf field?"
     assert record.turns[0].answer == "{<16><29><85><84>}"  # 133 237 684 672 of 800

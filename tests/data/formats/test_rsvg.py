@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from skyeye.data.geometry.box_text import SKYEYE
+from skyeye.data.prompts import MiniGPTv2
 from skyeye.errors import SkyEyeError
 
 
-def test_lines(tmp_path, write_images, read):
+def test_lines(tmp_path, write_images, read, items):
     write_images(tmp_path, "images/a.jpg", size=(200, 100))
     (tmp_path / "rsvg_train.txt").write_text("a.jpg,20,10,100,60.5,find a pool, left of the road\n")
     (tmp_path / "rsvg_val.txt").write_text("a.jpg,0,0,200,100,Search The big field .\n")
@@ -20,8 +24,9 @@ def test_lines(tmp_path, write_images, read):
     assert records[1].references["boxes"] == [[0.1, 0.1, 0.5, 0.605]]
     assert records[1].references["size"] == [200, 100]
     assert [r.split for r in read("rsvg", tmp_path, split="val")[0]] == ["val"]
-    (record,), _ = read("rsvg", tmp_path / "rsvg_test.txt", tmp_path, clip_boxes=False)
-    assert record.turns[0].answer == "{<95><50><105><100>}"
+    (record,), _ = items("rsvg", tmp_path / "rsvg_test.txt", tmp_path)
+    unclipped = MiniGPTv2(replace(SKYEYE, clip=False))
+    assert unclipped.answer(record.turns[0]) == "{<95><50><105><100>}"
 
 
 def test_what_does_not_fit_is_told(tmp_path, write_images, items):

@@ -5,7 +5,7 @@ import pytest
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.skyeye968k import PUBLISHED
-from skyeye.data.record import TASK_TAGS
+from skyeye.data.tasks import TASKS
 from skyeye.errors import SkyEyeError
 
 
@@ -39,7 +39,7 @@ def test_published_tree(tmp_path, write_images, read):
 
 def test_every_published_file_is_known():
     assert len(PUBLISHED) == 19  # files named in the release
-    assert {entry.task for entry in PUBLISHED.values()} <= set(TASK_TAGS)
+    assert {entry.task for entry in PUBLISHED.values()} <= set(TASKS)
 
 
 def test_frames_of_a_sequence_must_all_be_there(tmp_path, write_images, read):

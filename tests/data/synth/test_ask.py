@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from skyeye.data.boxes import parse_boxes, parse_phrases
+from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.synth import ask
 from skyeye.data.synth.scene import KINDS, Clip, Scene, Thing, make_scene
 
@@ -16,7 +16,13 @@ SCENE = Scene(
         Thing("storage tank", "red", "small", (0.40, 0.60, 0.67, 0.87)),
     ),
 )
+STYLE = MiniGPTv2()
 SCENES = [make_scene(np.random.default_rng([9, seed])) for seed in range(1500)]
+
+
+def written(sample: ask.Sample) -> tuple[tuple[str, str], ...]:
+    """Questions and answers in MiniGPT-v2's words."""
+    return tuple((STYLE.question(turn), STYLE.answer(turn)) for turn in sample.turns)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -53,26 +59,26 @@ def test_an_expression_denotes_one_object() -> None:
 
 def test_refer_and_its_type() -> None:
     def type_of(thing: int, expression: str) -> str | None:
-        return ask.refer(SCENE, SCENE.things[thing], expression, "[refer] where is the {} ?").type
+        return ask.refer(SCENE, SCENE.things[thing], expression, "where is the {} ?").type
 
     assert type_of(0, "red plane") == "same kind"
     assert type_of(2, "storage tank") == "kind"
     assert type_of(2, "red storage tank") == "both"
     alone = Scene("desert", SCENE.things[:1])
-    sample = ask.refer(alone, alone.things[0], "plane", "[refer] where is the {} ?")
+    sample = ask.refer(alone, alone.things[0], "plane", "where is the {} ?")
     assert sample.type == "only"
-    assert sample.turns == (("[refer] where is the plane ?", "{<50><10><90><50>}"),)
+    assert written(sample) == (("[refer] where is the plane ?", "{<50><10><90><50>}"),)
 
 
 def test_detection_lists_all_of_a_kind_from_left_to_right() -> None:
-    question, answer = ask.detection(SCENE, "plane").turns[0]
+    question, answer = written(ask.detection(SCENE, "plane"))[0]
     assert question == "[detection] the two planes"
     assert answer == "<p>the two planes</p> {<10><10><37><37>}<delim>{<50><10><90><50>}"
 
 
 def test_grounding_boxes_every_object() -> None:
-    ((_, answer),) = ask.grounding(SCENE).turns
-    found = {(phrase, tuple(round(v, 2) for v in boxes[0])) for phrase, boxes in parse_phrases(answer)}
+    ((_, answer),) = written(ask.grounding(SCENE))
+    found = {(phrase, tuple(round(v, 2) for v in boxes[0])) for phrase, boxes in STYLE.read_phrases(answer)}
     assert found == {(f"a {thing.phrase}", thing.box) for thing in SCENE.things}
     assert answer.endswith(" in a desert.")
 
@@ -83,7 +89,7 @@ def test_presence_is_yes_half_of_the_time_for_every_word() -> None:
         samples = ask.presence(scene, rng(index))
         assert Counter(s.references["answer"] for s in samples)["yes"] * 2 == len(samples)
         for sample in samples:
-            by_name[sample.turns[0][0].split("is there a ")[1]][sample.references["answer"]] += 1
+            by_name[written(sample)[0][0].split("is there a ")[1]][sample.references["answer"]] += 1
     for kind in KINDS:
         answers = by_name[f"{kind} ?"]
         assert 0.4 < answers["yes"] / answers.total() < 0.6
@@ -95,7 +101,7 @@ def test_comparison_is_yes_half_of_the_time_whatever_is_named_first() -> None:
     first: dict[str, Counter[str]] = defaultdict(Counter)
     for index, scene in enumerate(SCENES):
         for sample in ask.comparison(scene, rng(index)):
-            name = sample.turns[0][0].split("more ")[1].split(" than")[0]
+            name = written(sample)[0][0].split("more ")[1].split(" than")[0]
             first[name][sample.references["answer"]] += 1
     assert len(first) == len(KINDS)
     assert all(0.42 < answers["yes"] / answers.total() < 0.58 for answers in first.values())
@@ -109,8 +115,8 @@ def test_counting_has_every_answer_and_no_majority() -> None:
 
 def test_a_conversation_mixes_tasks_and_every_turn_but_a_detailed_first_is_tagged() -> None:
     for seed in range(30):
-        (first, _), *rest = ask.conversation(SCENE, rng(seed)).turns
-        assert first in (ask.DETAIL_PROMPT, ask.CAPTION_PROMPTS[0]) and len(rest) == 3
+        (first, _), *rest = written(ask.conversation(SCENE, rng(seed)))
+        assert first in (ask.DETAIL_PROMPT, f"[caption] {ask.CAPTION_PROMPTS[0]}") and len(rest) == 3
         assert len({question.split("]")[0] for question, _ in rest}) >= 2
         assert all(question.startswith("[") for question, _ in rest)
 
@@ -119,4 +125,4 @@ def test_held_out_scenes_are_asked_once_about_every_object() -> None:
     for index, scene in enumerate(SCENES[:50]):
         refers = [s for s in ask.held_out_samples(scene, rng(index)) if s.task == "refer"]
         assert [s.references["object"] for s in refers] == list(range(len(scene.things)))
-        assert all(len(parse_boxes(s.turns[0][1])) == 1 for s in refers)
+        assert all(len(STYLE.read_boxes(written(s)[0][1])) == 1 for s in refers)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from skyeye.data.boxes import format_box, parse_boxes, parse_phrases
+from skyeye.data.boxes import Box
+from skyeye.data.geometry.box_text import SKYEYE, read_answer_boxes
+from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.synth import publish, write_world
 from skyeye.data.synth.scene import RURAL
 from skyeye.data.synth.sheet import contact_sheet
@@ -65,9 +67,9 @@ def right_answer(question: str, entry: dict) -> str:
         return entry["ground"]
     if match := re.fullmatch(r"\[refer\] (?:where is the|where can I locate the|the) (.+?)(?: \?)?", question):
         assert count(entry, match[1]) == 1, f"{match[1]} is not one object of {entry}"
-        return next(format_box(t["box"]) for t in entry["objects"] if count({"objects": [t]}, match[1]))
+        return next(SKYEYE.write(Box(*t["box"])) for t in entry["objects"] if count({"objects": [t]}, match[1]))
     if match := re.fullmatch(r"\[identify\] (?:what object is in this location|this) (\{.*?\})(?: is)?", question):
-        return next(f"a {t['phrase']}" for t in entry["objects"] if format_box(t["box"]) == match[1])
+        return next(f"a {t['phrase']}" for t in entry["objects"] if SKYEYE.write(Box(*t["box"])) == match[1])
     raise AssertionError(f"not understood: {question}")
 
 
@@ -85,7 +87,7 @@ def test_answers_agree_with_the_scene(world: Path, contents: dict, pattern: str)
 def test_phrase_grounding_boxes_all_that_the_phrase_denotes(world: Path, contents: dict) -> None:
     for item in items(world, "phrasegrounding/*.json") + items(world, "test/phrase*"):
         ((_, answer),) = turns(item)
-        for phrase, boxes in parse_phrases(answer):
+        for phrase, boxes in MiniGPTv2().read_phrases(answer):
             words = re.sub(r"^(the|a) ((two|three|four) )?", "", phrase)
             assert len(boxes) == count(contents[item["image"]], words) > 0, item
 
@@ -118,7 +120,7 @@ def test_held_out_references(world: Path, contents: dict) -> None:
         entry, references = contents[item["image"]], item["references"]
         assert references["boxes"] == [entry["objects"][references["object"]]["box"]]
         assert item["objects"] == len(entry["objects"])
-        assert parse_boxes(turns(item)[0][1])
+        assert read_answer_boxes(turns(item)[0][1])
     counts = Counter(i["references"]["answer"] for i in items(world, "test/vqa_test.json") if i["type"] == "count")
     assert len(set(counts.values())) == 1, "a constant answer to the counting questions must not pay"
 

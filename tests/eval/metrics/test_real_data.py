@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from skyeye.data.notations import write_box
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.boxes import OrientedBox, format_box
 from skyeye.data.formats import read_with_problems
 from skyeye.data.images import image_size
-from skyeye.data.notations import write_box
 from skyeye.data.record import Record
 from skyeye.eval import metrics
 from skyeye.eval.answers.boxes import read_boxes

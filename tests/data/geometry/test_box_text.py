@@ -1,21 +1,57 @@
 """Box notations of other data sets: what their numbers mean, and how much a conversion may change."""
 
+import json
 import math
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.data.boxes import Box, OrientedBox
-from skyeye.data.notations import NEED_SIZE, NOTATIONS, convert, detect_notation, find_boxes, is_ambiguous, write_box
+from skyeye.data.formats.written_boxes import read_mentions
+from skyeye.data.geometry.box_text import (
+    NOTATIONS,
+    SKYEYE,
+    detect_notation,
+    is_ambiguous,
+    notation,
+    read_answer_boxes,
+)
+from skyeye.data.prompts import MiniGPTv2
+from skyeye.data.record import MARK, Mention, Turn
 from skyeye.errors import SkyEyeError
 
 SIZE = (800, 600)
+NEED_SIZE = ("padded", "pixels")
+
+
+class Qwen(MiniGPTv2):
+    phrase = "<ref>{}</ref>"
+
+
+def find_boxes(text, name, size=None):
+    return notation(name).find(text, size)
+
+
+def write_box(box, name, size=None):
+    return notation(name).write(box, size)
+
+
+def convert(text, source, target, size=None):
+    """The text in another notation, by way of numbers; a box that leaves the image stays outside."""
+    bare, mentions = read_mentions(text, notation(source), size)
+    if target in NEED_SIZE:
+        first, *rest = bare.split(MARK)
+        lists = [notation(target).write_list(mention.boxes, size) for mention in mentions]
+        return first + "".join(written + behind for written, behind in zip(lists, rest, strict=True))
+    style = Qwen(notation(target)) if target == "qwen" else MiniGPTv2(notation(target))
+    return style.answer(Turn("", bare, mentions=mentions))
 
 
 @pytest.mark.parametrize(
-    ("text", "notation", "expected"),
+    ("text", "name", "expected"),
     [
         ("a ship {<12><34><56><78>}", "skyeye", (0.12, 0.34, 0.56, 0.78)),
         ("{<12><34><56><78>|<0>}", "geochat", (0.12, 0.34, 0.56, 0.78)),
@@ -31,12 +67,12 @@ SIZE = (800, 600)
         ("[0.12,0.38,0.56,0.71]", "padded", (0.12, 204 / 600, 0.56, 468 / 600)),
     ],
 )
-def test_the_numbers_of_each_notation(text, notation, expected):
-    ((box,),) = [found.boxes for found in find_boxes(text, notation, SIZE)]
+def test_the_numbers_of_each_notation(text, name, expected):
+    ((box,),) = [found.boxes for found in find_boxes(text, name, SIZE)]
     upright = box.upright() if isinstance(box, OrientedBox) else box
     assert tuple(upright) == pytest.approx(expected)
-    if notation not in ("thousandths", "pixels", "padded") and "|<" not in text[:3] and "geochat" != notation:
-        assert detect_notation(text) == notation
+    if name not in ("thousandths", "pixels", "padded") and "|<" not in text[:3] and "geochat" != name:
+        assert detect_notation(text) == name
 
 
 def test_padding_of_an_upright_format_picture_is_at_the_sides():
@@ -109,15 +145,15 @@ def test_whole_numbers_in_brackets_are_not_guessed(text):
 )
 def test_no_box(text):
     assert detect_notation(text) is None and not is_ambiguous(text)
-    assert all(find_boxes(text, notation, SIZE) == [] for notation in NOTATIONS)
+    assert all(find_boxes(text, name, SIZE) == [] for name in NOTATIONS)
 
 
 def test_what_cannot_be_read_is_refused_in_words():
     with pytest.raises(SkyEyeError, match="unknown notation 'geo'"):
         find_boxes("", "geo")
-    for notation in NEED_SIZE:
+    for name in NEED_SIZE:
         with pytest.raises(SkyEyeError, match="need the size of the image"):
-            find_boxes("", notation)
+            find_boxes("", name)
     with pytest.raises(SkyEyeError, match="has no area"):
         find_boxes("", "pixels", (0, 5))
 
@@ -138,24 +174,24 @@ STEP = {
 }
 
 
-@pytest.mark.parametrize("notation", NOTATIONS)
+@pytest.mark.parametrize("name", NOTATIONS)
 @given(sides=SIDES)
-def test_writing_and_reading_changes_no_more_than_the_rounding(notation, sides):
-    text = write_box(Box(*sides), notation, SIZE)
-    ((box,),) = [found.boxes for found in find_boxes(text, notation, SIZE)]
+def test_writing_and_reading_changes_no_more_than_the_rounding(name, sides):
+    text = write_box(Box(*sides), name, SIZE)
+    ((box,),) = [found.boxes for found in find_boxes(text, name, SIZE)]
     upright = box.upright() if isinstance(box, OrientedBox) else box
     for index, (before, after) in enumerate(zip(sides, upright, strict=True)):
-        assert abs(before - after) <= STEP[notation][index % 2] + 1e-9
-    assert write_box(box, notation, SIZE) == text  # and a second time nothing changes
+        assert abs(before - after) <= STEP[name][index % 2] + 1e-9
+    assert write_box(box, name, SIZE) == text  # and a second time nothing changes
 
 
-@pytest.mark.parametrize("notation", ["fractions", "padded", "thousandths", "qwen", "pixels", "hundredths"])
+@pytest.mark.parametrize("name", ["fractions", "padded", "thousandths", "qwen", "pixels", "hundredths"])
 @given(corners=st.tuples(*[st.floats(0.0, 1.0)] * 8))
-def test_corners_survive_where_the_notation_holds_them(notation, corners):
-    text = write_box(OrientedBox(*corners), notation, SIZE)
-    ((box,),) = [found.boxes for found in find_boxes(text, notation, SIZE)]
+def test_corners_survive_where_the_notation_holds_them(name, corners):
+    text = write_box(OrientedBox(*corners), name, SIZE)
+    ((box,),) = [found.boxes for found in find_boxes(text, name, SIZE)]
     for index, (before, after) in enumerate(zip(corners, box, strict=True)):
-        assert abs(before - after) <= STEP[notation][index % 2] + 1e-9
+        assert abs(before - after) <= STEP[name][index % 2] + 1e-9
 
 
 @given(st.floats(0.2, 0.8), st.floats(0.2, 0.8), st.floats(0.02, 0.4), st.floats(0.02, 0.4), st.floats(0, 179))
@@ -168,7 +204,7 @@ def test_an_oriented_box_in_geochat_s_notation_is_off_by_its_rounding(cx, cy, wi
         assert min(math.dist(corner, other) for other in after.corners) <= bound
 
 
-@given(st.lists(SIDES, min_size=1, max_size=4), st.sampled_from(NOTATIONS), st.sampled_from(NOTATIONS))
+@given(st.lists(SIDES, min_size=1, max_size=4), st.sampled_from(list(NOTATIONS)), st.sampled_from(list(NOTATIONS)))
 def test_every_box_of_a_text_is_converted_and_the_words_stay(boxes, source, target):
     text = "see " + " and ".join(write_box(Box(*sides), source, SIZE) for sides in boxes) + " there."
     rewritten = convert(text, source, target, SIZE)
@@ -180,8 +216,8 @@ def test_every_box_of_a_text_is_converted_and_the_words_stay(boxes, source, targ
 @given(st.text(alphabet="{}<>[]()|;,.-0123456789 pbox/\n", max_size=80))
 def test_any_text_is_read_without_an_error(text):
     detect_notation(text)
-    for notation in NOTATIONS:
-        convert(text, notation, "skyeye", SIZE)
+    for name in NOTATIONS:
+        convert(text, name, "skyeye", SIZE)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +236,78 @@ def test_any_text_is_read_without_an_error(text):
 )
 def test_hostile_text_takes_no_time(text):
     start = time.perf_counter()
-    for notation in NOTATIONS:
-        convert(text, notation, "qwen", SIZE)
+    for name in NOTATIONS:
+        convert(text, name, "qwen", SIZE)
     assert time.perf_counter() - start < 10
+
+
+UNCLIPPED = replace(SKYEYE, clip=False)
+HUNDREDTHS = st.integers(0, 100)
+CORNERS = st.tuples(HUNDREDTHS, HUNDREDTHS, HUNDREDTHS, HUNDREDTHS).map(
+    lambda v: (min(v[0], v[2]), min(v[1], v[3]), max(v[0], v[2]), max(v[1], v[3]))
+)
+
+
+@pytest.mark.golden
+def test_text_of_a_box_equals_the_reference(golden):
+    for case in json.loads((golden / "boxes.json").read_text())["to_text"]:
+        box = Box.from_xywh_pixels(*case["xywh"], case["image_width"], case["image_height"])
+        assert UNCLIPPED.write(box) == case["text"]
+        numbers = [min(max(int(n), 0), 100) for n in case["text"].strip("{<>}").split("><")]
+        assert SKYEYE.write(box) == "{" + "".join(f"<{n}>" for n in numbers) + "}"
+
+
+@given(st.lists(CORNERS, max_size=4))
+def test_numbers_survive_reading_and_writing(corners):
+    text = "<delim>".join("{" + "".join(f"<{n}>" for n in box) + "}" for box in corners)
+    assert SKYEYE.write_list(read_answer_boxes(text)) == text
+
+
+def test_a_box_outside_the_image_is_clipped_unless_the_reference_is_asked_for():
+    box = Box.from_pixels(-30, 10, 130, 50, width=100, height=100)
+    assert SKYEYE.write(box) == "{<0><10><100><50>}"
+    assert UNCLIPPED.write(box) == "{<-30><10><130><50>}"
+    assert tuple(box.clipped()) == (0.0, 0.1, 1.0, 0.5)
+    assert Box(1.2, 0.1, 1.4, 0.5).clipped().area == 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{<1><2><3>}",
+        "{<1><2><3><4><5>}",
+        "{<1><2><3><1000>}",
+        "{<1><2><3><-4>}",
+        "<1><2><3><4>",
+        "{<1><2><3><4>",
+        "{<a><2><3><4>}",
+        "{<30><2><3><4>}",
+        "{<1><20><3><4>}",
+    ],
+)
+def test_what_is_not_a_box_is_not_returned(text):
+    assert read_answer_boxes(text) == []
+    assert len(read_answer_boxes(f"{text} and {{<1><2><3><4>}}")) == 1
+
+
+@given(st.text(alphabet="{}<>0123456789 ,ab", max_size=60))
+def test_any_text_gives_boxes_with_corners_in_order(text):
+    for box in read_answer_boxes(text):
+        assert box.x1 <= box.x2 and box.y1 <= box.y2
+
+
+def test_spaces_and_unknown_marks_are_ignored_as_in_the_reference():
+    assert SKYEYE.write_list(read_answer_boxes("{ <1> <2><unk><3>\n<4> }")) == "{<1><2><3><4>}"
+
+
+def test_grounded_phrases():
+    first, second, third = Box(0.1, 0.2, 0.3, 0.4), Box(0.5, 0.5, 0.75, 1.0), Box(0.0, 0.0, 1.0, 1.0)
+    mentions = (Mention((first, second), "two ships"), Mention((third,), "a road"))
+    style = MiniGPTv2()
+    text = style.answer(Turn("", f"{MARK} near {MARK}.", mentions=mentions))
+    assert text == (
+        "<p>two ships</p> {<10><20><30><40>}<delim>{<50><50><75><100>} near <p>a road</p> {<0><0><100><100>}."
+    )
+    assert [(phrase, len(boxes)) for phrase, boxes in style.read_phrases(text)] == [("two ships", 2), ("a road", 1)]
+    assert style.read_phrases("<p>a ship</p> is there, <p> {<1><2><3><4>}") == [("a ship", [])]

@@ -1,0 +1,282 @@
+"""Boxes in text: how each model and data set of the field writes them, and reading them back.
+
+============== ============================================= ==========================================
+notation       one box                                       numbers
+============== ============================================= ==========================================
+``skyeye``     ``{<12><34><56><78>}``                        hundredths, cut (MiniGPT-v2, SkyEyeGPT)
+``geochat``    ``{<12><34><56><78>|<30>}``                   hundredths before turning, degrees
+``fractions``  ``[0.12, 0.34, 0.56, 0.78]``                  0..1 (LHRS-Bot)
+``padded``     ``[0.12, 0.34, 0.56, 0.78]``                  0..1 of the image padded to a square (MMRS-1M)
+``thousandths`` ``[120, 340, 560, 780]``                     0..1000 (VHM)
+``qwen``       ``<box>(120,340),(560,780)</box>``            0..1000 (Qwen-VL)
+``pixels``     ``[96, 272, 448, 624]``                       pixels
+``hundredths`` ``{<12.34><34.0><56.7><78.9>}``               hundredths with decimals (no data set: for scoring)
+============== ============================================= ==========================================
+
+Eight numbers in brackets or with decimals (and four points in Qwen's) are the corners of an oriented box.
+docs/data_formats.md says what of this is confirmed, by which source.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from skyeye.data.boxes import Box, OrientedBox
+from skyeye.errors import SkyEyeError
+
+#: Width and height of an image in pixels.
+Size = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class BoxNotation:
+    """One way of writing boxes.
+
+    Attributes:
+        form: ``braces`` ``{<n><n><n><n>}``, ``brackets`` ``[n, n, n, n]`` or ``points`` ``<box>(n,n),(n,n)</box>``.
+        scale: the number of a whole image side; None: its pixels.
+        digits: behind the point; None: as many as the value has.
+        truncated: digits that are not written are cut off, not rounded (the reference).
+        clip: numbers that leave the image are written as its border (those before an angle may leave it).
+        corners: an oriented box is written by its eight corners; otherwise as the upright box around it.
+        angle: every box is written before it is turned, with its angle in degrees behind it.
+        padded: numbers are those of the image padded to a square.
+        joiner: between the boxes of a list.
+    """
+
+    name: str
+    form: Literal["braces", "brackets", "points"]
+    scale: float | None
+    digits: int | None = 0
+    truncated: bool = False
+    clip: bool = False
+    corners: bool = True
+    angle: bool = False
+    padded: bool = False
+    joiner: str = ", "
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether the numbers mean nothing without the size of the image."""
+        return self.padded or self.scale is None
+
+    def write(self, box: Box | OrientedBox, size: Size | None = None) -> str:
+        """One box as text.
+
+        Args:
+            size: width and height of the image; needed where :attr:`needs_size`, and by an angle in an image that is
+                not square.
+
+        Raises:
+            SkyEyeError: a size is needed and not given.
+        """
+        self._check(size)
+        if self.angle:
+            return self._write_turned(box, size)
+        if isinstance(box, OrientedBox) and not self.corners:
+            box = box.upright()
+        values = [min(max(value, 0.0), 1.0) for value in box] if self.clip else box
+        numbers = [self._number(value, index, size) for index, value in enumerate(values)]
+        if self.form == "braces":
+            return "{" + "".join(f"<{number}>" for number in numbers) + "}"
+        if self.form == "brackets":
+            return "[" + ", ".join(numbers) + "]"
+        points = ",".join(f"({x},{y})" for x, y in zip(numbers[::2], numbers[1::2], strict=True))
+        return f"<quad>{points}</quad>" if len(numbers) == 8 else f"<box>{points}</box>"
+
+    def write_list(self, boxes: Iterable[Box | OrientedBox], size: Size | None = None) -> str:
+        """Several boxes, joined."""
+        return self.joiner.join(self.write(box, size) for box in boxes)
+
+    def find(self, text: str, size: Size | None = None) -> list[BoxesInText]:
+        """Every place of a text where boxes stand in this notation, in order.
+
+        Raises:
+            SkyEyeError: a size is needed and not given.
+        """
+        self._check(size)
+        decimals = self.form == "braces" and self.digits is None
+        pattern = _DECIMALS if decimals else _PATTERNS[self.form]
+        found = []
+        for match in pattern.finditer(text):
+            if self.form == "braces" and not decimals:
+                if match[2] is not None and not self.angle:
+                    continue
+                groups: list[list[float]] = [[*_numbers(match[1]), *([float(match[2])] if match[2] else [])]]
+            else:
+                groups = [_numbers(part) for part in match[1].split(";")]
+            boxes = tuple(self._box(numbers, size) for numbers in groups)
+            found.append(BoxesInText(match.start(), match.end(), boxes))
+        return found
+
+    def _check(self, size: Size | None) -> None:
+        if self.needs_size and size is None:
+            raise SkyEyeError(f"boxes in {self.name} need the size of the image", remedy="give width and height")
+        if size is not None and not (size[0] > 0 and size[1] > 0):
+            raise SkyEyeError(f"image size {size[0]} x {size[1]} has no area", remedy="correct the size")
+
+    def _number(self, value: float, index: int, size: Size | None) -> str:
+        """A fraction of the image's width (even ``index``) or height as it is written."""
+        if self.padded:
+            value = _pad(value, index, size)
+        scaled = value * (size[index % 2] if self.scale is None else self.scale)
+        if self.digits is None:
+            return _shortest(scaled)
+        if self.digits:
+            return f"{scaled:.{self.digits}f}"
+        return str(int(scaled) if self.truncated else round(scaled))
+
+    def _write_turned(self, box: Box | OrientedBox, size: Size | None) -> str:
+        oriented = box if isinstance(box, OrientedBox) else OrientedBox.from_box(box)
+        cx, cy, width, height, angle = oriented.centre_form(size[0] / size[1] if size else 1.0)
+        sides = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
+        numbers = "".join(f"<{self._number(value, index, size)}>" for index, value in enumerate(sides))
+        return f"{{{numbers}|<{round(angle)}>}}"
+
+    def _box(self, numbers: Sequence[float], size: Size | None) -> Box | OrientedBox:
+        if len(numbers) == 5:
+            x1, y1, x2, y2 = (n / self.scale for n in numbers[:4])
+            aspect = size[0] / size[1] if size else 1.0
+            return OrientedBox.from_centre((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, numbers[4], aspect)
+        values = [n / (size[index % 2] if self.scale is None else self.scale) for index, n in enumerate(numbers)]
+        if self.padded:
+            values = [_unpad(value, index, size) for index, value in enumerate(values)]
+        values = [rewritable(value) for value in values]
+        return OrientedBox(*values) if len(values) == 8 else Box(*values)
+
+
+@dataclass(frozen=True)
+class BoxesInText:
+    """Boxes written together: one pair of braces, brackets or tags, from ``start`` to ``end``."""
+
+    start: int
+    end: int
+    boxes: tuple[Box | OrientedBox, ...]
+
+
+DELIMITER = "<delim>"
+SKYEYE = BoxNotation("skyeye", "braces", 100, truncated=True, clip=True, corners=False, joiner=DELIMITER)
+GEOCHAT = BoxNotation("geochat", "braces", 100, angle=True, joiner=DELIMITER)
+NOTATIONS: dict[str, BoxNotation] = {
+    notation.name: notation
+    for notation in (
+        SKYEYE,
+        GEOCHAT,
+        BoxNotation("fractions", "brackets", 1, digits=2),
+        BoxNotation("padded", "brackets", 1, digits=2, padded=True),
+        BoxNotation("thousandths", "brackets", 1000),
+        BoxNotation("qwen", "points", 1000, joiner=""),
+        BoxNotation("pixels", "brackets", None),
+        BoxNotation("hundredths", "braces", 100, digits=None, joiner=DELIMITER),
+    )
+}
+
+_N = r"\s*-?(?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})\s*"
+# No two neighbouring parts may both match a run of blanks: that would take a hostile text the square of its length.
+_BRACES = re.compile(r"\{((?:\s*<\s*-?\d{1,9}\s*>){4})(?:\s*\|\s*(?:<\s*)?(-?\d{1,4})(?:\s*>)?)?\s*\}")
+_FOUR_OR_EIGHT = rf"{_N},{_N},{_N},{_N}(?:,{_N},{_N},{_N},{_N})?"
+_BRACKETS = re.compile(rf"\[(?:\s*\[)?({_FOUR_OR_EIGHT}(?:;{_FOUR_OR_EIGHT})*);?(?:\]\s*)?\]")
+_POINT = r"\(\s*-?\d{1,9}\s*,\s*-?\d{1,9}\s*\)"
+_POINTS = re.compile(
+    rf"<(?:\|box_start\||box|quad)>\s*({_POINT}\s*,\s*{_POINT}(?:\s*,\s*{_POINT}\s*,\s*{_POINT})?)"
+    r"\s*<(?:\|box_end\||/box|/quad)>"
+)
+_FOUR_DECIMALS = r"(?:<-?\d{1,12}\.\d{1,10}>){4}"
+_DECIMALS = re.compile(rf"\{{({_FOUR_DECIMALS}(?:{_FOUR_DECIMALS})?)\}}")
+_PATTERNS = {"braces": _BRACES, "brackets": _BRACKETS, "points": _POINTS}
+_NUMBER = re.compile(r"-?\d*\.?\d+")
+_IN_ANSWER = re.compile(r"\{<\d{1,3}><\d{1,3}><\d{1,3}><\d{1,3}>\}")
+
+
+def notation(name: str) -> BoxNotation:
+    """The notation of that name.
+
+    Raises:
+        SkyEyeError: there is none.
+    """
+    if name not in NOTATIONS:
+        raise SkyEyeError(f"unknown notation {name!r}", remedy=f"known: {', '.join(NOTATIONS)}")
+    return NOTATIONS[name]
+
+
+def detect_notation(text: str) -> str | None:
+    """The notation of the first box of a text; None without one, or when its numbers have two meanings.
+
+    Whole numbers in brackets could be thousandths or pixels, and fractions of a padded image look like any others:
+    ``thousandths``, ``pixels`` and ``padded`` are never guessed.
+    """
+    patterns = {"braces": _BRACES, "qwen": _POINTS, "fractions": _BRACKETS, "hundredths": _DECIMALS}
+    matches = [(match.start(), name, match) for name, pattern in patterns.items() if (match := pattern.search(text))]
+    if not matches:
+        return None
+    _, name, match = min(matches, key=lambda found: found[0])
+    if name == "braces":
+        return "geochat" if match[2] is not None else "skyeye"
+    return name if name in ("qwen", "hundredths") or _are_fractions(match[1]) else None
+
+
+def is_ambiguous(text: str) -> bool:
+    """Whether a text holds four or eight numbers in brackets that are no fractions."""
+    return any(not _are_fractions(match[1]) for match in _BRACKETS.finditer(text))
+
+
+def read_answer_boxes(text: str, size: Size | None = None) -> list[Box | OrientedBox]:
+    """Every well-formed box of a model's answer, in order: ``{<x1><y1><x2><y2>}``, or GeoChat's with an angle behind.
+
+    Spaces and ``<unk>`` inside are ignored as in the reference. Anything else (three numbers, four digits, a missing
+    brace, corners in the wrong order) is not a box. The four numbers before an angle may leave the image: they are
+    those of the box before it is turned.
+
+    Args:
+        size: width and height of the image, in whose pixels the angle is meant; None: the image is taken for a square.
+    """
+    compact = re.sub(r"<unk>|\s", "", text)
+    boxes: list[Box | OrientedBox] = []
+    for found in GEOCHAT.find(compact, size):
+        written = compact[found.start : found.end]
+        x1, y1, x2, y2 = _numbers(written)[:4]
+        if (x1 <= x2 and y1 <= y2) and ("|" in written or _IN_ANSWER.fullmatch(written)):
+            boxes += found.boxes
+    return boxes
+
+
+def rewritable(value: float) -> float:
+    """A fraction that was published in hundredths, so that :data:`SKYEYE`, which cuts digits off, writes the same.
+
+    29 / 100 * 100 is 28.999999999999996 and would be written as 28: it becomes the next number above.
+    """
+    hundredths = round(value * 100)
+    if abs(value * 100 - hundredths) >= 1e-6:
+        return value
+    value = hundredths / 100
+    return value if int(value * 100) == hundredths else math.nextafter(value, math.inf)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in _NUMBER.findall(text)]
+
+
+def _shortest(value: float) -> str:
+    """With as many digits as a value that was written has: an overlap of exactly one half must stay that."""
+    text = f"{value:.10f}".rstrip("0")
+    return text + "0" if text.endswith(".") else text
+
+
+def _pad(value: float, index: int, size: Size) -> float:
+    """A fraction of the image as the fraction of the image padded to a square; even ``index``: x, odd: y."""
+    side, longest = size[index % 2], max(size)
+    return (value * side + int((longest - side) / 2)) / longest
+
+
+def _unpad(value: float, index: int, size: Size) -> float:
+    side, longest = size[index % 2], max(size)
+    return (value * longest - int((longest - side) / 2)) / side
+
+
+def _are_fractions(text: str) -> bool:
+    numbers = _NUMBER.findall(text)
+    return any("." in number for number in numbers) and all(-0.01 <= float(number) <= 1.01 for number in numbers)
