@@ -213,10 +213,18 @@ def _samples(run: Run) -> list[dict[str, Any]]:
             pictures = row.get("pictures") if isinstance(row.get("pictures"), list) else []
             kept.append({name: str(row.get(name, "")) for name in texts})
             kept[-1]["pictures"] = [p for p in pictures if isinstance(p, str) and PICTURE.fullmatch(p)]
+            boxes = row.get("boxes") if isinstance(row.get("boxes"), dict) else {}
+            kept[-1]["boxes"] = {kind: _boxes(boxes.get(kind)) for kind in ("question", "expected", "answer")}
         about = {"stage": stage, "step": step, "held_out": content.get("held_out") is True}
         found.append({**about, "samples": kept})
     order = {name: place for place, name in enumerate(run.stages)}
     return sorted(found, key=lambda content: (order.get(content["stage"], len(order)), content["step"]))
+
+
+def _boxes(value: Any) -> list[list[float]]:
+    """What is a box of four finite numbers among the entries of a list."""
+    entries = value if isinstance(value, list) else []
+    return [box for box in entries if isinstance(box, list) and len(box) == 4 and None not in map(_number, box)]
 
 
 def _left_out(path: Path) -> tuple[int, list[str]]:

@@ -8,7 +8,7 @@ import pytest
 
 from skyeye.config.load import load_recipe
 from skyeye.data.formats import READERS
-from skyeye.data.record import TASK_TAGS
+from skyeye.data.tasks import TASKS
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -18,7 +18,7 @@ def test_a_shipped_recipe_is_sound(path):
     recipe = load_recipe(path)
     assert {source.format for source in recipe.sources.values()} <= READERS.keys()
     for stage in recipe.stages:
-        assert all(set(entry.tasks or ()) <= TASK_TAGS.keys() for entry in stage.mixture)
+        assert all(set(entry.tasks or ()) <= TASKS.keys() for entry in stage.mixture)
 
 
 def test_another_data_set_for_the_single_variant():

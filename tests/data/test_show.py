@@ -14,6 +14,7 @@ from PIL import Image
 
 from skyeye import cli
 from skyeye.config.schema import PromptConfig
+from skyeye.data.formats.llava import read_turn
 from skyeye.data.record import Record, Region, Turn
 from skyeye.data.sequence import SequenceBuilder
 from skyeye.data.show import choose, show
@@ -24,7 +25,7 @@ ABOUT = {"target": "my set", "tokenizer": "words"}
 
 
 def record(id: str = "1", task: str = "vqa", question: str = "[vqa] how many?", answer: str = "3", **more) -> Record:
-    return Record(id, "s", task, "train", more.pop("images", ()), (Turn(question, answer),), **more)
+    return Record(id, "s", task, "train", more.pop("images", ()), (read_turn(question, answer, task),), **more)
 
 
 @pytest.fixture(scope="module")

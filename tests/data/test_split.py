@@ -160,7 +160,7 @@ def test_a_classification_asked_in_free_words_can_be_read_back(tmp_path):
     source = SourceConfig("class_folders", str(tmp_path / "set"), options={"question": "what is it?"})
     written = split(Target(tmp_path / "set", {"set": source}), tmp_path / "out", (1, 0, 0))
     (record,) = read_back(tmp_path / "out", written)["train"]
-    assert (record.task, record.turns[0].question, record.turns[0].answer) == ("vqa", "[vqa] what is it?", "Farm")
+    assert (record.task, record.turns[0].question, record.turns[0].answer) == ("vqa", "what is it?", "Farm")
 
 
 def test_captions_of_an_image_are_one_line_whatever_its_side(tmp_path):

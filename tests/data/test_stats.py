@@ -8,6 +8,7 @@ from PIL import Image
 from skyeye import cli
 from skyeye.cli.tokens import _roughly, open_counter
 from skyeye.config.schema import PromptConfig
+from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import Record, Turn
 from skyeye.data.sequence import SequenceBuilder
 from skyeye.data.stats import in_words, measure, write_page
@@ -41,8 +42,9 @@ def target(tmp_path):
 
 def words(record: Record) -> Lengths:
     """Ten tokens a picture and one a word: numbers that can be counted by hand."""
-    learnt = sum(len(turn.answer.split()) for turn in record.turns)
-    asked = sum(len(turn.question.split()) for turn in record.turns)
+    style = MiniGPTv2()
+    learnt = sum(len(style.answer(turn).split()) for turn in record.turns)
+    asked = sum(len(style.question(turn).split()) for turn in record.turns)
     return Lengths(1 + 10 * len(record.images), asked + learnt, learnt)
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import Box, format_box
-from skyeye.data.sequence import image_instruction
+from skyeye.data.boxes import Box
+from skyeye.data.geometry.box_text import SKYEYE
+from skyeye.data.prompts import MiniGPTv2
+from skyeye.data.record import Turn
 from skyeye.data.text import MAX_CAPTION_WORDS, caption_text, first_question
 
 pytestmark = pytest.mark.golden
+
+
+def image_instruction(question: str, n_images: int) -> str:
+    """The instruction of a training row, as the reference writes it before its chat template."""
+    _, *segments, _ = MiniGPTv2(template="{}").training(n_images, [Turn(question, "a")])
+    return "".join("<ImageHere>" if segment.kind == "image" else segment.text for segment in segments)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +66,7 @@ def test_vqa_sample(samples):
 def test_refer_and_identify_samples(samples):
     refer, identify = samples["refer"], samples["identify"]
     phrase = caption_text(refer["raw_sentence"])
-    box = format_box(Box.from_xywh_pixels(*refer["xywh"], *refer["image_size"]), clip=False)
+    box = replace(SKYEYE, clip=False).write(Box.from_xywh_pixels(*refer["xywh"], *refer["image_size"]))
     assert phrase in asked(refer, "refer")
     assert box == refer["answer"]
     assert box in asked(identify, "identify")

@@ -28,7 +28,9 @@ def processor(golden) -> SkyEyeProcessor:
     model = ModelConfig(
         vision=VisionConfig(image_size=sizes["vision"]["image_size"], patch_size=sizes["vision"]["patch"]),
         projector=LinearProjectorConfig(join_tokens=sizes["projector"]["join_tokens"]),
-        prompt=PromptConfig(f"{before}{{}}{after}", sizes["end_symbol"], sizes["pad_token"]),
+        prompt=PromptConfig(
+            template=f"{before}{{}}{after}", end_symbol=sizes["end_symbol"], pad_token=sizes["pad_token"]
+        ),
     )
     return SkyEyeProcessor.from_config(model, load_tokenizer(golden / "tiny_llama"))
 
@@ -85,7 +87,7 @@ def test_a_saved_processor_is_the_same(processor, small, tmp_path):
 def test_one_text_and_a_list_of_one_are_the_same(small):
     one, many = small(picture(3), "is there a plane ?"), small([picture(3)], ["is there a plane ?"])
     assert one.keys() == many.keys() and all(torch.equal(one[key], many[key]) for key in one)
-    assert one["input_ids"].tolist() == [small.builder.prompt(1, "is there a plane ?")]
+    assert one["input_ids"].tolist() == [small.builder.prompt(1, [Turn("is there a plane ?", "")])]
 
 
 def test_a_batch_is_padded_on_the_left_and_its_pictures_come_in_order(small, tmp_path):
@@ -97,9 +99,9 @@ def test_a_batch_is_padded_on_the_left_and_its_pictures_come_in_order(small, tmp
     ]
     batch = small([[picture(10), picture(20)], None, str(tmp_path / "c.png")], ["a ?", "is there ?", chat])
     prompts = [
-        small.builder.prompt(2, "a ?"),
-        small.builder.prompt(0, "is there ?"),
-        small.builder.prompt(1, "a ?", [Turn("is there a plane ?", "yes")]),
+        small.builder.prompt(2, [Turn("a ?", "")]),
+        small.builder.prompt(0, [Turn("is there ?", "")]),
+        small.builder.prompt(1, [Turn("is there a plane ?", "yes"), Turn("a ?", "")]),
     ]
     length = max(map(len, prompts))
     pad = small.tokenizer.pad_token_id

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from skyeye.eval.results import BenchmarkResult, EvalResults, MetricValue, Protocol, write_scores
+from skyeye.data.geometry.box_text import read_answer_boxes
 
 
 def log_line(stage: str, step: int, loss: float | None, **more) -> dict:
@@ -56,6 +57,8 @@ def make_run(tmp_path) -> Callable[..., Path]:
         for step, answer in answers:
             row = {"id": "7", "source": "world", "task": "vqa", "pictures": [f"{'0' * 16}.jpg"], "failed": ""}
             row |= {"question": question, "expected": "{<10><20><30><60>}", "answer": answer}
+            texts = ("question", "expected", "answer")
+            row["boxes"] = {kind: [list(box) for box in read_answer_boxes(row[kind])] for kind in texts}
             content = {"stage": "pretrain", "step": step, "held_out": True, "samples": [row]}
             (folder / "samples" / f"pretrain-{step:07d}.json").write_text(json.dumps(content))
         if scores:

@@ -16,6 +16,7 @@ from skyeye.config.schema import (
     VisionConfig,
 )
 from skyeye.data.boxes import Box
+from skyeye.data.prompts import MiniGPTv2
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.processing import SkyEyeProcessor
@@ -117,12 +118,12 @@ def test_empty_questions_are_refused(session):
 
 def test_boxes_find_their_phrases():
     text = "{<1><2><3><4>} and <p>two ships</p> {<10><20><40><70>}<delim>{<50><50><60><60>}<p>a dock</p> {<5><5>}"
-    assert labelled_boxes(text) == [
+    assert labelled_boxes(text, MiniGPTv2()) == [
         ("", Box(0.01, 0.02, 0.03, 0.04)),
         ("two ships", Box(0.1, 0.2, 0.4, 0.7)),
         ("two ships", Box(0.5, 0.5, 0.6, 0.6)),
     ]
-    assert labelled_boxes("two white ships") == []
+    assert labelled_boxes("two white ships", MiniGPTv2()) == []
 
 
 def test_a_box_is_drawn_where_it_is(tmp_path):

@@ -119,3 +119,10 @@ def lengths_of_a_prompt_are_at_least_one(prompt: PromptConfig) -> Iterator[Issue
 def the_template_has_one_place_for_the_question(prompt: PromptConfig) -> Iterator[Issue]:
     if prompt.template.count("{}") != 1:
         yield Issue("template", "must hold {} exactly once", ("template",))
+
+
+@rule(PromptConfig)
+def system_and_template_belong_to_chat_template(prompt: PromptConfig) -> Iterator[Issue]:
+    for name in ("system", "chat_template"):
+        if getattr(prompt, name) is not None and prompt.style != "chat_template":
+            yield Issue(name, "is only used with style: chat_template", (name, "style"))

@@ -72,7 +72,7 @@ def parse_llava(
         raise BadRecord("no image", where, "asks about an image but names none")
     tasks = [task] if len(texts) == 1 else [FREE if tag is None else _TAG_TASKS[tag] for tag in tags]
     turns = tuple(
-        _turn(question, answer, of, notation, size, where)
+        read_turn(question, answer, of, notation, size, where)
         if given is None
         else _turn_with(question, answer, of, given, where)
         for (question, answer), of, given in zip(texts, tasks, mentions or [None] * len(texts), strict=True)
@@ -92,8 +92,14 @@ def parse_llava(
     )
 
 
-def _turn(question: str, answer: str, task: str, notation: BoxNotation, size: Size | None, where: str) -> Turn:
-    """A question without its tag ("[VQA]how many" -> "how many"), its answer, and the boxes of both as numbers."""
+def read_turn(
+    question: str, answer: str, task: str, notation: BoxNotation = SKYEYE, size: Size | None = None, where: str = ""
+) -> Turn:
+    """A question without its tag ("[VQA]how many" -> "how many"), its answer, and the boxes of both as numbers.
+
+    Raises:
+        BadRecord: a box is broken.
+    """
     asked, of_question = _read(_TAG.sub("", question, count=1), notation, size, where)
     said, of_answer = _read(answer, notation, size, where)
     return Turn(asked, said, task, of_question + of_answer)

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import parse_boxes
 from skyeye.data.check.texts import text_findings
+from skyeye.data.geometry.box_text import read_answer_boxes
 from skyeye.data.record import Record, Region, Turn
 
 
@@ -82,7 +82,7 @@ def test_any_text_is_judged_and_a_box_without_findings_can_be_parsed(pieces):
     text = "".join(pieces)
     found = kinds(("q", text + "."))
     if not found:
-        assert len(parse_boxes(text)) == sum(part.count("<") > 0 for part in _inner_braces(text))
+        assert len(read_answer_boxes(text)) == sum(part.count("<") > 0 for part in _inner_braces(text))
 
 
 def _inner_braces(text: str) -> list[str]:

@@ -147,7 +147,7 @@ def test_hostile_columns_are_refused(packed, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda h: h.update(version=2), "has version 2; this skyeye reads version 1"),
+        (lambda h: h.update(version=3), "has version 3; this skyeye reads version 2"),
         (lambda h: h.update(format="wids"), "is not the index of a shard set"),
         (lambda h: h["shards"][0].update(name="../secret.tar"), "is damaged"),
         (lambda h: h["shards"][0].update(name="/etc/passwd"), "is damaged"),

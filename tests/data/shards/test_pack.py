@@ -68,7 +68,7 @@ def test_an_entry_is_the_untouched_image_and_all_its_samples(many, tmp_path):
         ("first", 115, ["a35.png"], "all.json, record 115"),
         ("second", 5, ["sub/b5.png"], "all.json, record 5"),
     ]
-    assert entry["samples"][0]["turns"] == [{"question": "[vqa] question 35?", "answer": "yes"}]
+    assert entry["samples"][0]["turns"] == [{"question": "question 35?", "answer": "yes", "task": "vqa"}]
 
 
 def test_frames_and_text_are_entries_too(write_set, asks, tmp_path):
@@ -218,7 +218,7 @@ def test_re_encoding_is_asked_for(many, tmp_path):
     assert shards.header["encoding"] == {"format": "jpeg", "quality": 90, "max_side": 20}
     groups = ShardGroups(shards)
     sizes = {group.records[0].turns[0].question: load_image(group.images[0]).size for group in groups}
-    assert sizes["[vqa] question 0?"] == (20, 10) and sizes["[vqa] question 1?"] == (9, 7)
+    assert sizes["question 0?"] == (20, 10) and sizes["question 1?"] == (9, 7)
     with tarfile.open(tmp_path / "out/shard-00000.tar") as tar:
         assert {name.split(".")[1] for name in tar.getnames()} == {"jpg", "json"}
 
