@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from skyeye.config.load import load_recipe
 from skyeye.config.schema import SourceConfig
+from skyeye.data.boxes import Box
 from skyeye.data.formats import read_source
-from skyeye.data.record import Record, Turn
+from skyeye.data.record import MARK, Mention, Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.generate import answer
 from skyeye.models.pretrained import open_checkpoint
@@ -58,7 +59,7 @@ def test_training_does_not_notice(runs):
         assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_the_answers_are_those_of_the_exported_model(runs, world):
+def test_the_answers_are_those_of_the_exported_model(runs, world, written):
     folder = runs[1] / "samples"
     names = sorted(path.name for path in folder.glob("*.json"))
     assert names == [f"{stage}-{step:07d}.json" for stage in ("pretrain", "single_task") for step in (3, 4)]
@@ -74,7 +75,8 @@ def test_the_answers_are_those_of_the_exported_model(runs, world):
         expected = answer(model.eval(), processor, chosen, max_new_tokens=LONGEST_ANSWER)
         assert [row["answer"] for row in rows] == expected and any(expected)
         for row, record in zip(rows, chosen, strict=True):
-            assert (row["question"], row["expected"]) == (record.turns[0].question, record.turns[0].answer)
+            (turn,) = written(record).turns
+            assert (row["question"], row["expected"]) == (turn.question, turn.answer)
             assert row["images"] == list(record.images) and len(row["pictures"]) == min(8, len(record.images))
             with Image.open(folder / "pictures" / row["pictures"][0]) as picture:
                 assert picture.format == "JPEG" and max(picture.size) <= 320
@@ -100,7 +102,7 @@ class Seen:
 def test_an_image_that_cannot_be_read_is_said_and_the_others_are_answered(runs, tmp_path):
     model, processor = open_checkpoint(runs[1] / "checkpoints" / "pretrain")
     Image.new("RGB", (60, 30), "navy").save(tmp_path / "a.png")
-    box = (Turn("[refer] where is it?", "{<20><10><80><60>} {<80><10><20><60>}"),)
+    box = (Turn("where is it?", f"{MARK} {{<80><10><20><60>}}", "refer", (Mention((Box(0.2, 0.1, 0.8, 0.6),)),)),)
     records = [
         Record("gone", "s", "vqa", "train", (str(tmp_path / "gone.png"),), box),
         Record("there", "s", "refer", "train", (str(tmp_path / "a.png"),), box),

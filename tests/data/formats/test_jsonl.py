@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.config.schema import SourceConfig
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.common import Problem
 from skyeye.data.formats.jsonl import KEYS, annotated
 from skyeye.data.formats.jsonl import read as read_jsonl
-from skyeye.data.record import Turn
+from skyeye.data.record import MARK, Mention, Turn
 from skyeye.errors import SkyEyeError
 
 
@@ -347,3 +348,42 @@ def test_half_of_a_character_is_left_out_before_a_tokenizer_meets_it(lines):
 def test_a_class_may_be_asked_for_without_listing_the_classes(lines):
     (record,), left_out = lines({**SOUND, "question": "what is shown?", "answer": "port", "task": "classification"})
     assert not left_out and record.task == "classification" and record.references == {"answer": "port"}
+
+
+def test_boxes_of_questions_and_answers_are_numbers(tmp_path, write_images, items):
+    write_images(tmp_path, "a.png", size=(200, 100))
+    lines = [
+        {"image": "a.png", "question": "what is at <box>?", "answer": "a ship", "task": "identify", "unit": "pixels"},
+        {"image": "a.png", "conversation": [{"question": "see", "answer": "<box> at sea", "task": "grounding"}] * 2},
+    ]
+    lines[0]["mentions"] = [[20, 10, 60.5, 40]]
+    for turn in lines[1]["conversation"]:
+        turn["mentions"] = [{"phrase": "2 ships", "boxes": [[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 0, 1, 1, 0, 1]]}]
+    lines[1]["unit"] = "normalised"
+    (tmp_path / "my.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (asked, talk), left_out = items("jsonl", tmp_path / "my.jsonl")
+    place = Box(0.1, 0.1, 0.3025, 0.4)
+    assert not left_out
+    assert asked.turns == (Turn(f"what is at {MARK}?", "a ship", "identify", (Mention((place,)),)),)
+    assert asked.references["boxes"] == [list(place)]
+    corners = OrientedBox(0, 0, 1, 0, 1, 1, 0, 1)
+    mention = Mention((Box(0.1, 0.2, 0.3, 0.4), corners), "2 ships")
+    assert talk.turns == (Turn("see", f"{MARK} at sea", "grounding", (mention,)),) * 2
+
+
+@pytest.mark.parametrize(
+    ("mentions", "kind"),
+    [
+        ([], "malformed box"),
+        ([[1, 2, 30, 40], [1, 2, 30, 40]], "malformed box"),
+        ([[1, 2, 3]], "malformed box"),
+        ([[30, 2, 1, 40]], "inverted box"),
+        ([{"box": [1, 2, 30, 40]}], "unknown key"),
+        ("all", "wrong value"),
+    ],
+)
+def test_mentions_that_do_not_fit_are_told(tmp_path, write_images, items, mentions, kind):
+    write_images(tmp_path, "a.png")
+    line = {"image": "a.png", "question": "what is at <box>?", "answer": "a", "unit": "pixels", "mentions": mentions}
+    (tmp_path / "my.jsonl").write_text(json.dumps(line))
+    assert items("jsonl", tmp_path / "my.jsonl")[1] == {kind: 1}
