@@ -293,6 +293,17 @@ class ChatTemplate(PromptStyle):
             ) from error
 
 
+def read_tag(text: str) -> tuple[str | None, str]:
+    """The task that a tag of MiniGPT-v2 at the beginning of a text names, and the text behind it.
+
+    Of tasks with one tag it is the first; None: the text begins with no tag.
+    """
+    for task, tag in MiniGPTv2.tags.items():
+        if text.startswith(f"{tag} "):
+            return task, text.removeprefix(f"{tag} ")
+    return None, text
+
+
 def prompt_style(prompt: PromptConfig, tokenizer: PreTrainedTokenizerBase | None = None) -> PromptStyle:
     """The style that a recipe names.
 

@@ -12,7 +12,7 @@ from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers import match, read_predictions
-from skyeye.eval.answers.boxes import check_notation
+from skyeye.eval.answers.boxes import in_notation
 from skyeye.eval.benchmarks import Benchmark, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.metrics import Scores
@@ -82,7 +82,7 @@ def answered(path: Path, benchmark: str | None, notation: str | None = None) -> 
     Raises:
         SkyEyeError: neither of both, or no such notation.
     """
-    check_notation(notation)
+    in_notation(notation)
     if path.is_file():
         if benchmark is None:
             raise SkyEyeError("is a prediction file", where=str(path), remedy="say of what: --benchmark NAME")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.boxes import read_boxes
@@ -19,6 +20,7 @@ from skyeye.eval.answers.store import ALONE, Answerer, AnswerStore, Process
 from skyeye.eval.benchmarks import Benchmark, chosen_benchmarks, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun, prepare
 from skyeye.eval.files import PROCESSOR, fingerprint, origin
+from skyeye.eval.question import PROTOCOL_STYLE
 from skyeye.eval.results import Answer, EvalResults
 from skyeye.eval.settings import EvalSettings
 from skyeye.eval.write import write_results
@@ -74,10 +76,10 @@ def evaluate(
         )
     runs = [prepare(benchmark, root, settings) for benchmark in chosen]
     about = _about(checkpoint, settings) | {"data_root": str(data_root), "not_there": not_there}
-    answerer, of_model = load_answerer(checkpoint, settings)
+    answerer, style, of_model = load_answerer(checkpoint, settings)
     answers = Path(out_dir) / "answers" / _answers_key(checkpoint, about["fingerprint"], of_model)
     about |= {"processes": process.world_size, **of_model}
-    return run_benchmarks(answerer, runs, Path(out_dir), about, answers=answers, process=process)
+    return run_benchmarks(answerer, runs, Path(out_dir), about, answers=answers, process=process, style=style)
 
 
 def launched() -> Process:
@@ -132,17 +134,22 @@ def _answers_key(checkpoint: Path, weights: str, of_model: Mapping[str, Any]) ->
     return f"{weights[:16]}-{fingerprint(checkpoint, PROCESSOR)[:8]}-{of_model['dtype']}-{of_model['prompt_layout']}"
 
 
-def load_answerer(checkpoint: Path, settings: EvalSettings) -> tuple[Answerer, dict[str, Any]]:
-    """The model of a checkpoint as a function from questions to answers, and what to say about it."""
+def load_answerer(checkpoint: Path, settings: EvalSettings) -> tuple[Answerer, PromptStyle, dict[str, Any]]:
+    """The model of a checkpoint as a function from questions to answers, its words, and what to say about it."""
     from skyeye.eval.generate import open_to_answer  # here, so that wrong names and missing data are told at once
 
     model, processor = open_to_answer(checkpoint, settings.device)
-    return model_answerer(model, processor, settings.batch_size), {
-        "parameters": model.num_parameters(),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
-        "prompt_layout": processor.builder.prompt_config.evaluation_layout,
-    }
+    builder = processor.builder
+    return (
+        model_answerer(model, processor, settings.batch_size),
+        builder.style,
+        {
+            "parameters": model.num_parameters(),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "prompt_layout": builder.prompt_config.evaluation_layout,
+        },
+    )
 
 
 def model_answerer(model: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, batch_size: int) -> Answerer:
@@ -165,12 +172,14 @@ def run_benchmarks(
     answers: Path,
     process: Process = ALONE,
     patience: float = PATIENCE,
+    style: PromptStyle = PROTOCOL_STYLE,
 ) -> EvalResults | None:
     """Have everything answered, then (process 0) write predictions, scores and report.
 
     Args:
         answers: folder for the answers while they are given; of this model alone.
         patience: seconds that process 0 waits for another answer of other processes.
+        style: of the model: how it writes boxes.
 
     Returns:
         What ``scores.json`` holds; None in the processes other than 0.
@@ -185,8 +194,8 @@ def run_benchmarks(
         if store.broken:
             lines = "1 line" if store.broken == 1 else f"{store.broken:,} lines"
             tqdm.write(f"{lines} of {store.folder} cannot be read; what was answered there was asked again")
-        given = {run.benchmark.name: _collect(store, run, patience) for run in runs}
-    return write_results(runs, given, out_dir, about, started)
+        given = {run.benchmark.name: _collect(store, run, patience, style) for run in runs}
+    return write_results(runs, given, out_dir, about, started, style=style)
 
 
 def _ask(store: AnswerStore, answerer: Answerer, runs: Sequence[BenchmarkRun]) -> int:
@@ -201,12 +210,14 @@ def _ask(store: AnswerStore, answerer: Answerer, runs: Sequence[BenchmarkRun]) -
     return reused
 
 
-def _collect(store: AnswerStore, run: BenchmarkRun, patience: float) -> dict[str, list[Answer]]:
+def _collect(store: AnswerStore, run: BenchmarkRun, patience: float, style: PromptStyle) -> dict[str, list[Answer]]:
     """condition -> the answers of all processes, with their boxes where boxes are scored."""
     given = {}
     for condition, records in run.conditions.items():
         answers = store.collect(records, run.max_new_tokens, patience)
-        given[condition] = read_boxes(records, answers) if run.benchmark.output == "boxes" else answers
+        given[condition] = (
+            read_boxes(records, answers, style.read_boxes) if run.benchmark.output == "boxes" else answers
+        )
     return given
 
 

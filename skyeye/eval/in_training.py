@@ -70,7 +70,15 @@ class InTrainingEval:
             **about,
         }
         answerer = model_answerer(model, processor, self.settings.batch_size)
-        results = run_benchmarks(answerer, self.runs, out_dir, about, answers=out_dir / "answers", process=self.process)
+        results = run_benchmarks(
+            answerer,
+            self.runs,
+            out_dir,
+            about,
+            answers=out_dir / "answers",
+            process=self.process,
+            style=processor.builder.style,
+        )
         if results is None:
             return None
         return {

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from skyeye.data.prompts import MiniGPTv2, PromptStyle
 from skyeye.data.record import Record, Turn
+from skyeye.data.tasks import FREE
+
+#: In whose words a question is shown where no model is at hand: those of the paper whose numbers stand beside ours.
+PROTOCOL_STYLE = MiniGPTv2()
 
 
-def asked(record: Record) -> str:
-    """What is asked of the record: its first question."""
-    return record.turns[0].question
+def asked(record: Record, style: PromptStyle = PROTOCOL_STYLE) -> str:
+    """What is asked of the record: its first question, in the words of the model that is asked."""
+    return style.question(record.turns[0])
+
+
+def with_turn(record: Record, turn: Turn) -> Record:
+    """The record with another first turn; truth and images stay."""
+    return replace(record, turns=(turn, *record.turns[1:]))
 
 
 def with_question(record: Record, question: str) -> Record:
-    """The record with other words in its first turn; truth and images stay."""
-    first = Turn(question=question, answer=record.turns[0].answer)
-    return replace(record, turns=(first, *record.turns[1:]))
+    """The record with a question as somebody asked it, word for word."""
+    return with_turn(record, record.turns[0].asked(question, task=FREE))

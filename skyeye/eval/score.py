@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Record
 from skyeye.eval.benchmarks import Benchmark
 from skyeye.eval.benchmarks.conditions import BenchmarkRun
@@ -15,7 +16,7 @@ from skyeye.eval.benchmarks.published import size_note
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.bootstrap import LEVEL, RESAMPLES, intervals
 from skyeye.eval.metrics.captions import default_scorer
-from skyeye.eval.question import asked
+from skyeye.eval.question import PROTOCOL_STYLE, asked
 from skyeye.eval.results import Answer, BenchmarkResult, MetricValue, Protocol
 
 Rows = list[dict[str, Any]]
@@ -25,24 +26,27 @@ Given = Mapping[str, Sequence[Answer | None]]
 _SILENCE = Answer()
 
 
-def score_run(run: BenchmarkRun, given: Given, decoding: str) -> tuple[BenchmarkResult, dict[str, Rows]]:
+def score_run(
+    run: BenchmarkRun, given: Given, decoding: str, style: PromptStyle = PROTOCOL_STYLE
+) -> tuple[BenchmarkResult, dict[str, Rows]]:
     """The result of one benchmark, and a row for each record by condition.
 
     Args:
         given: the answers; None, for no answer, is scored as nothing said.
         decoding: how they were made, for the protocol.
+        style: of the model that was asked.
     """
     answers = {condition: said_of(of) for condition, of in given.items()}
     scored = {name: run.benchmark.metric(records, answers[name]) for name, records in run.conditions.items()}
     seen = scored["seen"]
     how = replace(
-        protocol(run.benchmark, run.seen, seen, decoding),
+        protocol(run.benchmark, run.seen, seen, decoding, style),
         shuffled_images="images permuted among the questions, none keeps its own" if run.shuffled_images else None,
         shuffled_phrases=(
             "words permuted among the objects of a scene, no object keeps its own" if run.shuffled_phrases else None
         ),
     )
-    rows = {name: rows_of(records, answers[name], scored[name]) for name, records in run.conditions.items()}
+    rows = {name: rows_of(records, answers[name], scored[name], style) for name, records in run.conditions.items()}
     return BenchmarkResult(_metrics(run, scored, answers["seen"]), _counts(run, seen), how), rows
 
 
@@ -74,13 +78,16 @@ def images_of(records: Sequence[Record]) -> list[tuple[str, ...]]:
     return [record.images or (record.id,) for record in records]
 
 
-def rows_of(records: Sequence[Record], answers: Sequence[Answer], scores: Scores) -> Rows:
+def rows_of(
+    records: Sequence[Record], answers: Sequence[Answer], scores: Scores, style: PromptStyle = PROTOCOL_STYLE
+) -> Rows:
     """A row for each record: what was asked and answered, and how it was scored."""
     return [
         {
             "id": record.id,
             "images": list(record.images),
-            "question": asked(record),
+            "question": asked(record, style),
+            **_question_boxes(record),
             "answer": answer.text,
             **({} if answer.boxes is None else {"boxes": [list(box) for box in answer.boxes]}),
             **item,
@@ -89,12 +96,24 @@ def rows_of(records: Sequence[Record], answers: Sequence[Answer], scores: Scores
     ]
 
 
+def _question_boxes(record: Record) -> dict[str, list[list[float]]]:
+    """The boxes that the question names, as numbers."""
+    boxes = [list(box) for mention in record.turns[0].question_mentions for box in mention.boxes]
+    return {"question_boxes": boxes} if boxes else {}
+
+
 def rounded(value: float | None) -> float | None:
     """As written into files: four digits behind the point, of percent."""
     return None if value is None else round(float(value), 4)
 
 
-def protocol(benchmark: Benchmark, records: Sequence[Record], scores: Scores, decoding: str) -> Protocol:
+def protocol(
+    benchmark: Benchmark,
+    records: Sequence[Record],
+    scores: Scores,
+    decoding: str,
+    style: PromptStyle = PROTOCOL_STYLE,
+) -> Protocol:
     """What a reader has to know to compare the numbers with others; what was shuffled is not in it."""
     # of a test set whose size is published the tables say themselves how much of it was asked
     note = None if benchmark.published else size_note(benchmark, records)
@@ -102,7 +121,7 @@ def protocol(benchmark: Benchmark, records: Sequence[Record], scores: Scores, de
         title=benchmark.title,
         family=benchmark.family,
         main_metric=benchmark.main_metric,
-        question=asked(records[0]),
+        question=asked(records[0], style),
         decoding=decoding,
         metric=_metric_words(benchmark, scores),
         interval=f"{LEVEL:.0%}, {RESAMPLES:,} bootstrap samples of the images",

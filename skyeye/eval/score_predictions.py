@@ -12,11 +12,11 @@ from typing import Any
 
 from skyeye.data.formats.common import Problem
 from skyeye.data.formats.images import ABSENT
-from skyeye.data.notations import detect_notation, is_ambiguous
+from skyeye.data.geometry.box_text import detect_notation, is_ambiguous
 from skyeye.data.record import Record
 from skyeye.data.reference import parse_reference
 from skyeye.eval.answers import Matched, Prediction, match, read_predictions
-from skyeye.eval.answers.boxes import check_notation, read_boxes
+from skyeye.eval.answers.boxes import in_notation, read_boxes
 from skyeye.eval.benchmarks import Benchmark
 from skyeye.eval.benchmarks.base import MissingImages
 from skyeye.eval.benchmarks.conditions import BenchmarkRun
@@ -37,7 +37,7 @@ class PredictionFile:
 
     Attributes:
         path: the file; see :mod:`skyeye.eval.answers.read` for the kinds of files.
-        notation: how its answers write boxes (:mod:`skyeye.data.notations`); None: as this project does.
+        notation: how its answers write boxes (:mod:`skyeye.data.geometry.box_text`); None: as this project does.
         answer_key: under which name the answers stand, where the file holds the truth under another.
     """
 
@@ -79,7 +79,7 @@ def score_file(
         SkyEyeError: the file or the data cannot be read, or there is no such notation.
     """
     started = time.time()
-    check_notation(file.notation)
+    in_notation(file.notation)  # told before anything is read
     given, problems = read_predictions(file.path, file.answer_key)
     records, skipped = benchmark.load(data_root, missing_images)
     matched = match(given, records)
@@ -101,7 +101,7 @@ def answers_of(
     """Texts as answers, with their boxes where the benchmark scores boxes; None stays None."""
     answers = [Answer(text or "") for text in texts]
     if benchmark.output == "boxes":
-        answers = read_boxes(records, answers, notation)
+        answers = read_boxes(records, answers, in_notation(notation))
     return [None if text is None else answer for text, answer in zip(texts, answers, strict=True)]
 
 

@@ -13,10 +13,12 @@ from tqdm import tqdm
 from skyeye.data.files import write_whole
 from skyeye.data.formats import summary
 from skyeye.data.formats.images import ABSENT
+from skyeye.data.prompts import PromptStyle
 from skyeye.eval.benchmarks import BENCHMARKS
 from skyeye.eval.benchmarks.conditions import CONTROLS, BenchmarkRun
 from skyeye.eval.files import versions, write_jsonl
 from skyeye.eval.metrics.captions import default_scorer
+from skyeye.eval.question import PROTOCOL_STYLE
 from skyeye.eval.report import latex, markdown, report
 from skyeye.eval.results import Answer, BenchmarkResult, EvalResults, write_scores
 from skyeye.eval.score import Given, Rows, score_run
@@ -31,6 +33,7 @@ def write_results(
     about: Mapping[str, Any],
     started: float,
     decoding: str | None = None,
+    style: PromptStyle = PROTOCOL_STYLE,
 ) -> EvalResults:
     """Score and write ``predictions/``, ``scores.json``, ``scores.md``, ``scores.tex`` and ``report.html``.
 
@@ -41,6 +44,7 @@ def write_results(
         about: goes into ``scores.json``.
         started: when the work began, in seconds since the epoch.
         decoding: how the answers were made; None: by this package.
+        style: of the model that was asked.
     """
     benchmarks: dict[str, BenchmarkResult] = {}
     predictions: dict[str, dict[str, Rows]] = {}
@@ -48,7 +52,7 @@ def write_results(
     for run in runs:
         name = run.benchmark.name
         how = decoding or f"greedy, one beam, at most {run.max_new_tokens} new tokens, asked once"
-        benchmarks[name], predictions[name] = score_run(run, answers[name], how)
+        benchmarks[name], predictions[name] = score_run(run, answers[name], how, style)
         files |= _write_predictions(out_dir / "predictions", run, predictions[name], answers[name])
     _move_away(out_dir / "predictions", files)
     results = EvalResults(benchmarks, {**about, **about_scoring(started)})

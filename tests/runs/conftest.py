@@ -11,8 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from skyeye.eval.results import BenchmarkResult, EvalResults, MetricValue, Protocol, write_scores
 from skyeye.data.geometry.box_text import read_answer_boxes
+from skyeye.eval.results import BenchmarkResult, EvalResults, MetricValue, Protocol, write_scores
 
 
 def log_line(stage: str, step: int, loss: float | None, **more) -> dict:

@@ -234,14 +234,23 @@ def read_answer_boxes(text: str, size: Size | None = None) -> list[Box | Oriente
     Args:
         size: width and height of the image, in whose pixels the angle is meant; None: the image is taken for a square.
     """
-    compact = re.sub(r"<unk>|\s", "", text)
-    boxes: list[Box | OrientedBox] = []
+    return [box for found in find_answer_boxes(compacted(text), size) for box in found.boxes]
+
+
+def find_answer_boxes(compact: str, size: Size | None = None) -> list[BoxesInText]:
+    """Where the boxes of :func:`read_answer_boxes` stand in a :func:`compacted` answer."""
+    sound = []
     for found in GEOCHAT.find(compact, size):
         written = compact[found.start : found.end]
         x1, y1, x2, y2 = _numbers(written)[:4]
         if (x1 <= x2 and y1 <= y2) and ("|" in written or _IN_ANSWER.fullmatch(written)):
-            boxes += found.boxes
-    return boxes
+            sound.append(found)
+    return sound
+
+
+def compacted(answer: str) -> str:
+    """An answer without spaces and ``<unk>``, as the reference reads it."""
+    return re.sub(r"<unk>|\s", "", answer)
 
 
 def rewritable(value: float) -> float:

@@ -11,11 +11,10 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 
-from skyeye.data.formats.common import nearest
 from skyeye.data.hashing import pixel_digest
 from skyeye.data.images import load_image, to_rgb
-from skyeye.data.record import TASK_TAGS, Record, Turn
-from skyeye.errors import SkyEyeError
+from skyeye.data.record import Record, Turn
+from skyeye.data.tasks import FREE, check_task
 from skyeye.eval.generate import answer, open_to_answer
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.processing import Picture, SkyEyeProcessor
@@ -42,7 +41,7 @@ class Backend:
         model: in evaluation mode, on the device to use.
         processor: of the same checkpoint.
         batch_size: questions decoded together; changes speed and memory only.
-        task: the task whose identifier opens every question, a key of :data:`~skyeye.data.record.TASK_TAGS` (``vqa``
+        task: the task whose identifier opens every question, a key of :data:`~skyeye.data.tasks.TASKS` (``vqa``
             for ``[vqa]``); empty: questions are asked as the kit words them.
 
     Raises:
@@ -56,10 +55,10 @@ class Backend:
         batch_size: int = 32,
         task: str = "",
     ):
-        if task and task not in TASK_TAGS:
-            raise SkyEyeError(f"unknown task {task!r}", where="task", remedy=nearest(task, list(TASK_TAGS)))
+        if task:
+            check_task(task, "task")
         self.model, self.processor, self.batch_size = model, processor, batch_size
-        self.tag = TASK_TAGS[task] if task else ""
+        self.task = task or FREE
 
     @classmethod
     def open(
@@ -80,7 +79,7 @@ class Backend:
             held = _HeldPictures(self.processor)
             by_length: dict[int, list[Record]] = defaultdict(list)
             for number, question in enumerate(islice(questions, WINDOW)):
-                turn = Turn(self._worded(question.text), "")
+                turn = Turn(_without_markers(question.text), "", self.task)
                 record = Record(str(number), "", "vqa", "test", held.names(question.pictures), (turn,))
                 by_length[question.max_new_tokens].append(record)
             if not by_length:
@@ -91,10 +90,11 @@ class Backend:
                 said |= {int(record.id): text for record, text in zip(records, texts, strict=True)}
             yield from (said[number] for number in range(len(said)))
 
-    def _worded(self, text: str) -> str:
-        for marker in _MARKERS:
-            text = text.replace(marker, "")
-        return f"{self.tag} {text.strip()}".strip()
+
+def _without_markers(text: str) -> str:
+    for marker in _MARKERS:
+        text = text.replace(marker, "")
+    return text.strip()
 
 
 class _HeldPictures:

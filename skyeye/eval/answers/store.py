@@ -21,7 +21,6 @@ from skyeye.data.record import Record
 from skyeye.data.reference import parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.boxes import box_of
-from skyeye.eval.question import asked
 from skyeye.eval.results import Answer, Mask
 
 #: (records, longest answer in tokens) -> (index of a record, its answer), as they become ready.
@@ -176,7 +175,9 @@ def digest(record: Record, max_new_tokens: int, contents: Sequence[str]) -> str:
     Args:
         contents: for each image something that changes when what it shows does.
     """
-    content = json.dumps([asked(record), record.images, list(contents), max_new_tokens])
+    turn = record.turns[0]
+    words = [turn.task, turn.question, repr(turn.question_mentions)]
+    content = json.dumps([words, record.images, list(contents), max_new_tokens])
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +15,12 @@ from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.common import Problem
 from skyeye.data.formats.images import absent_images_kept
 from skyeye.data.images import load_image
-from skyeye.data.record import Record
+from skyeye.data.prompts import read_tag
+from skyeye.data.record import MARK, Record
+from skyeye.data.tasks import FREE
 from skyeye.errors import SkyEyeError
 from skyeye.eval.metrics import Metric
-from skyeye.eval.question import asked, with_question
+from skyeye.eval.question import with_turn
 from skyeye.eval.results import Output, Published
 
 #: What becomes of a record whose image is missing or broken: it is skipped and told, or nothing is asked at all, or
@@ -27,7 +28,6 @@ from skyeye.eval.results import Output, Published
 MissingImages = Literal["leave-out", "stop", "keep"]
 
 _BROKEN = ("missing image", "unusable image")
-_BOX = re.compile(r"\{(?:<\d+>)+\}")
 #: Families whose metrics compare boxes.
 _OF_BOXES = ("refer", "phrase_grounding")
 _READERS = 4  # threads that decode images
@@ -94,7 +94,7 @@ class Benchmark:
         Args:
             data_root: the folder that holds the data sets, or that of this one.
             missing_images: what becomes of records without a usable image.
-            prompt: asked instead of :attr:`prompt`.
+            prompt: asked instead of :attr:`prompt`, as it stands.
 
         Raises:
             SkyEyeError: the data are not there, or nothing of them can be used, or an image is missing and
@@ -121,9 +121,11 @@ class Benchmark:
                 where=str(data_root),
                 remedy="check the data root (--data-root)",
             )
-        wanted = prompt or self.prompt
-        if wanted is not None:
-            usable = [_prompted(record, wanted, self.name) for record in usable]
+        if prompt is not None:  # somebody's own words: only what they say themselves is a tag
+            task, words = read_tag(prompt)
+            usable = [_prompted(record, words, task or FREE, self.name) for record in usable]
+        elif self.prompt is not None:
+            usable = [_prompted(record, self.prompt, record.turns[0].task, self.name) for record in usable]
         return _with_unique_ids(usable), problems
 
 
@@ -149,33 +151,38 @@ def _broken(path: str) -> str | None:
     return None
 
 
-def _prompted(record: Record, prompt: str, name: str) -> Record:
-    """The record with another first question; truth and images stay."""
-    own = asked(record)
-    if own.startswith("[") and "] " in own:
-        own = own.split("] ", 1)[1]
-    known = {"question": own}
-    if box := _BOX.search(own):
-        known["box"] = box[0]
+def _prompted(record: Record, prompt: str, task: str, name: str) -> Record:
+    """The record with another first question; truth and images stay.
+
+    Args:
+        task: whose tag the prompt style puts before the question.
+        name: of the benchmark, for messages.
+    """
+    own = record.turns[0]
+    parts = {"question": (own.question, own.question_mentions)}
+    if own.question_mentions:
+        parts["box"] = (MARK, own.question_mentions[:1])
     if "phrase" in record.references:
-        known["phrase"] = record.references["phrase"]
+        parts["phrase"] = (record.references["phrase"], ())
     if "classes" in record.references:
-        known["classes"] = ", ".join(record.references["classes"])
+        parts["classes"] = (", ".join(record.references["classes"]), ())
     try:
-        wanted = {key for _, key, _, _ in string.Formatter().parse(prompt) if key is not None}
+        pieces = [(literal, key) for literal, key, _, _ in string.Formatter().parse(prompt)]
     except ValueError as error:
         raise SkyEyeError(
             f"prompt {prompt!r} cannot be read: {error}", where=name, remedy="write {{ and }} for braces"
         ) from error
-    if wanted - known.keys():
+    wanted = {key for _, key in pieces if key is not None}
+    if wanted - parts.keys():
         raise SkyEyeError(
-            f"prompt {prompt!r} wants {', '.join(sorted(wanted - known.keys()))}, which {record.id} does not have",
+            f"prompt {prompt!r} wants {', '.join(sorted(wanted - parts.keys()))}, which {record.id} does not have",
             where=name,
-            remedy=f"a prompt may hold {', '.join('{' + key + '}' for key in known)}",
+            remedy=f"a prompt may hold {', '.join('{' + key + '}' for key in parts)}",
         )
     # not format(): it would give a prompt access to attributes
-    text = "".join(literal + known.get(key, "") for literal, key, _, _ in string.Formatter().parse(prompt))
-    return with_question(record, text)
+    filled = [(literal, parts[key] if key is not None else ("", ())) for literal, key in pieces]
+    text = "".join(literal + words for literal, (words, _) in filled)
+    return with_turn(record, own.asked(text, tuple(m for _, (_, mentions) in filled for m in mentions), task))
 
 
 def _with_unique_ids(records: list[Record]) -> list[Record]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 from skyeye.data.record import Record
-from skyeye.eval.question import asked, with_question
+from skyeye.eval.question import with_turn
 
 
 def derangement(n: int, rng: random.Random) -> list[int]:
@@ -67,7 +67,7 @@ def shuffle_phrases(
         for mine, partner in zip(members, derangement(len(members), rng), strict=True):
             theirs = members[partner]
             for k, index in enumerate(mine):
-                question = asked(records[theirs[k % len(theirs)]])
-                changed[index] = with_question(records[index], question)
+                other, own = records[theirs[k % len(theirs)]].turns[0], records[index].turns[0]
+                changed[index] = with_turn(records[index], own.asked(other.question, other.question_mentions))
     indices = sorted(changed)
     return indices, [changed[index] for index in indices]

@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from skyeye.data.boxes import Box, OrientedBox, format_boxes
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.images import ABSENT
+from skyeye.data.geometry.box_text import SKYEYE
 from skyeye.data.images import image_size
 from skyeye.data.pictures import Outline, outline, thumbnail
 from skyeye.errors import SkyEyeError
@@ -162,7 +163,7 @@ def example(
     outlines = [outline(corners, "truth") for corners in true_corners(row)]
     for style, (_, of) in zip(("answer", "answer2"), said, strict=False):
         outlines += [outline(box, style) for box in _answered_boxes(of)]
-    outlines += [outline(box, "asked") for box in _boxes(row["question"], row)]
+    outlines += [outline(box, "asked") for box in _asked_boxes(row)]
     urls, missing = pictures.of(row["images"])
     return Example(
         anchor,
@@ -183,6 +184,13 @@ def _answered_boxes(row: Row) -> list[Box | OrientedBox]:
     if row.get("boxes") is None:
         return _boxes(row["answer"], row)
     return _inside([box_of(numbers) for numbers in row["boxes"]])
+
+
+def _asked_boxes(row: Row) -> list[Box | OrientedBox]:
+    """Those of the question; read from its words where it stands in a file of somebody else."""
+    if "question_boxes" in row:
+        return _inside([box_of(numbers) for numbers in row["question_boxes"]])
+    return _boxes(row["question"], row)
 
 
 def _boxes(text: str, row: Row) -> list[Box | OrientedBox]:
@@ -218,7 +226,7 @@ def true_corners(row: Row) -> list[Sequence[float]]:
 def texts_of(row: Row) -> list[str]:
     """The truth as texts."""
     if has_boxes(row):
-        return [format_boxes(row["truth"])]
+        return [SKYEYE.write_list(Box(*box) for box in row["truth"])]
     return [str(text) for text in row["truth"]] if isinstance(row["truth"], list) else [str(row["truth"])]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skyeye.data.boxes import Box, OrientedBox, parse_boxes
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
-from skyeye.eval.answers.boxes import check_notation, read_answer, read_boxes
+from skyeye.eval.answers.boxes import in_notation, read_answer, read_boxes
 from skyeye.eval.metrics.oriented import upright
 from skyeye.eval.results import Answer
 
@@ -107,11 +107,11 @@ def test_boxes_of_others_are_read_as_numbers(text, notation, size, boxes):
 def test_a_notation_that_cannot_be_read_is_told():
     with pytest.raises(SkyEyeError, match="need the size"):
         read_answer("[96, 272, 448, 624]", None, "pixels")
-    for read in (lambda: read_answer("x", None, "yolo"), lambda: check_notation("yolo")):
+    for read in (lambda: read_answer("x", None, "yolo"), lambda: in_notation("yolo")):
         with pytest.raises(SkyEyeError, match="unknown notation 'yolo'"):
             read()
-    check_notation(None)
-    check_notation("qwen")
+    in_notation(None)
+    in_notation("qwen")
 
 
 def test_oriented_boxes_stay_oriented():
@@ -144,7 +144,7 @@ def test_boxes_that_an_answer_comes_with_stay(tmp_path):
     sized = Record("i", "s", "refer", "test", ("absent:a.png",), (Turn("q", "a"),), {"size": (200, 100)})
     own = Answer("{<1><2><3><4>}", (Box(0.5, 0.5, 0.6, 0.6),))
     text = "{<40><45><60><55>|<90>}"
-    first, second, third = read_boxes([sized] * 3, [own, Answer(text), Answer()])
+    first, second, third = read_boxes([sized] * 3, [own, Answer(text), Answer()], in_notation(None))
     assert first == own
     assert second == read_answer(text, (200, 100)) != read_answer(text)
     assert third == Answer("", ())

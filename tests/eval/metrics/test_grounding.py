@@ -9,7 +9,7 @@ from skyeye.data.boxes import Box, format_box, format_boxes
 from skyeye.data.record import Record, Region, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval import metrics
-from skyeye.eval.answers.boxes import read_boxes
+from skyeye.eval.answers.boxes import in_notation, read_boxes
 from skyeye.eval.results import Answer
 
 
@@ -18,11 +18,11 @@ def record(image: str = "a.png", regions: tuple[Region, ...] = (), **references)
 
 
 def refer(records, texts):
-    return metrics.refer(records, read_boxes(records, [Answer(text) for text in texts]))
+    return metrics.refer(records, read_boxes(records, [Answer(text) for text in texts], in_notation(None)))
 
 
 def phrase_grounding(records, texts):
-    return metrics.phrase_grounding(records, read_boxes(records, [Answer(text) for text in texts]))
+    return metrics.phrase_grounding(records, read_boxes(records, [Answer(text) for text in texts], in_notation(None)))
 
 
 BOXED = record(boxes=[[0.2, 0.2, 0.6, 0.6]], phrase="the plane")
@@ -232,7 +232,7 @@ def test_another_systems_marks_are_no_angle():
     """Qwen's box marks hold the same stroke as an angle in GeoChat's form; corners need no size of the image."""
     truth = record("absent:a.png", boxes=[[0.3, 0.3, 0.7, 0.7]], polygons=[DIAMOND], phrase="x")
     text = "<|box_start|>(500,300),(700,500),(500,700),(300,500)<|box_end|>"
-    read = read_boxes([truth], [Answer(text)], "qwen")
+    read = read_boxes([truth], [Answer(text)], in_notation("qwen"))
     scores = metrics.refer([truth], read)
     assert scores.metrics["oriented_mean_iou"] == pytest.approx(100)
     assert not any("taken for a square" in note for note in scores.notes)

@@ -13,7 +13,7 @@ from skyeye.data.formats import read_with_problems
 from skyeye.data.images import image_size
 from skyeye.data.record import Record
 from skyeye.eval import metrics
-from skyeye.eval.answers.boxes import read_boxes
+from skyeye.eval.answers.boxes import in_notation, read_boxes
 from skyeye.eval.metrics.bootstrap import intervals
 from skyeye.eval.results import Answer
 
@@ -21,7 +21,7 @@ DATA = Path(__file__).parents[3].parent / "shared" / "data"
 
 
 def refer(records, texts):
-    return metrics.refer(records, read_boxes(records, [Answer(text) for text in texts]))
+    return metrics.refer(records, read_boxes(records, [Answer(text) for text in texts], in_notation(None)))
 
 
 def vqa(records, texts, **options):
