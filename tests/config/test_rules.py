@@ -60,6 +60,7 @@ CASES = [
     (LanguageConfig("x", {}), ["give either pretrained (a directory or hub name) or config"]),
     (PromptConfig(max_txt_len=0), ["max_txt_len: 0 is below 1"]),
     (PromptConfig(template="{} {}"), ["template: must hold {} exactly once"]),
+    (PromptConfig(system="be brief"), ["system: is only used with style: chat_template"]),
     (OptimizerConfig(lr=-1.0), ["lr: -1.0 is below 0"]),
     (OptimizerConfig(betas=(1.0, -0.5)), ["betas: 1.0 is not in", "betas: -0.5 is not in"]),
     (OptimizerConfig(clip_norm=0.0), ["clip_norm: 0.0 is not above 0 (null: no clipping)"]),

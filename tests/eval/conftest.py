@@ -13,6 +13,7 @@ import pytest
 from skyeye.data.record import Record
 from skyeye.data.synth import write_world
 from skyeye.eval.metrics.captions import CaptionScorer
+from skyeye.eval.question import PROTOCOL_STYLE, asked
 from skyeye.eval.results import Answer
 
 HELD_OUT = 10
@@ -56,8 +57,9 @@ class Oracle:
         self.first: dict[str, str] = {}
         for record in records:
             known = self.truth.setdefault((record.task, record.images), {})
-            known[record.turns[0].question] = record.turns[0].answer
-            self.first.setdefault(record.turns[0].question, record.turns[0].answer)
+            question, answer = asked(record), PROTOCOL_STYLE.answer(record.turns[0])
+            known[question] = answer
+            self.first.setdefault(question, answer)
 
     def __call__(self, records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
         return ((index, Answer(self.answer(record))) for index, record in enumerate(records))
@@ -65,9 +67,9 @@ class Oracle:
     def answer(self, record: Record) -> str:
         known = self.truth[record.task, record.images]
         return {
-            "perfect": known.get(record.turns[0].question, ""),
+            "perfect": known.get(asked(record), ""),
             "points_anywhere": next(iter(known.values())),
-            "habit": self.first[record.turns[0].question],
+            "habit": self.first[asked(record)],
             "silent": "",
         }[self.rule]
 

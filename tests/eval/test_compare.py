@@ -11,6 +11,7 @@ from skyeye.cli import main
 from skyeye.eval.benchmarks import select
 from skyeye.eval.benchmarks.conditions import prepare
 from skyeye.eval.evaluate import run_benchmarks
+from skyeye.eval.question import asked
 from skyeye.eval.settings import EvalSettings
 
 pytestmark = pytest.mark.usefixtures("without_java")
@@ -111,7 +112,7 @@ def test_what_was_asked_otherwise_is_told(runs, tmp_path):
     out = tmp_path / "out"
     assert main(["eval", "compare", str(a), str(b), "--out", str(out)]) == 0
     result = json.loads((out / "compare.json").read_text())["world.vqa"]
-    first = seen[0].turns[0].question
+    first = asked(seen[0])
     other = first.replace("[vqa] ", "[vqa] say: ")
     assert result["asked"]["a"]["question"] == first and result["asked"]["b"]["question"] == other
     assert result["asked"]["a"]["records"] == 20 < result["asked"]["b"]["records"]
@@ -148,17 +149,14 @@ def test_a_file_says_what_was_asked_or_it_is_not_known(files, runs, world, tmp_p
     assert main([*command, "--out", str(out)]) == 0
     result = json.loads((out / "compare.json").read_text())["world.vqa"]
     assert result["asked"]["a"]["question"].startswith("not known")
-    assert result["asked"]["b"]["question"] == records[1].turns[0].question
+    assert result["asked"]["b"]["question"] == asked(records[1])
     assert result["counts"]["other question"] == 0
-    asked = [
-        {"id": r.id, "question": "what?" if n == 4 else r.turns[0].question, "answer": "no"}
-        for n, r in enumerate(records)
-    ]
-    a.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    lines = [{"id": r.id, "question": "what?" if n == 4 else asked(r), "answer": "no"} for n, r in enumerate(records)]
+    a.write_text("".join(json.dumps(row) + "\n" for row in lines))
     assert main([*command, "--out", str(out)]) == 0
     result = json.loads((out / "compare.json").read_text())["world.vqa"]
     assert result["asked"]["a"]["question"] == "what?" and result["counts"]["other question"] == 1
-    assert result["asked"]["b"]["question"] == records[4].turns[0].question
+    assert result["asked"]["b"]["question"] == asked(records[4])
 
 
 def test_errors_of_counting_are_those_of_the_same_questions(world, tmp_path):

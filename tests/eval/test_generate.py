@@ -62,7 +62,7 @@ def records(world) -> list[Record]:
     """Questions of several lengths, about one image, several frames, and none."""
     names = ("world.vqa", "world.refer", "world.frames")
     tasks = [prepare(benchmark, world, EvalSettings(limit=14, controls=False)) for benchmark in select(names)]
-    text_only = Record("t", "s", "vqa", "test", (), (Turn("[vqa] is there a plane ?", "no"),))
+    text_only = Record("t", "s", "vqa", "test", (), (Turn("is there a plane ?", "no", "vqa"),))
     return [record for task in tasks for record in task.seen] + [text_only]
 
 
@@ -70,7 +70,7 @@ def asked_alone(model, processor, record: Record) -> str:
     """What ``generate`` answers to one question, without any other beside it."""
     images = list(record.images)
     pixels = {"pixel_values": torch.stack([processor.pixels(path) for path in images])} if images else {}
-    ids = torch.tensor([processor.builder.prompt(len(images), record.turns[0].question)])
+    ids = torch.tensor([processor.builder.prompt(len(images), record.turns[:1])])
     end = processor.tokenizer.eos_token_id
     return processor.decode(model.generate(ids, **pixels, max_new_tokens=6, eos_token_id=end, pad_token_id=end)[0])
 

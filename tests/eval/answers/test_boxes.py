@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import Box, OrientedBox, parse_boxes
+from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.geometry.box_text import read_answer_boxes
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.boxes import in_notation, read_answer, read_boxes
@@ -71,7 +72,9 @@ pieces = st.sampled_from(["{", "}", "<", ">", "1", "23", "456", "7890", "|", " "
 
 @given(st.lists(pieces, max_size=20).map("".join))
 def test_without_an_angle_the_boxes_are_those_of_the_parser(text):
-    assert [box for box in answer_boxes(text) if isinstance(box, Box)] == parse_boxes(text)
+    assert [box for box in answer_boxes(text) if isinstance(box, Box)] == [
+        box for box in read_answer_boxes(text) if isinstance(box, Box)
+    ]
 
 
 def near(*numbers: float) -> list:

@@ -50,8 +50,8 @@ def write() -> Callable[[Path, Any], None]:
 
 
 @pytest.fixture
-def load() -> Callable[..., list[Record]]:
-    """(name, data root) -> records of a benchmark from which nothing is left out.
+def load(written) -> Callable[..., list[Record]]:
+    """(name, data root) -> records of a benchmark, in MiniGPT-v2's words, from which nothing is left out.
 
     They are asked in the words that the reader, and so training, begins with.
     """
@@ -64,7 +64,7 @@ def load() -> Callable[..., list[Record]]:
             own, _ = read_with_problems(benchmark.source(root), name)
             own = [record.turns[0].question for record in own if benchmark.keep(record)]
             assert [record.turns[0].question for record in records] == own
-        return records
+        return [written(record) for record in records]
 
     return load
 

@@ -48,9 +48,9 @@ def test_whole_data_pass_whatever_the_policy(world):
         ("world.grounding", "[detection] all of {phrase}", "[detection] all of ", ""),
     ],
 )
-def test_a_prompt_takes_the_place_of_the_question(world, benchmark, prompt, begins, ends):
-    own, _ = BENCHMARKS[benchmark].load(world)
-    asked, _ = BENCHMARKS[benchmark].load(world, prompt=prompt)
+def test_a_prompt_takes_the_place_of_the_question(world, written, benchmark, prompt, begins, ends):
+    own = [written(record) for record in BENCHMARKS[benchmark].load(world)[0]]
+    asked = [written(record) for record in BENCHMARKS[benchmark].load(world, prompt=prompt)[0]]
     assert [record.id for record in own] == [record.id for record in asked]
     for before, after in zip(own, asked, strict=True):
         question = after.turns[0].question

@@ -129,7 +129,7 @@ def test_what_a_list_says():
     assert all(row["looked_for"] and row["ids"] and row["metric"] and row["title"] for row in rows)
     row = next(row for row in rows if row["name"] == "rsvqa_hr.test2")
     assert row["suites"] == ["paper", "vqa", "all"] and row["published"]["records"] == 105_647
-    assert row["looked_for"] == ["USGS_split_test_phili_questions.json"] and row["prompt"] == "[vqa] {question}"
+    assert row["looked_for"] == ["USGS_split_test_phili_questions.json"] and row["prompt"] == "{question}"
     assert row["also"] == ["RSVQA-HR-test-2", "RSVQA-HR-phili"]  # RSVQA alone names three
     assert not any("{split}" in place for row in rows for place in row["looked_for"])
 
@@ -137,7 +137,13 @@ def test_what_a_list_says():
 def test_the_details_of_a_benchmark_are_printed(capsys):
     assert main(["eval", "list", "RSVQA-LR"]) == 0
     said = capsys.readouterr().out
-    words = ("rsvqa_lr: RSVQA-LR (test)", "RSVQA-LR-test", "[vqa] {question}", "at most 20 new tokens", "exact match")
+    words = (
+        "rsvqa_lr: RSVQA-LR (test)",
+        "RSVQA-LR-test",
+        "asked:       {question}",
+        "at most 20 new tokens",
+        "exact match",
+    )
     words += (
         "LR_split_test_questions.json",
         "id of the question in the file",

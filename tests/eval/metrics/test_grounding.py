@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from skyeye.data.boxes import Box, format_box, format_boxes
+from skyeye.data.boxes import Box
+from skyeye.data.geometry.box_text import SKYEYE
 from skyeye.data.record import Record, Region, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval import metrics
@@ -50,7 +51,7 @@ def test_refer_arithmetic():
 
 def test_thresholds_are_strict():
     # 0.4 x 0.4 against 0.4 x (0.4 n / 10): IoU n / 10
-    answers = [format_box(Box(0.2, 0.2, 0.6, 0.2 + 0.4 * n / 10 + 1e-9)) for n in (5, 10)]
+    answers = [SKYEYE.write(Box(0.2, 0.2, 0.6, 0.2 + 0.4 * n / 10 + 1e-9)) for n in (5, 10)]
     answers += ["{<20><20><60><45>}", "{<20><20><60><55>}"]  # 0.625, 0.875
     scores = refer([BOXED] * 4, answers)
     assert [scores.metrics[f"accuracy@{t}"] for t in (0.5, 0.6, 0.7, 0.8, 0.9)] == [75, 75, 50, 50, 25]
@@ -60,7 +61,7 @@ def test_thresholds_are_strict():
 def test_perfect_empty_and_shuffled():
     truths = [Box(0.1, 0.1, 0.3, 0.4), Box(0.4, 0.4, 0.6, 0.7), Box(0.7, 0.6, 0.95, 0.95)]
     records = [record(boxes=[list(box)], phrase="x") for box in truths]
-    answers = [format_box(box) for box in truths]
+    answers = [SKYEYE.write(Box(*box)) for box in truths]
     perfect, empty = refer(records, answers), refer(records, [""] * 3)
     shuffled = refer(records, answers[1:] + answers[:1])
     for name in ("accuracy@0.5", "accuracy@0.9", "mean_iou", "cumulative_iou"):
@@ -80,7 +81,7 @@ def test_refer_clips_the_truth_to_the_image():
 
 def test_boxes_written_by_the_model_code_are_read_back():
     item = record(boxes=[[0.25, 0.19, 0.9, 0.92]], phrase="x")
-    assert refer([item], [format_box(Box(0.25, 0.19, 0.9, 0.92))]).metrics["accuracy@0.5"] == 100
+    assert refer([item], [SKYEYE.write(Box(0.25, 0.19, 0.9, 0.92))]).metrics["accuracy@0.5"] == 100
 
 
 def test_plus_one_counts_border_pixels():
@@ -210,7 +211,7 @@ def test_phrase_grounding_reads_turned_boxes():
 def test_phrase_grounding_does_not_depend_on_the_order_of_boxes(order):
     boxes = [Box(0.1 * i, 0.1 * i, 0.1 * i + 0.3, 0.1 * i + 0.3) for i in range(5)]
     item = record(boxes=[list(box) for box in boxes], phrase="planes")
-    scores = phrase_grounding([item], [format_boxes([boxes[i] for i in order])])
+    scores = phrase_grounding([item], [SKYEYE.write_list(Box(*boxes[i]) for i in order)])
     assert scores.metrics["all_boxes_right"] == 100
 
 

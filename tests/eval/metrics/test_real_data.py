@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from skyeye.data.notations import write_box
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.boxes import OrientedBox, format_box
+from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats import read_with_problems
+from skyeye.data.geometry.box_text import GEOCHAT, SKYEYE
 from skyeye.data.images import image_size
 from skyeye.data.record import Record
 from skyeye.eval import metrics
@@ -43,7 +43,7 @@ def read(name: str, kind: str, **options) -> list[Record]:
 def test_turned_boxes_of_dota8():
     records = [r for r in read("DOTA8", "yolo", min_side=0.02) if r.task == "refer"]
     answers = [
-        write_box(OrientedBox(*record.references["polygons"][0]), "geochat", image_size(record.images[0]))
+        GEOCHAT.write(OrientedBox(*record.references["polygons"][0]), image_size(record.images[0]))
         for record in records
     ]
     scores = refer(records, answers)
@@ -52,7 +52,7 @@ def test_turned_boxes_of_dota8():
         assert scores.metrics[name] == 100
     # whole hundredths and whole degrees: small objects cannot be named exactly; docs/metrics.md prints these numbers
     assert scores.metrics["oriented_mean_iou"] == pytest.approx(88.1, abs=0.05)
-    upright = refer(records, [format_box(record.references["boxes"][0]) for record in records]).metrics
+    upright = refer(records, [SKYEYE.write(Box(*record.references["boxes"][0])) for record in records]).metrics
     names = ("accuracy@0.5", "accuracy@0.9", "mean_iou")
     assert [upright[name] for name in names] == pytest.approx([100, 30.8, 86.5], abs=0.05)
     empty = refer(records, [""] * len(records))
