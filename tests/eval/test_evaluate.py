@@ -11,6 +11,7 @@ from skyeye.eval.answers.store import Process
 from skyeye.eval.benchmarks import BENCHMARKS, select
 from skyeye.eval.benchmarks.conditions import prepare
 from skyeye.eval.evaluate import evaluate, run_benchmarks, with_prompts_of
+from skyeye.eval.question import asked as question_of
 from skyeye.eval.results import NOT_METRICS, BenchmarkResult, MetricValue, read_scores
 from skyeye.eval.settings import EvalSettings
 
@@ -223,7 +224,7 @@ def test_an_evaluation_that_was_killed_goes_on(world, oracle, tmp_path, capfd):
     assert not (out / "scores.json").exists()
     scores = run_benchmarks(counts, tasks, out, _about(), answers=out / "answers").benchmarks
     assert scores["world.refer"].metrics["accuracy@0.5"].value == 100
-    everything = [(r.images, asked(r)) for records in tasks[0].conditions.values() for r in records]
+    everything = [(r.images, question_of(r)) for records in tasks[0].conditions.values() for r in records]
     assert len(asked) == len(set(everything)) - 5
     again = sum(
         question in everything[:5] for question in everything
