@@ -30,7 +30,15 @@ from safetensors import safe_open
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Old names -> new ones, in keys, file names and tensor names: (pattern, replacement), applied in this order.
-RENAMED: tuple[tuple[str, str], ...] = ()
+RENAMED: tuple[tuple[str, str], ...] = (
+    ("value_on_deaf_items", "value_on_shuffled_phrases_items"),
+    ("deaf items", "shuffled_phrases items"),
+    (r"\.blind\.jsonl", ".shuffled_images.jsonl"),
+    (r"\.deaf\.jsonl", ".shuffled_phrases.jsonl"),
+    (r"/blind$", "/shuffled_images"),
+    (r"/deaf$", "/shuffled_phrases"),
+    (r"/left out", "/skipped"),
+)
 
 #: Facts about a run that are no numbers of it.
 PASSING = {"date", "seconds", "versions", "fingerprint", "checkpoint", "processes", "command", "device"}
