@@ -204,3 +204,13 @@ def test_a_world_is_drawn_and_then_found(tmp_path, capsys):
     assert "written: 2 training" in first.out and "drawing" in first.err
     assert cli.main(arguments) == 0
     assert "is already there: 2 training" in capsys.readouterr().out
+
+
+def test_progress_ends_with_all_of_it(capsys):
+    from skyeye.cli.progress import Counter
+
+    count = Counter("looking")
+    for done in (1, 3, 4):
+        count(done, 4)
+    told = capsys.readouterr().err
+    assert "looking:" in told and told.rstrip().splitlines()[-1].count("4/4") == 1

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 
+from tqdm import tqdm
+
 
 class Counter:
-    """Progress as one line: rewritten in place on a terminal, at every tenth elsewhere."""
+    """Progress of work whose functions tell how much of how much is done: a line of tqdm from the first call on."""
 
     def __init__(self, what: str):
-        self.what, self.shown = what, -1
+        self.what = what
+        self._bar: tqdm | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if sys.stderr.isatty():
-            print(f"\r{self.what} {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-        elif tenth > self.shown:
-            self.shown = tenth
-            print(f"{self.what} {done}/{total}", file=sys.stderr, flush=True)
+        if self._bar is None:
+            interval = 0.1 if sys.stderr.isatty() else 15.0  # a log file needs few lines
+            self._bar = tqdm(total=total, desc=self.what, mininterval=interval, dynamic_ncols=True)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self._bar.close()
