@@ -59,46 +59,63 @@ def bench_generate(
     work = _Work(model, groups, rows, baseline_rows, pixels)
     ours, baseline = alternate(work.shared, work.plain, pairs, seconds)
     encoded_once = work.encoded_once[-len(ours) :]  # without the round that warms up
-    samples, spent = len(work.places), work.spent
-    plain_tokens, shared_tokens = work.plain_tokens(), work.shared_tokens()
-    common = [group.common for group in work.prompts]
-    behind = [prompt[group.common :] for group in work.prompts for prompt in group.prompts]
     return {
         "benchmark": "generate",
         "ratio_samples_per_second": ratios(ours, baseline),
         "ratio_images_encoded_once": ratios(ours, encoded_once),
-        "ratio_by_language_tokens": round(plain_tokens / shared_tokens, 2),
-        "shared": {
-            "samples_per_second": round(median(ours), 3),
-            "language_tokens_per_sample": round(shared_tokens / samples, 1),
-            "vision_share_of_time": round(spent["shared vision"] / spent["shared"], 4),
-            "cache": work.cache,
-        },
-        "baseline": {
-            "samples_per_second": round(median(baseline), 3),
-            "samples_per_second_images_encoded_once": round(median(encoded_once), 3),
-            "language_tokens_per_sample": round(plain_tokens / samples, 1),
-            "vision_share_of_time": round(spent["plain vision"] / spent["plain"], 4),
-            "cache": {
-                "bytes": work.together * work.longest * work.bytes_per_token,
-                "rows": work.together,
-                "tokens_per_row": work.longest,
-                "rows_that_fit_in_the_bytes_of_shared": work.fitting,
-            },
-        },
+        "ratio_by_language_tokens": round(work.plain_tokens() / work.shared_tokens(), 2),
+        "shared": _shared_result(work, ours),
+        "baseline": _baseline_result(work, baseline, encoded_once),
         "equality": {"answers_compared": work.compared, "answers_differing": work.differing},
-        "sizes": {
-            **sizes(model),
-            "images": len(work.prompts),
-            "samples": samples,
-            "rows": rows,
-            "shared_prefix_tokens": round(sum(common) / len(common), 1),
-            "tokens_of_a_question_behind_it": round(sum(map(len, behind)) / samples, 1),
-            "answer_tokens": round(sum(sum(group.max_new_tokens) for group in work.prompts) / samples, 2),
-            "answers": "of given lengths, no end token: the weights are random",
-            "dtype": str(model.language_model.dtype).removeprefix("torch."),
-        },
+        "sizes": _sizes(work),
         "machine": machine(model.device),
+    }
+
+
+def _shared_result(work: _Work, rates: list[float]) -> dict[str, Any]:
+    return {
+        "samples_per_second": round(median(rates), 3),
+        "language_tokens_per_sample": round(work.shared_tokens() / len(work.places), 1),
+        "vision_share_of_time": round(work.spent["shared vision"] / work.spent["shared"], 4),
+        "cache": work.cache,
+    }
+
+
+def _baseline_result(work: _Work, rates: list[float], encoded_once: list[float]) -> dict[str, Any]:
+    """Of whole prompts.
+
+    Args:
+        encoded_once: the rates that it would have if each image were encoded once for all its questions.
+    """
+    return {
+        "samples_per_second": round(median(rates), 3),
+        "samples_per_second_images_encoded_once": round(median(encoded_once), 3),
+        "language_tokens_per_sample": round(work.plain_tokens() / len(work.places), 1),
+        "vision_share_of_time": round(work.spent["plain vision"] / work.spent["plain"], 4),
+        "cache": {
+            "bytes": work.together * work.longest * work.bytes_per_token,
+            "rows": work.together,
+            "tokens_per_row": work.longest,
+            "rows_that_fit_in_the_bytes_of_shared": work.fitting,
+        },
+    }
+
+
+def _sizes(work: _Work) -> dict[str, Any]:
+    """What was answered with what."""
+    samples = len(work.places)
+    common = [group.common for group in work.prompts]
+    behind = [prompt[group.common :] for group in work.prompts for prompt in group.prompts]
+    return {
+        **sizes(work.model),
+        "images": len(work.prompts),
+        "samples": samples,
+        "rows": work.rows,
+        "shared_prefix_tokens": round(sum(common) / len(common), 1),
+        "tokens_of_a_question_behind_it": round(sum(map(len, behind)) / samples, 1),
+        "answer_tokens": round(sum(sum(group.max_new_tokens) for group in work.prompts) / samples, 2),
+        "answers": "of given lengths, no end token: the weights are random",
+        "dtype": str(work.model.language_model.dtype).removeprefix("torch."),
     }
 
 

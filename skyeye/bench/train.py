@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,6 +16,7 @@ from skyeye.data.packing import pack_step
 from skyeye.data.sequence import GroupSequence, collate_rows, pack, separate_rows
 from skyeye.models.flops import StepFlops, known_peak, matmul_rate, supervised
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.objective import TrainingObjective
 from skyeye.models.prefix_attention import FLEX_BLOCK
 
 #: Samples of the equality check, and branches of a group in it: enough to hold several images and several branches.
@@ -43,15 +44,21 @@ class TrainingStep:
         autocast: torch.dtype | None = None,
         pixels: Mapping[str, torch.Tensor] | None = None,
     ):
-        self.model, self.groups, self.budget, self.autocast = model.train(), list(groups), budget, autocast
+        self.objective, self.model = TrainingObjective(model).train(), model
+        self.groups, self.budget, self.autocast = list(groups), budget, autocast
         self.device = model.device
         generator = torch.Generator().manual_seed(0)
         names = dict.fromkeys(image for group in groups for image in group.images)
+        self._given = pixels
         self.pixels = pixels or {name: torch.randn(model.config.pixel_shape, generator=generator) for name in names}
         self.optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
         self.multiple = FLEX_BLOCK if self.device.type == "cuda" else 1
         self.parts: dict[str, float] = {}
         self.computed = self.padding = 0
+
+    def of(self, groups: Sequence[GroupSequence]) -> TrainingStep:
+        """The same step over other groups; pictures that are not given are random ones."""
+        return TrainingStep(self.model, groups, budget=self.budget, autocast=self.autocast, pixels=self._given)
 
     def shared(self) -> float:
         """One step with shared prefixes; samples per second."""
@@ -99,7 +106,7 @@ class TrainingStep:
             with self._part("vision"), torch.no_grad():
                 patches = self.model.encode_patches(pixels)
             with self._part("language forward"):
-                return self.model(**batch, patches=patches, num_target_tokens=targets, logits="none").loss
+                return self.objective(**batch, patches=patches, counts={"labels": targets})
 
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:
@@ -156,99 +163,111 @@ def some_samples(groups: Sequence[GroupSequence], count: int) -> list[GroupSeque
 
 
 def bench_train(
-    model: SkyEyeForConditionalGeneration,
-    groups: Sequence[GroupSequence],
+    step: TrainingStep,
     *,
-    budget: int = 4096,
     baseline_samples: int = 12,
     pairs: int = 15,
     seconds: float = 100.0,
-    autocast: torch.dtype | None = None,
-    pixels: Mapping[str, torch.Tensor] | None = None,
     peak_tflops: float | None = None,
     checked: Sequence[GroupSequence] | None = None,
 ) -> dict[str, Any]:
-    """Measure both layouts in alternating pairs.
+    """Measure both layouts of a step in alternating pairs.
 
     The baseline's time grows with its samples, one by one, so it computes an even selection of them; both are compared
     by samples per second.
 
     Args:
-        groups: of one step.
-        budget: tokens of a micro-batch, in both layouts.
         baseline_samples: samples that the baseline computes in a step.
         pairs, seconds: see :func:`skyeye.bench.common.alternate`.
-        autocast, pixels: see :class:`TrainingStep`.
         peak_tflops: of the device, for MFU; None: known by its name, or not at all.
         checked: groups for the equality check, of which the first branches are taken; None: those of the step.
     """
-    step = TrainingStep(model, groups, budget=budget, autocast=autocast, pixels=pixels)
-    equal = equality(TrainingStep(model, checked or groups, budget=budget, autocast=autocast, pixels=pixels))
-    few = some_samples(groups, baseline_samples)
-    flops = StepFlops(model)
-    dtype = autocast or next(model.language_model.parameters()).dtype
-    peak = peak_tflops or known_peak(step.device)
-    measured_peak = matmul_rate(step.device, dtype)
-    times: dict[str, dict[str, float]] = {"shared": {}, "separate": {}}
-    padding = {"shared": [0, 0], "separate": [0, 0]}
-
-    def timed(name: str, run) -> float:
-        step.clear()
-        rate = run()
-        for part, spent in step.parts.items():
-            times[name][part] = times[name].get(part, 0.0) + spent
-        padding[name][0] += step.padding
-        padding[name][1] += step.computed
-        return rate
-
+    equal = equality(step.of(checked or step.groups))
+    few, flops = some_samples(step.groups, baseline_samples), StepFlops(step.objective)
+    dtype = step.autocast or next(step.model.language_model.parameters()).dtype
+    device = Device(peak_tflops or known_peak(step.device), matmul_rate(step.device, dtype))
+    shared = Layout(step.groups, sum(map(len, step.groups)), flops.shared(step.groups))
+    separate = Layout(few, sum(map(sum, map(_row_lengths, few))), flops.separate(few))
     ours, baseline = alternate(
-        lambda: timed("shared", step.shared), lambda: timed("separate", lambda: step.separate(few)), pairs, seconds
+        lambda: shared.timed(step, step.shared),
+        lambda: separate.timed(step, lambda: step.separate(few)),
+        pairs,
+        seconds,
     )
-    samples = sum(len(group.branches) for group in groups)
-    few_samples = sum(len(group.branches) for group in few)
-
-    def told(name: str, rates: list[float], of: Sequence[GroupSequence], count: int, work: float) -> dict[str, Any]:
-        rate = sorted(rates)[len(rates) // 2]
-        tokens = (
-            sum(map(len, of))
-            if name == "shared"
-            else sum(len(g.prefix_ids) + len(b.input_ids) for g in of for b in g.branches)
-        )
-        spent = sum(times[name].values())
-        tflops = work * rate / count / 1e12
-        return {
-            "samples_per_second": round(rate, 3),
-            "tokens_per_second": round(tokens * rate / count, 1),
-            "supervised_tokens_per_second": round(supervised(of) * rate / count, 2),
-            "tokens_per_sample": round(tokens / count, 1),
-            "padding_share": round(padding[name][0] / padding[name][1], 4),
-            "tflops": round(tflops, 4),
-            "mfu": round(tflops / peak, 4) if peak else None,
-            "share_of_measured_matmul_rate": round(tflops / measured_peak, 4),
-            "time_share": {part: round(t / spent, 4) for part, t in times[name].items()},
-        }
-
     return {
         "benchmark": "train",
         "ratio_samples_per_second": ratios(ours, baseline),
-        "shared": told("shared", ours, groups, samples, flops.shared(groups)),
-        "separate": told("separate", baseline, few, few_samples, flops.separate(few)),
-        "ratio_by_operations": round((flops.separate(groups) / flops.shared(groups)), 2),
+        "shared": shared.result(ours, device),
+        "separate": separate.result(baseline, device),
+        "ratio_by_operations": round((flops.separate(step.groups) / flops.shared(step.groups)), 2),
         "equality": equal,
         "sizes": {
-            **sizes(model),
-            "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            "images": len(groups),
-            "samples": samples,
-            "baseline_samples": few_samples,
-            "tokens_per_pack": budget,
+            **sizes(step.model),
+            "trained_parameters": sum(p.numel() for p in step.model.parameters() if p.requires_grad),
+            "images": len(step.groups),
+            "samples": shared.samples,
+            "baseline_samples": separate.samples,
+            "tokens_per_pack": step.budget,
             "dtype": str(dtype).removeprefix("torch."),
         },
-        "peak_tflops": peak,
-        "measured_matmul_tflops": round(measured_peak, 4),
+        "peak_tflops": device.peak,
+        "measured_matmul_tflops": round(device.measured, 4),
         "peak_memory_gib": round(_peak_memory(step.device) / 2**30, 3),
         "machine": machine(step.device),
     }
+
+
+class Device(NamedTuple):
+    """TFLOP/s of a device: its peak, where it is known, and what it reached in products of matrices."""
+
+    peak: float | None
+    measured: float
+
+
+class Layout:
+    """What a layout computes in a step, and the sums over its rounds.
+
+    Args:
+        tokens: of the step, padding not counted.
+        operations: of the step.
+    """
+
+    def __init__(self, groups: Sequence[GroupSequence], tokens: int, operations: float):
+        self.groups, self.tokens, self.operations = groups, tokens, operations
+        self.samples = sum(len(group.branches) for group in groups)
+        self.seconds: dict[str, float] = {}
+        self.padding = self.computed = 0
+
+    def timed(self, step: TrainingStep, run: Callable[[], float]) -> float:
+        """One round; samples per second."""
+        step.clear()
+        rate = run()
+        for part, spent in step.parts.items():
+            self.seconds[part] = self.seconds.get(part, 0.0) + spent
+        self.padding += step.padding
+        self.computed += step.computed
+        return rate
+
+    def result(self, rates: list[float], device: Device) -> dict[str, Any]:
+        """The figures of all rounds."""
+        rate, spent = sorted(rates)[len(rates) // 2], sum(self.seconds.values())
+        tflops = self.operations * rate / self.samples / 1e12
+        return {
+            "samples_per_second": round(rate, 3),
+            "tokens_per_second": round(self.tokens * rate / self.samples, 1),
+            "supervised_tokens_per_second": round(supervised(self.groups) * rate / self.samples, 2),
+            "tokens_per_sample": round(self.tokens / self.samples, 1),
+            "padding_share": round(self.padding / self.computed, 4),
+            "tflops": round(tflops, 4),
+            "mfu": round(tflops / device.peak, 4) if device.peak else None,
+            "share_of_measured_matmul_rate": round(tflops / device.measured, 4),
+            "time_share": {part: round(seconds / spent, 4) for part, seconds in self.seconds.items()},
+        }
+
+
+def _row_lengths(group: GroupSequence) -> list[int]:
+    """Tokens of a row for every sample."""
+    return [len(group.prefix_ids) + len(branch.input_ids) for branch in group.branches]
 
 
 def _peak_memory(device: torch.device) -> int:

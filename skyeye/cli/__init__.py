@@ -135,15 +135,15 @@ def _train(options: argparse.Namespace) -> int:
     from skyeye.config.load import load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)  # a mistake is answered before torch is imported
-    examine = None
+    evaluator = None
     if recipe.eval.every is not None:
         from skyeye.eval.in_training import InTrainingEval
 
-        examine = InTrainingEval(recipe.eval)
+        evaluator = InTrainingEval(recipe.eval)
     from skyeye.train.run import train
 
     hide_loading_bars()
-    finished = train(options.recipe, options.overrides, resume=options.resume, quick=options.quick, examine=examine)
+    finished = train(options.recipe, options.overrides, resume=options.resume, quick=options.quick, evaluator=evaluator)
     return INTERRUPTED if finished is None else 0
 
 

@@ -63,7 +63,7 @@ def _train(options: argparse.Namespace) -> int:
     import torch
 
     from skyeye.bench.model import VOCABULARY
-    from skyeye.bench.train import bench_train
+    from skyeye.bench.train import TrainingStep, bench_train
     from skyeye.data.distributions import made_groups
 
     dtype = getattr(torch, options.dtype)
@@ -75,14 +75,11 @@ def _train(options: argparse.Namespace) -> int:
     if options.distribution:  # several images, whatever the step holds
         tokens = model.tokens_per_image
         checked = made_groups(options.distribution, 3, tokens_per_image=tokens, vocabulary=VOCABULARY, seed=1)
+    autocast = None if dtype == torch.float32 else dtype
     result = bench_train(
-        model,
-        groups,
-        budget=options.tokens_per_pack,
+        TrainingStep(model, groups, budget=options.tokens_per_pack, autocast=autocast, pixels=pixels),
         baseline_samples=options.baseline_samples or (12 if options.distribution == "skyeye968k" else 6),
         seconds=options.seconds,
-        autocast=None if dtype == torch.float32 else dtype,
-        pixels=pixels,
         peak_tflops=options.peak_tflops,
         checked=checked,
     )
@@ -151,15 +148,16 @@ def _model_and_groups(options: argparse.Namespace, images: dict[str | None, int]
     if options.recipe is None:
         model, _ = bench_model()
     else:
-        from skyeye.bench.recipe import made_model, recipe_groups
+        from skyeye.bench.recipe import made_model, run_groups
         from skyeye.config.load import load_recipe
+        from skyeye.train.setup import setup_run
 
         recipe = load_recipe(options.recipe, options.overrides)
         if options.distribution:
             with device:
-                model = made_model(recipe, VOCABULARY, dtype)
+                model = made_model(recipe.model, recipe.stages[-1], recipe.seed, VOCABULARY, dtype)
         else:
-            model, groups, pixels = recipe_groups(recipe, count)
+            model, groups, pixels = run_groups(setup_run(recipe), count)
     model = in_precision(model.to(device), dtype)
     if options.distribution:
         tokens = model.tokens_per_image

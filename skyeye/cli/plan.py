@@ -28,17 +28,11 @@ def _plan(options: argparse.Namespace) -> int:
 
     recipe = load_recipe(options.recipe, options.overrides)  # mistakes are answered before torch is imported
     from skyeye.data.files import write_json
-    from skyeye.train.plan import make_plan
+    from skyeye.train.plan import Hardware, make_plan
     from skyeye.train.plan_text import in_words
 
-    plan = make_plan(
-        recipe,
-        gpus=options.gpus,
-        memory=options.gpu_memory,
-        reserve=options.reserve,
-        mfu=options.mfu,
-        peak_tflops=options.peak_tflops,
-    )
+    hardware = Hardware(options.gpus, options.gpu_memory, options.reserve, options.mfu, options.peak_tflops)
+    plan = make_plan(recipe, hardware)
     print(in_words(plan))
     if options.json:
         write_json(options.json, plan, indent=1)

@@ -11,7 +11,7 @@ from torch import nn
 
 from skyeye.data.sequence import GroupSequence
 from skyeye.models.language import is_adapter
-from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.objective import TrainingObjective
 from skyeye.models.vision import VisionTower, vision_shape
 
 #: Dense bfloat16 peak without sparsity, in TFLOP/s, from NVIDIA's data sheets.
@@ -19,7 +19,7 @@ PEAKS = {"H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0, "L40S"
 
 
 class StepFlops:
-    """Operations of a training step of a model whose trained parts are chosen.
+    """Operations of a training step of an objective, the trained parts of its model chosen.
 
     A product with a frozen matrix costs 2 operations a weight and token forward and 2 backward (the gradient of what
     came in); a trained one 2 more. A frozen tower has no backward pass. Norms, softmax and embeddings are left out, as
@@ -29,10 +29,11 @@ class StepFlops:
         cached: what the tower sees comes from a feature cache.
     """
 
-    def __init__(self, model: SkyEyeForConditionalGeneration, cached: bool = False):
+    def __init__(self, objective: TrainingObjective, cached: bool = False):
+        model = objective.model
         config = model.config.text_config
         self.layers, self.width = config.num_hidden_layers, config.hidden_size
-        output, objective = model.get_output_embeddings().weight, model.objective
+        output = model.get_output_embeddings().weight
         self.head = (6 if output.requires_grad else 4) * output.numel()
         linear = {name: part for name, part in model.language_model.named_modules() if isinstance(part, nn.Linear)}
         head = id(model.get_output_embeddings())

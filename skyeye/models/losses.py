@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 IGNORE_INDEX = -100
+#: Targets whose logits are in memory together.
+PIECE = 1024
 #: Box numbers <0> .. <100>.
 NUMBERS = 101
 
@@ -43,6 +46,36 @@ def token_loss(
         smoothed = -(soft * log_probabilities[rows][:, number_token_ids]).sum(dim=-1)
         losses = losses.index_put((rows,), smoothed)
     return losses.sum()
+
+
+def mean_token_loss(
+    logits: torch.Tensor, targets: torch.Tensor, count: int | torch.Tensor | None, **numbers
+) -> torch.Tensor:
+    """:func:`token_loss` divided by ``count``; None: by the number of targets.
+
+    Args:
+        numbers: of the box numbers, as for :func:`token_loss`.
+    """
+    return token_loss(logits, targets, **numbers) / (max(len(targets), 1) if count is None else count)
+
+
+def loss_in_pieces(
+    head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, count: int | torch.Tensor | None, **numbers
+) -> torch.Tensor:
+    """The loss of :func:`mean_token_loss` from (N, H) hidden states; logits of :data:`PIECE` targets are in memory.
+
+    The logits of a piece are computed again in the backward pass: a head and a vocabulary of 32,000 take 128 MB for
+    a thousand targets, and as much again for their gradient.
+    """
+    count = max(len(targets), 1) if count is None else count
+
+    def piece(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return mean_token_loss(head(hidden), targets, count, **numbers)
+
+    pieces = list(zip(hidden.split(PIECE), targets.split(PIECE), strict=True))
+    if len(pieces) == 1:
+        return piece(*pieces[0])
+    return torch.stack([checkpoint(piece, *part, use_reentrant=False) for part in pieces]).sum()
 
 
 def word_loss(features: torch.Tensor, words: torch.Tensor, embeddings: torch.Tensor, sharpness: float) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,8 +27,7 @@ from skyeye.models.language import (
     is_adapter,
     rest_zero_adapters,
 )
-from skyeye.models.losses import IGNORE_INDEX
-from skyeye.models.objective import TrainingObjective
+from skyeye.models.losses import IGNORE_INDEX, loss_in_pieces, mean_token_loss
 from skyeye.models.prefix_attention import prefix_mask
 from skyeye.models.projectors import build_projector, refuse_shared_prefix
 from skyeye.models.repetition_penalty import RepetitionPenalty
@@ -38,8 +36,8 @@ from skyeye.models.vision import build_tower
 #: Settings of language models that change logits behind the head, where a loss in pieces would miss it.
 _AFTER_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
-#: Parameters of the training objective; they belong to no saved model.
-_READERS = {f"objective.{part}_reader.{name}" for part in ("region", "phrase") for name in ("weight", "bias")}
+#: How logits are computed: everywhere, only where a target is predicted, or there piece by piece and not kept.
+Logits = Literal["all", "supervised", "none"]
 
 
 @dataclass
@@ -47,7 +45,7 @@ class SkyEyeOutput(ModelOutput):
     """Result of a forward pass.
 
     Attributes:
-        loss: training loss, when labels were given.
+        loss: mean cross entropy of the targets, when labels were given.
         logits: (B, T, V); with ``logits="supervised"`` (N, V), one row per target in row-major order; with ``"none"``
             nothing.
         image_features: (N, tokens_per_image, hidden) projected image tokens, when there were images.
@@ -56,6 +54,39 @@ class SkyEyeOutput(ModelOutput):
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     image_features: torch.Tensor | None = None
+
+
+@dataclass
+class Predictions:
+    """What the language model says to a batch, and what it should have said.
+
+    Attributes:
+        logits: as in :class:`SkyEyeOutput`.
+        targets: (B, T) ids that the tokens should predict, -100 where nothing is to be learnt; None without labels.
+        head: the output head.
+        held: (N, H), what the head would get where a target is predicted, when the loss is to be computed piece by
+            piece; None otherwise.
+        hidden_states: (B, T, H) after the embeddings and after each layer, when they were asked for.
+    """
+
+    logits: torch.Tensor | None
+    targets: torch.Tensor | None
+    head: nn.Module
+    held: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+    def loss(self, count: int | torch.Tensor | None = None, **numbers) -> torch.Tensor:
+        """Cross entropy of the targets, summed and divided by ``count`` (None: by their number).
+
+        Args:
+            numbers: of the box numbers, as for :func:`~skyeye.models.losses.token_loss`.
+        """
+        predicted = self.targets != IGNORE_INDEX
+        wanted = self.targets[predicted]
+        if self.held is not None:
+            return loss_in_pieces(self.head, self.held, wanted, count, **numbers)
+        logits = self.logits[predicted] if self.logits.ndim == 3 else self.logits
+        return mean_token_loss(logits, wanted, count, **numbers)
 
 
 class SkyEyeForConditionalGeneration(PreTrainedModel):
@@ -93,10 +124,8 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             if config.lora["projector"]:
                 add_projector_adapters(self.projector, config.lora)
         self.post_init()
-        self._keys_to_ignore_on_save |= _READERS
         self.register_load_state_dict_post_hook(_wake_adapters)
         self.set_trainable(projector="full", language="lora" if config.lora is not None else "full")
-        self.set_training_losses()
 
     # ------------------------------------------------------------------ what transformers needs to know
 
@@ -184,12 +213,9 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         self._trainable = chosen
         self.train(self.training)
 
-    def set_training_losses(self, **losses) -> None:
-        """Choose what the training loss holds: the arguments of :class:`~skyeye.models.objective.TrainingObjective`.
-
-        Called without arguments: plain cross entropy of the answers, as in the reference.
-        """
-        self.objective = TrainingObjective(self.config.text_config.hidden_size, **losses).train(self.training)
+    def is_trained(self, part: Literal["vision", "projector", "language"]) -> bool:
+        """Whether something of a part gets gradients."""
+        return self._trainable[part] != "frozen"
 
     def train(self, mode: bool = True) -> SkyEyeForConditionalGeneration:
         super().train(mode)
@@ -256,51 +282,54 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         position_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_target_tokens: int | torch.Tensor | None = None,
-        logits: Literal["all", "supervised", "none"] = "all",
-        region_words: torch.Tensor | None = None,
-        region_boxes: torch.Tensor | None = None,
-        phrase_boxes: torch.Tensor | None = None,
-        num_aligned: Mapping[str, int] | None = None,
+        logits: Logits = "all",
     ) -> SkyEyeOutput:
-        """Next-token logits, and the training loss when labels are given.
+        """Next-token logits, and their cross entropy when labels are given.
 
         Args:
             input_ids: (B, T), ``image_token_id`` at image positions.
             pixel_values: (N, *config.pixel_shape), the images in order of appearance; or ``patches``, what the tower
                 makes of them (:meth:`encode_patches`); or ``image_features``, already projected.
-            attention_mask: (B, T), 1 for tokens and 0 for padding: plain rows.
-            group_ids, branch_ids: (B, T), the layout of :mod:`skyeye.models.prefix_attention`; need ``position_ids``.
-            position_ids: (B, T); None counts from 0.
-            labels: (B, T), not shifted, -100 where nothing is to be learnt.
+            attention_mask, group_ids, branch_ids, position_ids, labels: see :meth:`predict`.
             num_target_tokens: the loss is the sum over targets divided by this; None: by their number (the reference).
             logits: ``"supervised"`` computes logits only where a target is predicted, ``"none"`` does the same piece by
                 piece and keeps nothing but the loss; the loss is the same.
-            region_words, region_boxes: (N, tokens_per_image, K) and (N, tokens_per_image, 4), what each image token
-                shows, padded with -100; read when :meth:`set_training_losses` gave the alignment a weight.
-            phrase_boxes: (B, T, 4), the box of the object that is named at a token of a question; -100 elsewhere.
-            num_aligned: for each of these three, the number its loss is divided by; None: what the batch holds.
         """
         if pixel_values is not None:
             patches = self.encode_patches(pixel_values)
         if patches is not None:
             image_features = self.project_patches(patches)
-        objective = self.objective
-        # Text alone has to run what images run: every trained parameter is reached, and under ZeRO-3 the processes,
-        # which hold parts of each other's weights, ask for the same ones in the same order.
-        blank = self._blank_image() if image_features is None and self._images_are_needed() else None
-        shown = image_features if blank is None else blank[:0]
-        aligned = objective.regions(shown, region_words, region_boxes, num_aligned, self._word_embeddings)
-        nothing = 0.0 if blank is None else (0.0 * blank).sum()
-        if not objective.answers and self.training:
-            return SkyEyeOutput(loss=aligned + nothing, image_features=image_features)
-        embeddings = self.embed(objective.noisy_numbers(input_ids, labels), image_features)
-        if blank is not None:  # here, so that the backward pass, too, asks for what that of images does
-            embeddings = embeddings + nothing.to(embeddings.dtype)
+        layout = {"attention_mask": attention_mask, "group_ids": group_ids, "branch_ids": branch_ids}
+        embeddings = self.embed(input_ids, image_features)
+        predictions = self.predict(embeddings, labels, logits, position_ids=position_ids, **layout)
+        loss = None if labels is None else predictions.loss(num_target_tokens)
+        return SkyEyeOutput(loss, None if logits == "none" else predictions.logits, image_features)
+
+    def predict(
+        self,
+        embeddings: torch.Tensor,
+        labels: torch.Tensor | None,
+        logits: Logits,
+        *,
+        attention_mask: torch.Tensor | None = None,
+        group_ids: torch.Tensor | None = None,
+        branch_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        hidden_states: bool = False,
+    ) -> Predictions:
+        """Run the language model on (B, T, hidden_size) embeddings.
+
+        Args:
+            labels: (B, T), not shifted, -100 where nothing is to be learnt.
+            attention_mask: (B, T), 1 for tokens and 0 for padding: plain rows.
+            group_ids, branch_ids: (B, T), the layout of :mod:`skyeye.models.prefix_attention`; need ``position_ids``.
+            position_ids: (B, T); None counts from 0.
+            hidden_states: keep those of all layers.
+        """
         if branch_ids is not None:
             self._check_branches(group_ids, branch_ids, position_ids, labels)
             implementation = self.language_model.config._attn_implementation
             attention_mask = prefix_mask(group_ids, branch_ids, implementation, self._attention_dtype(embeddings))
-
         targets = None if labels is None else labels.roll(-1, dims=1)
         if targets is not None:
             targets[:, -1] = IGNORE_INDEX
@@ -313,19 +342,9 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 use_cache=False,
-                output_hidden_states=objective.phrase_reader is not None,
+                output_hidden_states=hidden_states,
             )
-        loss = None
-        if labels is not None:
-            predicted = targets != IGNORE_INDEX
-            wanted = targets[predicted]
-            if held:
-                loss = objective.tokens_in_pieces(head, held[0], wanted, num_target_tokens)
-            else:
-                predictions = output.logits if select is not None else output.logits[predicted]
-                loss = objective.tokens(predictions, wanted, num_target_tokens)
-            loss = loss + aligned + objective.phrases(output.hidden_states, phrase_boxes, num_aligned)
-        return SkyEyeOutput(loss, None if logits == "none" else output.logits, image_features)
+        return Predictions(output.logits, targets, head, held[0] if held else None, output.hidden_states)
 
     @torch.no_grad()
     def generate(
@@ -370,20 +389,6 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         )
 
     # ------------------------------------------------------------------ details
-
-    def _word_embeddings(self) -> torch.Tensor:
-        """(V, hidden_size), through the layer's forward pass: under ZeRO-3 its weight is elsewhere until then."""
-        return self.get_input_embeddings()(torch.arange(self.config.text_config.vocab_size, device=self.device))
-
-    def _images_are_needed(self) -> bool:
-        trained = self._trainable["vision"] != "frozen" or self._trainable["projector"] != "frozen"
-        behind = (*self.vision_norm.parameters(), *self.projector.parameters())
-        shared_out = any(hasattr(parameter, "ds_id") for parameter in behind)  # ZeRO-3
-        return (trained or shared_out) and self.training and torch.is_grad_enabled()
-
-    def _blank_image(self) -> torch.Tensor:
-        """(1, tokens_per_image, hidden_size), an encoded blank image."""
-        return self.encode_images(torch.zeros(1, *self.config.pixel_shape, device=self.device))
 
     def _check_branches(self, group_ids, branch_ids, position_ids, labels) -> None:
         refuse_shared_prefix(type(self.projector))

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from skyeye.config.schema import AlignmentConfig
 from skyeye.errors import SkyEyeError
-from skyeye.models.losses import IGNORE_INDEX, NUMBERS, BoxReader, token_loss, word_loss
+from skyeye.models.losses import IGNORE_INDEX, NUMBERS, BoxReader, word_loss
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
-#: Targets whose logits are in memory together.
-PIECE = 1024
+#: How the parameter names of the model begin here; the others are those of the objective's own layers.
+MODEL = "model."
 
 
 class TrainingObjective(nn.Module):
-    """The losses of one stage. Its two linear layers, if any, are trained with the model and belong to no saved model.
+    """A model with the losses of one stage around it: this is what is trained, ``model`` is what is saved and used.
+
+    Its two linear layers, if any, are trained with the model and belong to no saved model.
 
     Args:
-        hidden_size: of the language model.
+        model: with its trained parts chosen.
         answers: False leaves the answers out, and with them the language model's forward pass.
         alignment: weights of the word-region alignment.
         number_smoothing: soft targets for box numbers, see :func:`skyeye.models.losses.token_loss`.
@@ -28,11 +30,14 @@ class TrainingObjective(nn.Module):
             them (not where it is to predict them). Otherwise only the first number of a box has to be found from the
             question: the others follow from the ones before.
         number_token_ids: ids of <0> .. <100>, needed by ``number_smoothing`` and ``number_noise``.
+
+    Raises:
+        SkyEyeError: soft or noisy numbers without these ids.
     """
 
     def __init__(
         self,
-        hidden_size: int,
+        model: SkyEyeForConditionalGeneration,
         *,
         answers: bool = True,
         alignment: AlignmentConfig | None = None,
@@ -47,11 +52,61 @@ class TrainingObjective(nn.Module):
                 where="number_smoothing, number_noise",
                 remedy="set model.tokenizer.box_tokens: true, or both to 0",
             )
+        hidden_size = model.config.text_config.hidden_size
+        self.model = model
         self.answers, self.alignment = answers, alignment or AlignmentConfig()
         self.number_smoothing, self.number_noise = number_smoothing, number_noise
         self.number_token_ids = None if not number_token_ids else torch.tensor(number_token_ids)
         self.region_reader = BoxReader(hidden_size) if self.alignment.boxes else None
         self.phrase_reader = BoxReader(hidden_size) if self.alignment.phrases else None
+        self.training = model.training
+
+    @property
+    def number_targets(self) -> dict:
+        """What a loss of tokens needs to know about box numbers (:func:`skyeye.models.losses.token_loss`)."""
+        return {"number_token_ids": self.number_token_ids, "number_smoothing": self.number_smoothing}
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        patches: torch.Tensor | None = None,
+        region_words: torch.Tensor | None = None,
+        region_boxes: torch.Tensor | None = None,
+        phrase_boxes: torch.Tensor | None = None,
+        *,
+        counts: Mapping[str, int] | None = None,
+        **layout: torch.Tensor,
+    ) -> torch.Tensor:
+        """The loss of a micro-batch: a scalar.
+
+        Args:
+            input_ids, labels, pixel_values, patches: as the model takes them.
+            region_words, region_boxes: (N, tokens_per_image, K) ids and (N, tokens_per_image, 4) numbers, what each
+                image token shows, padded with -100; read where the stage gives the alignment a weight.
+            phrase_boxes: (B, T, 4), the box of the object that is named at a token of a question; -100 elsewhere.
+            counts: what each loss is divided by, where it is more than 0: ``labels``, and the names of these three;
+                None: by what the batch holds.
+            layout: of the rows, as :meth:`~skyeye.models.modeling.SkyEyeForConditionalGeneration.predict`
+                takes it.
+        """
+        features = self._image_features(pixel_values, patches)
+        # Text alone has to run what images run: every trained parameter is reached, and under ZeRO-3 the processes,
+        # which hold parts of each other's weights, ask for the same ones in the same order.
+        blank = self._blank_image() if features is None and self._images_are_needed() else None
+        shown = features if blank is None else blank[:0]
+        aligned = self.regions(shown, region_words, region_boxes, counts)
+        nothing = 0.0 if blank is None else (0.0 * blank).sum()
+        if not self.answers and self.training:
+            return aligned + nothing
+        embeddings = self.model.embed(self.noisy_numbers(input_ids, labels), features)
+        if blank is not None:  # here, so that the backward pass, too, asks for what that of images does
+            embeddings = embeddings + nothing.to(embeddings.dtype)
+        keep = self.phrase_reader is not None
+        predictions = self.model.predict(embeddings, labels, "none", hidden_states=keep, **layout)
+        loss = predictions.loss(None if counts is None else max(counts["labels"], 1), **self.number_targets)
+        return loss + aligned + self.phrases(predictions.hidden_states, phrase_boxes, counts)
 
     def noisy_numbers(self, input_ids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """(B, T) ids with some box numbers of the answers replaced by random ones, in training."""
@@ -61,52 +116,25 @@ class TrainingObjective(nn.Module):
         chosen = torch.isin(labels, numbers) & (torch.rand(labels.shape, device=labels.device) < self.number_noise)
         return torch.where(chosen, numbers[torch.randint(NUMBERS, labels.shape, device=labels.device)], input_ids)
 
-    def tokens(self, logits: torch.Tensor, targets: torch.Tensor, count: int | torch.Tensor | None) -> torch.Tensor:
-        """Loss of (N, V) logits at (N,) targets: their sum divided by ``count``; None: by their number."""
-        loss = token_loss(
-            logits, targets, number_token_ids=self.number_token_ids, number_smoothing=self.number_smoothing
-        )
-        return loss / (max(len(targets), 1) if count is None else count)
-
-    def tokens_in_pieces(
-        self, head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor, count: int | torch.Tensor | None
-    ) -> torch.Tensor:
-        """The loss of :meth:`tokens` from (N, H) hidden states, with the logits of :data:`PIECE` targets in memory.
-
-        The logits of a piece are computed again in the backward pass: a head and a vocabulary of 32,000 take 128 MB for
-        a thousand targets, and as much again for their gradient.
-        """
-        count = max(len(targets), 1) if count is None else count
-
-        def piece(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            return self.tokens(head(hidden), targets, count)
-
-        pieces = list(zip(hidden.split(PIECE), targets.split(PIECE), strict=True))
-        if len(pieces) == 1:
-            return piece(*pieces[0])
-        return torch.stack([checkpoint(piece, *part, use_reentrant=False) for part in pieces]).sum()
-
     def regions(
         self,
         features: torch.Tensor | None,
         words: torch.Tensor | None,
         boxes: torch.Tensor | None,
         counts: Mapping[str, int] | None,
-        word_embeddings: Callable[[], torch.Tensor],
     ) -> torch.Tensor | float:
         """Weighted loss of what the image tokens (N, n, H) show: the words for it and the extent of the object.
 
         Args:
             words, boxes: (N, n, K) ids and (N, n, 4) numbers, padded with -100.
             counts: what ``region_words`` and ``region_boxes`` are divided by; None: what is there.
-            word_embeddings: gives the (V, H) table, where it is needed.
         """
         weights, loss = self.alignment, 0.0
         if features is None or not self.training:
             return loss
         if weights.words and words is not None:
             known = (words != IGNORE_INDEX).any(dim=-1)
-            total = word_loss(features[known], words[known], word_embeddings(), weights.sharpness)
+            total = word_loss(features[known], words[known], self.word_embeddings(), weights.sharpness)
             loss = loss + weights.words * total / _count(counts, "region_words", known)
         if weights.boxes and boxes is not None:
             known = boxes[..., 0] != IGNORE_INDEX
@@ -134,6 +162,31 @@ class TrainingObjective(nn.Module):
         known = boxes[..., 0] != IGNORE_INDEX
         total = self.phrase_reader.loss(hidden_states[len(hidden_states) // 2][known], boxes[known])
         return self.alignment.phrases * total / _count(counts, "phrase_boxes", known)
+
+    def word_embeddings(self) -> torch.Tensor:
+        """(V, hidden_size), through the layer's forward pass: under ZeRO-3 its weight is elsewhere until then."""
+        ids = torch.arange(self.model.config.text_config.vocab_size, device=self.model.device)
+        return self.model.get_input_embeddings()(ids)
+
+    def _image_features(self, pixel_values: torch.Tensor | None, patches: torch.Tensor | None) -> torch.Tensor | None:
+        if pixel_values is not None:
+            patches = self.model.encode_patches(pixel_values)
+        return None if patches is None else self.model.project_patches(patches)
+
+    def _images_are_needed(self) -> bool:
+        trained = self.model.is_trained("vision") or self.model.is_trained("projector")
+        shared_out = any(hasattr(parameter, "ds_id") for parameter in self.model.parameters())  # ZeRO-3
+        return (trained or shared_out) and self.training and torch.is_grad_enabled()
+
+    def _blank_image(self) -> torch.Tensor:
+        """(1, tokens_per_image, hidden_size), an encoded blank image."""
+        return self.model.encode_images(torch.zeros(1, *self.model.config.pixel_shape, device=self.model.device))
+
+
+def trained_parameters(objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and parameters that the optimiser changes; those of the model have their names in the model. Tied weights
+    appear once."""
+    return ((name.removeprefix(MODEL), p) for name, p in objective.named_parameters() if p.requires_grad)
 
 
 def _count(counts: Mapping[str, int] | None, name: str, known: torch.Tensor) -> int | torch.Tensor:

@@ -111,7 +111,7 @@ def read_run(folder: str | Path) -> Run:
                 run.notes.append(str(error))
     for path in sorted(folder.glob("eval/*.jsonl")):
         run.examinations += _examinations(path, run.notes)
-    run.left_out = _left_out(folder / "left_out.txt")
+    run.left_out = _left_out(folder / "skipped.txt")
     return run
 
 

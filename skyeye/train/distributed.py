@@ -32,6 +32,12 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def print_once(message: str) -> None:
+    """Print a line in process 0 alone."""
+    if rank() == 0:
+        print(message, flush=True)
+
+
 def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accelerator:
     """The Accelerator for one stage under ``run.strategy``.
 

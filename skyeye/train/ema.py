@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.objective import trained_parameters
 
 
 class MovingAverage:
@@ -19,13 +20,13 @@ class MovingAverage:
     strategies every process holds the same averages.
 
     Args:
-        model: the model, unwrapped; after ``accelerator.prepare``, which may share its parameters out.
+        objective: what is trained, unwrapped; after ``accelerator.prepare``, which may share its parameters out.
         decay: between 0 and 1; the average looks back over about ``1 / (1 - decay)`` steps.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, objective: nn.Module, decay: float):
         self.decay = decay
-        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._parameters = dict(trained_parameters(objective))
         self._averages = {name: _share(p).float().clone() for name, p in self._parameters.items()}
 
     @torch.no_grad()

@@ -4,64 +4,40 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from skyeye.config.schema import EvalConfig
 from skyeye.data.files import write_json, write_whole
 from skyeye.models.precision import DTYPES
+from skyeye.train.context import RunContext
+from skyeye.train.export import Exporter
+from skyeye.train.hooks import AnsweringHook
 from skyeye.train.samples import undisturbed
-from skyeye.train.trackers import Trackers
+from skyeye.train.setup import PlannedStage
+from skyeye.train.watchdog import Watchdog
 
 
-class Examine(Protocol):
-    """What a run asks the benchmarks with; it comes from the rooms that know them (``skyeye.eval.in_training``)."""
-
-    def __call__(self, model: Any, processor: Any, out_dir: Path, about: dict[str, Any]) -> dict[str, float] | None:
-        """All processes call it together; ``benchmark/metric`` -> value in process 0, None in the others."""
-
-    @property
-    def better(self) -> Callable[[float, float], bool]:
-        """Whether the first of two values of ``eval.choose`` is the better one."""
-
-
-class StageExamination:
+class EvalHook(AnsweringHook):
     """What ``eval.every`` asks for in one stage.
 
+    Results go to ``eval/<stage>-<step>/`` of the run folder, the curve to ``eval/<stage>.jsonl``.
+
     Args:
-        folder: run folder; results go to ``eval/<stage>-<step>/``, the curve to ``eval/<stage>.jsonl``.
-        export: writes the model to ``checkpoints/<stage>-best/``; all processes call it.
+        exporter: writes the model to ``checkpoints/<stage>-best/``; all processes call it.
     """
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        examine: Examine,
-        settings: EvalConfig,
-        folder: Path,
-        processor: Any,
-        *,
-        stage: str,
-        steps: int,
-        precision: str,
-        tracker: Trackers | None,
-        export: Callable[[int], None],
-    ):
-        self.accelerator, self.examine, self.settings = accelerator, examine, settings
-        self.folder, self.processor, self.stage, self.steps = folder / "eval", processor, stage, steps
-        self.dtype, self.tracker, self.export = DTYPES[precision], tracker, export
+    def __init__(self, context: RunContext, stage: PlannedStage, exporter: Exporter, watchdog: Watchdog):
+        settings = context.evaluation
+        super().__init__(exporter.prepared.accelerator, watchdog, every=settings.every, steps=stage.steps)
+        self.context, self.evaluator, self.settings = context, context.evaluator, settings
+        self.folder, self.stage, self.exporter = context.folder / "eval", stage.name, exporter
+        self.dtype = DTYPES[context.setup.run.precision]
 
-    def is_due(self, step: int) -> bool:
-        """Whether it is time after finished step ``step``."""
-        return step % self.settings.every == 0 or step == self.steps
-
-    def after_step(self, step: int, model: torch.nn.Module) -> None:
+    def answer(self, step: int) -> None:
         """Ask, log, and export the model if it is the best of its stage so far. All processes call it together."""
+        model = self.context.model
         out_dir = self.folder / f"{self.stage}-{step:07d}"
         if self.accelerator.is_main_process:
             # a run that has gone back comes to this step again, with other weights
@@ -69,16 +45,14 @@ class StageExamination:
         self.accelerator.wait_for_everyone()
         autocast = torch.autocast(model.device.type, self.dtype, enabled=self.dtype != torch.float32)
         with undisturbed(model), autocast:
-            scores = self.examine(model, self.processor, out_dir, {"stage": self.stage, "step": step})
+            scores = self.evaluator(model, self.context.processor, out_dir, {"stage": self.stage, "step": step})
         best = self._agreed(scores is not None and self._is_best(step, scores))
         if best:
-            self.export(step)
+            self.exporter(f"{self.stage}-best", step)
         if scores is not None:  # last: the line says that all of this is done
             self._log(step, scores, best)
 
     def is_done(self, step: int) -> bool:
-        """Whether :meth:`after_step` came to its end at this step, in this run or before it was interrupted. All
-        processes call it together."""
         return self._agreed(any(line["step"] == step for line in self._lines()))
 
     def _agreed(self, answer: bool) -> bool:
@@ -97,7 +71,7 @@ class StageExamination:
         choose = self.settings.choose
         earlier = [line["scores"] for line in self._lines() if line["step"] < step]
         rated = [line[choose] for line in earlier if choose in line]
-        return choose in scores and all(self.examine.better(scores[choose], value) for value in rated)
+        return choose in scores and all(self.evaluator.better(scores[choose], value) for value in rated)
 
     def _log(self, step: int, scores: dict[str, float], best: bool) -> None:
         """Write the scores of a step."""
@@ -107,5 +81,5 @@ class StageExamination:
         lines = [line for line in self._lines() if line["step"] < step]
         lines.append({"stage": self.stage, "step": step, "best": best, "scores": scores})
         write_whole(self.folder / f"{self.stage}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-        if self.tracker is not None:
-            self.tracker.numbers(self.stage, step, {f"eval/{name}": value for name, value in scores.items()})
+        if self.context.tracker is not None:
+            self.context.tracker.numbers(self.stage, step, {f"eval/{name}": value for name, value in scores.items()})

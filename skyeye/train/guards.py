@@ -1,7 +1,7 @@
 """What a run does when something goes wrong inside it. Every decision is taken here; ``run.guards`` holds the settings.
 
 A step whose loss or gradient norm is not finite, or far above the median of the last steps, changes no weight. After
-``patience`` such steps in a row the run goes back to an earlier state and passes over the steps around them; after
+``patience`` such steps in a row the run goes back to an earlier state and skips the steps around them; after
 ``max_rewinds`` of these it stops. From samples that cannot be read nothing is learnt, and too many of them stop the
 run. All of this is a function of the steps so far, and :meth:`Guard.state` goes into every saved state: a resumed run
 decides as the one that was never interrupted. Every event is a line of ``events.jsonl``.
@@ -31,7 +31,7 @@ LEAST_SEEN = 1000
 
 
 class Rewind(Exception):  # noqa: N818  a decision, not an error
-    """The run has to go back: ``first`` .. ``last`` are the steps (from 0) to pass over."""
+    """The run has to go back: ``first`` .. ``last`` are the steps (from 0) to skip."""
 
     def __init__(self, first: int, last: int):
         super().__init__(f"steps {first + 1} to {last + 1}")
@@ -50,7 +50,7 @@ class Guard:
 
     def __init__(self, accelerator: Accelerator, settings: GuardsConfig, folder: Path, stage: str):
         self.accelerator, self.settings, self.folder, self.stage = accelerator, settings, folder, stage
-        self.passed_over: list[list[int]] = []  # ranges of steps, ends included
+        self.skipped: list[list[int]] = []  # ranges of steps, ends included
         self.streak: list[int] = []  # steps in a row whose update was held back
         self.moved = False  # whether the last step changed the weights
         self.seen = self.broken = 0
@@ -63,8 +63,8 @@ class Guard:
     # ------------------------------------------------------------------ what the loop tells
 
     def todo(self, start: int, end: int) -> list[int]:
-        """The steps from ``start`` to before ``end`` that are not passed over."""
-        return [s for s in range(start, end) if not any(first <= s <= last for first, last in self.passed_over)]
+        """The steps from ``start`` to before ``end`` that are not skipped."""
+        return [s for s in range(start, end) if not any(first <= s <= last for first, last in self.skipped)]
 
     def samples(self, step: int, samples: int, broken: int, problems: Sequence[tuple[str, str]]) -> None:
         """Count the samples of a step.
@@ -129,11 +129,11 @@ class Guard:
         if len(self.streak) < self.settings.patience:
             return
         first, last = max(0, self.streak[0] - self.settings.lead), step
-        if len(self.passed_over) >= self.settings.max_rewinds:
-            self.record("stopped", step, reason=reason, passed_over=self.passed_over)
+        if len(self.skipped) >= self.settings.max_rewinds:
+            self.record("stopped", step, reason=reason, skipped=self.skipped)
             raise SkyEyeError(
                 f"{len(self.streak)} updates in a row were held back ({reason}), after the run had gone back "
-                f"{len(self.passed_over)} times",
+                f"{len(self.skipped)} times",
                 where=f"stage {self.stage}, step {step + 1}",
                 remedy=f"look at {self.folder / 'events.jsonl'}; lower optimizer.lr, set optimizer.clip_norm, or use "
                 "run.precision=bf16 in place of fp16",
@@ -142,7 +142,7 @@ class Guard:
 
     # ------------------------------------------------------------------ what holds an update back
 
-    def hold_back(self, optimizer: torch.optim.Optimizer) -> None:
+    def guard_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Let the optimiser ask before every update; called before ``accelerator.prepare``.
 
         Under ZeRO the update is part of the last backward pass, in which DeepSpeed calls this same optimiser.
@@ -199,7 +199,7 @@ class Guard:
     def state(self) -> dict:
         """All that decisions depend on, as JSON."""
         return {
-            "passed_over": self.passed_over,
+            "skipped": self.skipped,
             "streak": self.streak,
             "seen": self.seen,
             "broken": self.broken,
@@ -213,7 +213,7 @@ class Guard:
 
     def restore(self, state: dict) -> None:
         """Go on from what :meth:`state` gave."""
-        self.passed_over, self.streak = [list(window) for window in state["passed_over"]], list(state["streak"])
+        self.skipped, self.streak = [list(window) for window in state["skipped"]], list(state["streak"])
         self.seen, self.broken = state["seen"], state["broken"]
         self._losses.clear()
         self._norms.clear()

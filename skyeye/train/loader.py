@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -25,15 +25,12 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.prefix_attention import FLEX_BLOCK
 from skyeye.models.vision import PixelTransform
 
-if TYPE_CHECKING:
-    from skyeye.train.features.store import FeatureReader
-
 #: Pixel tensors kept by each worker; a small data set is then decoded once instead of once per epoch.
 PIXEL_CACHE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
-class Step:
+class StepBatch:
     """What one process computes in one step.
 
     Attributes:
@@ -57,21 +54,47 @@ class Step:
     problems: list[tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class StepDivision:
+    """How the groups of a step become packs, and which of them are this process's.
+
+    Attributes:
+        groups_per_step: over all processes and packs.
+        accumulation: packs of a process, at least.
+        rank, world: of this process, and how many there are.
+        share_prefix: False gives every sample a row of its own, image included: the reference's way, to compare with.
+        budget: longest pack in tokens; None: no limit.
+    """
+
+    groups_per_step: int
+    accumulation: int
+    rank: int
+    world: int
+    share_prefix: bool = True
+    budget: int | None = None
+
+
+class PatchFeatures(Protocol):
+    """What the frozen tower sees of every image of a stage (:mod:`skyeye.train.features.store`)."""
+
+    def patches_of(self, images: Sequence[str]) -> torch.Tensor:
+        """(N, patches, width) for image references."""
+
+
 class StepPacks(Dataset):
     """The steps of one process.
 
     Step s takes the groups ``s * groups_per_step`` and following, the same for every number of processes and every
     accumulation; all processes divide them in the same way and each computes its own packs.
 
-    A record that gives no sequence, or one longer than the budget, is left out before the division, by all processes
+    A record that gives no sequence, or one longer than the budget, is skipped before the division, by all processes
     alike. Of a group whose image cannot be read only its own process knows: a blank image takes its place, and nothing
     is learnt from it, so that the division stays what it is.
 
     Args:
-        share_prefix: False gives every sample a row of its own, image included: the reference's way, to compare with.
-        budget: longest pack in tokens; None: no limit.
+        steps: of the stage.
         regions_grid: (rows, columns) of image tokens, where the word-region alignment is learnt.
-        features: what the frozen tower sees of every image of the stage; packs then hold ``patches``, not pixels.
+        features: of every image of the stage; packs then hold ``patches``, not pixels.
         flops: tells the operations of some groups.
     """
 
@@ -80,93 +103,88 @@ class StepPacks(Dataset):
         mixture: Mixture,
         builder: SequenceBuilder,
         vision: VisionConfig | list[VisionConfig],
+        division: StepDivision,
         *,
         steps: int,
-        groups_per_step: int,
-        accumulation: int,
-        rank: int,
-        world: int,
-        share_prefix: bool = True,
-        budget: int | None = None,
         regions_grid: tuple[int, int] | None = None,
-        features: FeatureReader | None = None,
+        features: PatchFeatures | None = None,
         flops: Callable[[Sequence[GroupSequence]], float] | None = None,
     ):
-        self.mixture, self.builder, self.vision = mixture, builder, vision
-        self.steps, self.groups_per_step, self.accumulation = steps, groups_per_step, accumulation
-        self.rank, self.world, self.regions_grid = rank, world, regions_grid
-        self.share_prefix, self.budget, self.features, self.flops = share_prefix, budget, features, flops
+        self.mixture, self.builder, self.vision, self.division = mixture, builder, vision, division
+        self.steps, self.regions_grid, self.features, self.flops = steps, regions_grid, features, flops
         self.multiple = FLEX_BLOCK if torch.cuda.is_available() else 1
         self._pixels: OrderedDict[str, torch.Tensor] = OrderedDict()
 
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> Step:
-        sequences, left_out = self._sequences(step)
-        processes = pack_step(sequences, self.world, self.accumulation, self.budget)
+    def __getitem__(self, step: int) -> StepBatch:
+        sequences, skipped = self._sequences(step)
+        processes = pack_step(sequences, self.division.world, self.division.accumulation, self.division.budget)
         rounds = zip(*([self._places(groups) for groups in packs] for packs in processes), strict=True)
         everything = [sequence for packs in processes for groups in packs for sequence in groups]
-        own = processes[self.rank]
+        own = processes[self.division.rank]
         packs, unreadable = zip(*map(self._tensors, own), strict=True)
-        if self.rank > 0:  # what all know, one says
-            left_out = []
-        packs[0]["broken"] += len(left_out)
-        return Step(
+        if self.division.rank > 0:  # what all know, one says
+            skipped = []
+        packs[0]["broken"] += len(skipped)
+        return StepBatch(
             packs=list(packs),
             tokens=sum(self._rows(everything)),
-            places=sum(max(round) * self.world for round in rounds),
+            places=sum(max(round) * self.division.world for round in rounds),
             image_tokens=self.builder.tokens_per_image * sum(map(self._encoded, everything)),
             operations=None if self.flops is None else self.flops(everything),
             samples=[branch.record.id for groups in own for group in groups for branch in group.branches],
-            problems=left_out + [problem for problems in unreadable for problem in problems],
+            problems=skipped + [problem for problems in unreadable for problem in problems],
         )
 
     def _rows(self, groups: Sequence[GroupSequence]) -> list[int]:
         """Tokens of the rows that a pack of these groups has: all of them in one, or a row for every sample."""
-        if self.share_prefix:
+        if self.division.share_prefix:
             return [sum(map(len, groups))]
         return [len(group.prefix_ids) + len(branch.input_ids) for group in groups for branch in group.branches]
 
     def _places(self, groups: Sequence[GroupSequence]) -> int:
         """Places of a pack, padding included."""
         rows = self._rows(groups)
-        if self.share_prefix:
+        if self.division.share_prefix:
             return -(-rows[0] // self.multiple) * self.multiple
         return len(rows) * max(rows)
 
     def _encoded(self, group: GroupSequence) -> int:
         """How often an image of the group is encoded."""
-        return len(group.images) * (1 if self.share_prefix else len(group.branches))
+        return len(group.images) * (1 if self.division.share_prefix else len(group.branches))
 
     def longest(self, step: int) -> dict[str, torch.Tensor] | None:
         """A pack as long as the budget allows, of the groups of a step; None without a budget."""
-        if self.budget is None:
+        if self.division.budget is None:
             return None
-        tensors, _ = self._tensors(fill(self._sequences(step)[0], self.budget))
+        tensors, _ = self._tensors(fill(self._sequences(step)[0], self.division.budget))
         del tensors["samples"], tensors["broken"]
         return tensors
 
     def _sequences(self, step: int) -> tuple[list[GroupSequence], list[tuple[str, str]]]:
-        """The groups of a step over all processes, and what was left out of them."""
-        first = step * self.groups_per_step
-        groups = [self.mixture.draw(n) for n in range(first, first + self.groups_per_step)]
+        """The groups of a step over all processes, and what was skipped of them."""
+        first = step * self.division.groups_per_step
+        groups = [self.mixture.draw(n) for n in range(first, first + self.division.groups_per_step)]
         sequences: list[GroupSequence] = []
-        left_out: list[tuple[str, str]] = []
+        skipped: list[tuple[str, str]] = []
         for group in merge_same_images(groups):
-            sequence, problems = usable(self.builder, group, self.budget)
-            left_out += problems
+            sequence, problems = usable(self.builder, group, self.division.budget)
+            skipped += problems
             if sequence is not None:
                 sequences.append(sequence)
-        if left_out:  # every process needs something to compute, or the others wait for it
-            missing = self.world * self.accumulation - sum(len(sequence.branches) for sequence in sequences)
+        if skipped:  # every process needs something to compute, or the others wait for it
+            missing = self.division.world * self.division.accumulation - sum(
+                len(sequence.branches) for sequence in sequences
+            )
             sequences += [nothing_to_learn(self.builder.pad_token_id) for _ in range(missing)]
-        return sequences, left_out
+        return sequences, skipped
 
     def _tensors(self, groups: Sequence[GroupSequence]) -> tuple[dict[str, torch.Tensor], list[tuple[str, str]]]:
         """The tensors of one micro-batch, and the samples whose images cannot be read."""
         unreadable: dict[int, str] = {}
-        if self.share_prefix:
+        if self.division.share_prefix:
             batch = pack(groups, self.builder.pad_token_id, self.multiple)
             images = [image for group in groups for image in group.images]
         else:
@@ -174,7 +192,7 @@ class StepPacks(Dataset):
             images = [image for group in groups for _ in group.branches for image in group.images]
         if self.features is not None:
             # Also without images, as (0, patches, width): under ZeRO-3 all processes run the tower or none.
-            batch["patches"] = self.features.see(images)
+            batch["patches"] = self.features.patches_of(images)
         elif images:
             batch["pixel_values"] = torch.stack(self._pictures(groups, unreadable))
         if self.regions_grid is not None:
@@ -201,12 +219,12 @@ class StepPacks(Dataset):
             except SkyEyeError as error:
                 unreadable[number] = str(error)
                 loaded = [torch.zeros(PixelTransform.of(self.vision).shape) for _ in group.images]
-            pictures += loaded if self.share_prefix else loaded * len(group.branches)
+            pictures += loaded if self.division.share_prefix else loaded * len(group.branches)
         return pictures
 
     def _learn_nothing(self, batch: dict[str, torch.Tensor], groups: Sequence[GroupSequence], number: int) -> None:
         """Take every target of a group out of a micro-batch."""
-        if not self.share_prefix:
+        if not self.division.share_prefix:
             first = sum(len(group.branches) for group in groups[:number])
             batch["labels"][first : first + len(groups[number].branches)] = IGNORE_INDEX
             return
@@ -243,14 +261,14 @@ class _ErrorsAsItems(Dataset):
     def __init__(self, dataset: StepPacks):
         self.dataset = dataset
 
-    def __getitem__(self, step: int) -> Step | SkyEyeError:
+    def __getitem__(self, step: int) -> StepBatch | SkyEyeError:
         try:
             return self.dataset[step]
         except SkyEyeError as error:
             return error
 
 
-def steps(dataset: StepPacks, todo: Sequence[int], workers: int) -> Iterator[Step]:
+def step_batches(dataset: StepPacks, todo: Sequence[int], workers: int) -> Iterator[StepBatch]:
     """Iterate over the steps of the given numbers, decoded ahead by ``workers`` processes.
 
     Raises:

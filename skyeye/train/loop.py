@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
-from accelerate import Accelerator
 
-from skyeye.config.schema import StageConfig
 from skyeye.data.sequence import IGNORE_INDEX
+from skyeye.train.context import Prepared
 from skyeye.train.guards import Guard
-from skyeye.train.loader import Step
+from skyeye.train.hooks import Hook
+from skyeye.train.loader import StepBatch
 from skyeye.train.optim import learning_rate, set_learning_rate
-from skyeye.train.progress import Monitor
+from skyeye.train.progress import Monitor, StepReport
+from skyeye.train.setup import PlannedStage
 
 #: What is counted over the global batch, so that each loss is divided by its own number whatever the processes.
 COUNTED = ("samples", "broken", "labels", "region_words", "region_boxes", "phrase_boxes")
 
 
 def train_stage(
-    accelerator: Accelerator,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    steps: Iterator[Step],
-    stage: StageConfig,
+    prepared: Prepared,
+    batches: Iterator[StepBatch],
+    stage: PlannedStage,
     *,
     start_step: int,
-    seed: int,
     longest: dict[str, torch.Tensor] | None,
     guard: Guard,
     monitor: Monitor,
-    after_step: Callable[[int], bool],
+    hook: Hook,
 ) -> int:
-    """Train ``model`` from ``start_step`` to the end of the stage.
+    """Train from ``start_step`` to the end of the stage.
 
     Args:
-        steps: what this process computes, from ``start_step`` on, without the steps that ``guard`` passes over.
+        batches: what this process computes, from ``start_step`` on, without the steps that ``guard`` skips.
         longest: a pack as long as any can be. It is computed first, with weight 0: memory peaks at once or not at all.
         guard: holds harmful updates back, and decides when to go back or to stop (:mod:`skyeye.train.guards`).
         monitor: is told loss, learning rate and counts of every step.
-        after_step: called with the number of finished steps, on all processes alike; True ends the stage early.
+        hook: called after every step; it may end the stage early.
 
     Returns:
         The number of finished steps.
@@ -50,86 +49,94 @@ def train_stage(
         Rewind: the guard wants the run to go on from an earlier state.
         SkyEyeError: the guard stops the run.
     """
-    model.train()
-    processes = accelerator.num_processes
-    schedule = stage.optimizer
+    accelerator = prepared.accelerator
+    prepared.objective.train()
     for step in guard.todo(start_step, stage.steps):
         began = time.perf_counter()
-        rate = learning_rate(
-            step,
-            lr=schedule.lr,
-            min_lr=schedule.min_lr,
-            warmup_lr=schedule.warmup_lr,
-            warmup_steps=schedule.warmup_steps,
-            total_steps=stage.steps,
-            steps_per_epoch=schedule.steps_per_epoch,
-        )
-        set_learning_rate(optimizer, rate)
-
-        this = next(steps)
+        rate = _set_rate(prepared.optimizer, stage, step)
+        batch = next(batches)
         waited = time.perf_counter() - began
-        packs = [_to_device(pack, accelerator.device) for pack in this.packs]
+        packs = [_to_device(pack, accelerator.device) for pack in batch.packs]
         counts = torch.tensor([_counts(pack) for pack in packs], dtype=torch.float64, device=accelerator.device)
         totals = dict(zip(COUNTED, accelerator.reduce(counts.sum(dim=0), "sum").int().tolist(), strict=True))
-        guard.samples(step, totals["samples"], totals["broken"], this.problems)
-
+        guard.samples(step, totals["samples"], totals["broken"], batch.problems)
         if longest is not None:
-            with accumulating(accelerator, model, last=False):
-                accelerator.backward(0.0 * model(**_to_device(longest, accelerator.device), logits="none").loss)
+            with accumulating(prepared, last=False):
+                accelerator.backward(0.0 * prepared.objective(**_to_device(longest, accelerator.device)))
             longest = None
         # Dropout draws from a generator that is a function of the step, so that a resumed run draws the same.
-        torch.manual_seed(hash((seed, step, accelerator.process_index)) & 0xFFFFFFFF)
-        step_loss = torch.zeros((), device=accelerator.device)
-        for index, pack in enumerate(packs):
-            last = index + 1 == len(packs)
-            with accumulating(accelerator, model, last):
-                if stage.loss_normalisation == "micro_batch":  # the reference: mean per micro-batch, summed over them
-                    share, count = 1.0 / processes, dict(zip(COUNTED, counts[index].int().tolist(), strict=True))
-                else:  # every supervised token of the global batch weighs the same
-                    share, count = 1.0, totals
-                output = model(**pack, num_target_tokens=max(count["labels"], 1), num_aligned=count, logits="none")
-                loss = output.loss * share
-                step_loss += loss.detach()
-                if last:  # under ZeRO the last backward pass is also the update, which asks the guard
-                    step_loss = guard.losses(step_loss)
-                # Gradients are averaged over processes further down; this is undone here because the loss is divided
-                # once, by its tokens.
-                accelerator.backward(loss * processes)
-                norm = None
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(model.parameters(), schedule.clip_norm or float("inf"))
-                    guard.norm(norm)
-                optimizer.step()
-                optimizer.zero_grad()
-
-        guard.finish(step, this.samples)
-        monitor.step(
-            step,
-            loss=step_loss,
-            learning_rate=rate,
-            gradient_norm=norm,
-            samples=totals["samples"],
-            targets=totals["labels"],
-            tokens=this.tokens,
-            places=this.places,
-            packs=len(packs),
-            image_tokens=this.image_tokens,
-            operations=this.operations,
-            seconds=time.perf_counter() - began,
-            waited=waited,
-        )
-        if after_step(step + 1):
+        torch.manual_seed(hash((stage.seed, step, accelerator.process_index)) & 0xFFFFFFFF)
+        if stage.settings.loss_normalisation == "micro_batch":  # the reference: mean per micro-batch, summed over them
+            own = [dict(zip(COUNTED, row, strict=True)) for row in counts.int().tolist()]
+            loss, norm = _compute(prepared, packs, own, 1.0 / accelerator.num_processes, stage, guard)
+        else:  # every supervised token of the global batch weighs the same
+            loss, norm = _compute(prepared, packs, [totals] * len(packs), 1.0, stage, guard)
+        guard.finish(step, batch.samples)
+        times = {"seconds": time.perf_counter() - began, "waited": waited}
+        monitor.step(step, _report(batch, totals, loss=loss, learning_rate=rate, gradient_norm=norm, **times))
+        if hook.after_step(step + 1):
             return step + 1
     return stage.steps
 
 
+def _compute(
+    prepared: Prepared,
+    packs: list[dict[str, torch.Tensor]],
+    counts: list[dict[str, int]],
+    share: float,
+    stage: PlannedStage,
+    guard: Guard,
+) -> tuple[torch.Tensor, Any]:
+    """Forward and backward of every micro-batch and the update: the loss of the global batch and the gradient norm.
+
+    Args:
+        counts: what the losses of each pack are divided by.
+        share: of the loss of a pack in that of the step.
+    """
+    accelerator, objective, optimizer = prepared.accelerator, prepared.objective, prepared.optimizer
+    step_loss, norm = torch.zeros((), device=accelerator.device), None
+    for index, (pack, count) in enumerate(zip(packs, counts, strict=True)):
+        last = index + 1 == len(packs)
+        with accumulating(prepared, last):
+            loss = objective(**pack, counts=count) * share
+            step_loss += loss.detach()
+            if last:  # under ZeRO the last backward pass is also the update, which asks the guard
+                step_loss = guard.losses(step_loss)
+            # Gradients are averaged over processes further down; this is undone here because the loss is divided
+            # once, by its tokens.
+            accelerator.backward(loss * accelerator.num_processes)
+            if accelerator.sync_gradients:
+                limit = stage.settings.optimizer.clip_norm or float("inf")
+                norm = accelerator.clip_grad_norm_(objective.parameters(), limit)
+                guard.norm(norm)
+            optimizer.step()
+            optimizer.zero_grad()
+    return step_loss, norm
+
+
 @contextmanager
-def accumulating(accelerator: Accelerator, model: torch.nn.Module, last: bool) -> Iterator[None]:
+def accumulating(prepared: Prepared, last: bool) -> Iterator[None]:
     """One micro-batch of a step. Gradients are exchanged and weights moved with the last: steps differ in their number
     of packs, which the counting of ``Accelerator.accumulate`` does not know."""
-    accelerator.sync_gradients = last
-    with nullcontext() if last else accelerator.no_sync(model):
+    prepared.accelerator.sync_gradients = last
+    with nullcontext() if last else prepared.accelerator.no_sync(prepared.objective):
         yield
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, stage: PlannedStage, step: int) -> float:
+    """Give the optimiser the learning rate of a step."""
+    schedule = stage.settings.optimizer
+    names = ("lr", "min_lr", "warmup_lr", "warmup_steps", "steps_per_epoch")
+    rate = learning_rate(step, total_steps=stage.steps, **{name: getattr(schedule, name) for name in names})
+    set_learning_rate(optimizer, rate)
+    return rate
+
+
+def _report(batch: StepBatch, totals: dict[str, int], **computed: Any) -> StepReport:
+    """What is told of a step."""
+    names = ("tokens", "places", "image_tokens", "operations")
+    counts = {"samples": totals["samples"], "targets": totals["labels"], "packs": len(batch.packs)}
+    return StepReport(**{name: getattr(batch, name) for name in names}, **counts, **computed)
 
 
 def _counts(batch: dict[str, torch.Tensor]) -> list[int]:

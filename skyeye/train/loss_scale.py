@@ -16,7 +16,7 @@ def loss_scaler(accelerator: Accelerator, optimizer) -> torch.amp.GradScaler | N
     return accelerator.scaler or getattr(zero, "torch_autocast_gradscaler", None)
 
 
-def heed_scale(optimizer, clip_norm: float | None) -> None:
+def patch_deepspeed_fp16(optimizer, clip_norm: float | None) -> None:
     """ZeRO in fp16: clip what the gradients are without their scale, and lower the scale when they overflow.
 
     DeepSpeed (0.19.8, ``torch_autocast`` in float16) multiplies the loss with the scale of torch's ``GradScaler``, but

@@ -20,8 +20,8 @@ from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from skyeye.models.losses import word_loss
-from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.losses import loss_in_pieces, word_loss
+from skyeye.models.objective import TrainingObjective
 from skyeye.models.prefix_attention import NAME as SHARED
 
 #: Attention of plain causal rows under a name of its own: by itself transformers gives tensors without content a mask.
@@ -105,8 +105,8 @@ class StepCounter:
     """Counts the memory of micro-batches of one stage.
 
     Args:
-        model: on the meta device, with its trained parts and losses chosen; it is changed: its tensors become stand-ins
-            for tensors of a device.
+        objective: on the meta device, with the trained parts of its model chosen; it is changed: its tensors become
+            stand-ins for tensors of a device.
         autocast: the lower precision of ``run.precision``; None: none.
         features: the tower does not run, its output comes from a feature cache of this type.
         gpu: count what CUDA's kernels keep, where they differ from the CPU's.
@@ -119,32 +119,32 @@ class StepCounter:
 
     def __init__(
         self,
-        model: SkyEyeForConditionalGeneration,
+        objective: TrainingObjective,
         *,
         autocast: torch.dtype | None,
         features: torch.dtype | None = None,
         gpu: bool = True,
         resting: bool = False,
     ):
-        self.model, self.autocast, self.features = model, autocast, features
+        self.objective, self.model, self.autocast, self.features = objective, objective.model, autocast, features
         # Stand-ins for tensors of the CPU: those of CUDA need a CUDA build of torch, and autocast knows no others.
         self.mode = FakeTensorMode()
-        if model.language_model.config._attn_implementation == SHARED:
-            model.language_model.set_attn_implementation(_PLAIN)
-        model.train()
+        if self.model.language_model.config._attn_implementation == SHARED:
+            self.model.language_model.set_attn_implementation(_PLAIN)
+        objective.train()
         if resting:
-            for layer in model.modules():
+            for layer in self.model.modules():
                 if isinstance(layer, LoraLayer) and not any(p.requires_grad for p in layer.lora_B.parameters()):
                     layer.enable_adapters(False)
         with self.mode:
-            _without_content(model)
+            _without_content(objective)
         if gpu:
-            _fuse_dropout(model)
+            _fuse_dropout(objective)
 
     def count(self, load: Load, checkpointing: bool) -> StepMemory:
         """Bytes of one micro-batch, besides weights, gradients and optimiser."""
         live = LiveBytes()
-        live.ignore(self.model)
+        live.ignore(self.objective)
         if checkpointing:
             self.model.activation_checkpointing_enable()
         else:
@@ -160,7 +160,7 @@ class StepCounter:
                 live.restart()
                 if cut is not None:
                     head, targets = self.model.get_output_embeddings(), torch.zeros(load.targets, dtype=torch.long)
-                    loss = self.model.objective.tokens_in_pieces(head, cut, targets, load.targets)
+                    loss = loss_in_pieces(head, cut, targets, load.targets, **self.objective.number_targets)
             if cut is not None:
                 loss.backward()
                 del loss
@@ -181,11 +181,11 @@ class StepCounter:
 
     def _body(self, features: torch.Tensor, load: Load) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
         """The hidden states at the targets, None where answers are not learnt, and the losses of the alignment."""
-        objective, losses = self.model.objective, []
+        objective, losses = self.objective, []
         shown = features.flatten(0, 1)
         if objective.alignment.words:
             words = torch.zeros(len(shown), WORDS_PER_TOKEN, dtype=torch.long)
-            losses.append(word_loss(shown, words, self.model._word_embeddings(), objective.alignment.sharpness))
+            losses.append(word_loss(shown, words, objective.word_embeddings(), objective.alignment.sharpness))
         if objective.region_reader is not None:
             losses.append(objective.region_reader.loss(shown, torch.zeros(len(shown), 4, dtype=torch.long)))
         if not objective.answers:

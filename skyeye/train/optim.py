@@ -10,6 +10,7 @@ from torch import nn
 
 from skyeye.config.schema import OptimizerConfig
 from skyeye.errors import SkyEyeError
+from skyeye.models.objective import trained_parameters
 
 #: Name parts that take a parameter out of weight decay, besides having fewer than two dimensions (MiniGPT-v2).
 NO_DECAY_NAMES = ("bias", "ln", "bn")
@@ -24,10 +25,10 @@ def parameter_groups(
     weight_decay: float,
     part_lr: Mapping[str, float] | None = None,
 ) -> list[dict]:
-    """Split the trainable parameters into a decayed and an undecayed AdamW group; an empty group is left out.
+    """Split the trainable parameters into a decayed and an undecayed AdamW group; an empty group is skipped.
 
     Args:
-        named_parameters: ``model.named_parameters()``; frozen ones are passed over.
+        named_parameters: ``model.named_parameters()``; frozen ones are skipped.
         weight_decay: decay of matrices; tensors with fewer than two dimensions and :data:`NO_DECAY_NAMES` get none.
         part_lr: factor on the learning rate of the parts of :data:`PARTS`; parts of one factor share their groups.
 
@@ -74,13 +75,13 @@ def learning_rate(
     return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * step / total_steps))
 
 
-def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters of ``model``; the loop sets the learning rate of every step.
+def make_optimizer(objective: nn.Module, settings: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters of ``objective``; the loop sets the learning rate of every step.
 
     Raises:
-        SkyEyeError: the device of the model has no fused AdamW, and ``settings.fused`` asks for it.
+        SkyEyeError: the device of the parameters has no fused AdamW, and ``settings.fused`` asks for it.
     """
-    groups = parameter_groups(model.named_parameters(), settings.weight_decay, settings.part_lr)
+    groups = parameter_groups(trained_parameters(objective), settings.weight_decay, settings.part_lr)
     arguments = {"lr": settings.lr, "betas": tuple(settings.betas), "eps": settings.eps}
     if not settings.fused:
         return torch.optim.AdamW(groups, **arguments)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from skyeye.config.schema import Recipe, RunConfig, StageConfig
+from skyeye.config.schema import ModelConfig, Recipe, RunConfig, SourceConfig, StageConfig
 from skyeye.data.distributions import DISTRIBUTIONS, made_groups
 from skyeye.data.packing import fill, merge_same_images, pack_step
 from skyeye.data.sequence import GroupSequence, SequenceBuilder
@@ -15,13 +14,12 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.flops import supervised
 from skyeye.models.prefix_attention import FLEX_BLOCK
 from skyeye.train.memory import Load
-from skyeye.train.run import load_data, recipe_tokenizer, resolve_epochs
-from skyeye.train.stages import stage_mixture
+from skyeye.train.setup import PlannedStage, RunSetup, prepare_tokenizer, setup_run, steps_of_epochs
 
 #: Steps of a stage that are drawn, evenly over the stage.
 SAMPLED_STEPS = 8
 
-Steps = list[list[GroupSequence]]
+SampledSteps = list[list[GroupSequence]]
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,8 @@ class PlannedData:
     """Sampled steps of each stage, by its name, and where they come from, in words."""
 
     origin: str
-    steps: dict[str, Steps]
-    recipe: Recipe  # with steps in the place of epochs
+    steps: dict[str, SampledSteps]
+    stages: list[PlannedStage]
     vocabulary: int | None = None
 
 
@@ -40,13 +38,14 @@ def planned_data(recipe: Recipe, tokens_per_image: int, vocabulary: int) -> Plan
     Args:
         vocabulary: ids of made texts are below it.
     """
-    missing = _missing(recipe)
+    used = {entry.source: recipe.sources[entry.source] for stage in recipe.stages for entry in stage.mixture}
+    missing = _missing(used, recipe.model)
     if missing is None:
-        return _of_recipe(recipe, tokens_per_image)
+        return _of_recipe(setup_run(recipe), tokens_per_image)
     made = {}
     thousands = sum(source.images for source in DISTRIBUTIONS["skyeye968k"])
     stages = []
-    for stage in recipe.stages:
+    for number, stage in enumerate(recipe.stages):
         count = SAMPLED_STEPS * stage.groups_per_step
         groups = made_groups(
             "skyeye968k",
@@ -56,35 +55,30 @@ def planned_data(recipe: Recipe, tokens_per_image: int, vocabulary: int) -> Plan
             branches=stage.branches,
         )
         made[stage.name] = [groups[first::SAMPLED_STEPS][: stage.groups_per_step] for first in range(SAMPLED_STEPS)]
-        if stage.steps is None:
-            steps = math.ceil(stage.epochs * thousands * 1000 / stage.groups_per_step)
-            stage = replace(stage, steps=steps, epochs=None)
-        stages.append(stage)
+        steps = stage.steps if stage.steps is not None else steps_of_epochs(stage, thousands * 1000)
+        stages.append(PlannedStage(number, stage, steps, recipe.seed))
     origin = f"made groups with the numbers and lengths of SkyEye-968k, not this recipe's data: {missing}"
-    return PlannedData(origin, made, replace(recipe, stages=stages))
+    return PlannedData(origin, made, stages)
 
 
-def _missing(recipe: Recipe) -> str | None:
-    """What keeps the recipe's own data from being read; None: nothing."""
-    used = {entry.source for stage in recipe.stages for entry in stage.mixture}
-    for name in sorted(used):
-        if not Path(recipe.sources[name].path).exists():
-            return f"there is no {recipe.sources[name].path}"
-    tokenizer = recipe.model.tokenizer
-    path = tokenizer.path or recipe.model.language.pretrained
+def _missing(sources: Mapping[str, SourceConfig], settings: ModelConfig) -> str | None:
+    """What keeps a run's own data from being read; None: nothing."""
+    for name in sorted(sources):
+        if not Path(sources[name].path).exists():
+            return f"there is no {sources[name].path}"
+    tokenizer = settings.tokenizer
+    path = tokenizer.path or settings.language.pretrained
     if tokenizer.train_vocab_size is None and (path is None or not Path(path).exists()):
         return f"there is no tokenizer {path}" if path else "the recipe names no tokenizer"
     return None
 
 
-def _of_recipe(recipe: Recipe, tokens_per_image: int) -> PlannedData:
-    groups, _, _ = load_data(recipe)
-    recipe = resolve_epochs(recipe, groups)
-    tokenizer = recipe_tokenizer(recipe, groups)
-    builder = SequenceBuilder(tokenizer, recipe.model.prompt, tokens_per_image)
+def _of_recipe(setup: RunSetup, tokens_per_image: int) -> PlannedData:
+    tokenizer = prepare_tokenizer(setup.model, setup.data.groups)
+    builder = SequenceBuilder(tokenizer, setup.model.prompt, tokens_per_image)
     drawn = {}
-    for stage in recipe.stages:
-        mixture, size = stage_mixture(recipe, stage, groups), stage.groups_per_step
+    for stage in setup.stages:
+        mixture, size = setup.mixture(stage), stage.settings.groups_per_step
         chosen = sorted({place * stage.steps // SAMPLED_STEPS for place in range(SAMPLED_STEPS)})
         drawn[stage.name] = [
             [
@@ -94,10 +88,10 @@ def _of_recipe(recipe: Recipe, tokens_per_image: int) -> PlannedData:
             for step in chosen
         ]
     origin = f"the recipe's own sources, {SAMPLED_STEPS} steps of each stage drawn evenly over it"
-    return PlannedData(origin, drawn, recipe, len(tokenizer))
+    return PlannedData(origin, drawn, setup.stages, len(tokenizer))
 
 
-def longest_pack(steps: Steps, processes: int, stage: StageConfig, run: RunConfig) -> Load:
+def longest_pack(steps: SampledSteps, processes: int, stage: StageConfig, run: RunConfig) -> Load:
     """The largest micro-batch of the sampled steps, or with ``run.tokens_per_pack`` one as large as that allows.
 
     Raises:

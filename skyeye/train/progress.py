@@ -7,6 +7,7 @@ import math
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,43 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from skyeye.config.schema import RunConfig, StageConfig
+from skyeye.config.schema import RunConfig
 from skyeye.data.files import append_line
 from skyeye.runs.read import read_log
 from skyeye.train.background import CHORES
-from skyeye.train.trackers import Trackers
+from skyeye.train.setup import PlannedStage
+from skyeye.train.trackers import Tracker
 
 #: Numbers of a line that say where it stands rather than how the training goes; trackers do without them.
 _PLACES = ("stage", "step", "steps", "time", "seconds_left")
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a finished step was like, over the global batch.
+
+    Attributes:
+        loss: on this process's device.
+        samples, targets: questions and supervised tokens.
+        tokens, places: tokens, and what the processes compute or wait for in that time.
+        seconds, waited: time of the step, and the part of it spent waiting for data.
+        packs: micro-batches of a process.
+        image_tokens: of ``tokens``, those of images.
+        operations: floating-point operations; None: not known.
+    """
+
+    loss: torch.Tensor
+    learning_rate: float
+    gradient_norm: Any
+    samples: int
+    targets: int
+    tokens: int
+    places: int
+    seconds: float
+    waited: float
+    packs: int = 1
+    image_tokens: int = 0
+    operations: float | None = None
 
 
 class Monitor:
@@ -37,11 +67,11 @@ class Monitor:
         self,
         folder: Path,
         run: RunConfig,
-        stage: StageConfig,
+        stage: PlannedStage,
         *,
         start_step: int,
         writes: bool,
-        tracker: Trackers | None = None,
+        tracker: Tracker | None = None,
         peak: float | None = None,
         device: torch.device | None = None,
     ):
@@ -63,82 +93,65 @@ class Monitor:
         """Whether the loss of this step is written down (and so has to be summed over the processes)."""
         return (step + 1) % self.run.log_every == 0 or step + 1 == self.stage.steps
 
-    def step(
-        self,
-        step: int,
-        *,
-        loss: torch.Tensor,
-        learning_rate: float,
-        gradient_norm: Any,
-        samples: int,
-        targets: int,
-        tokens: int,
-        places: int,
-        seconds: float,
-        waited: float,
-        packs: int = 1,
-        image_tokens: int = 0,
-        operations: float | None = None,
-    ) -> None:
+    def step(self, step: int, report: StepReport) -> None:
         """Count one finished step; every ``log_every`` steps, write a line.
 
         Rates are those of the time spent in steps; what lies between them (saving, validation answers) is told apart.
 
         Args:
             step: 0-based number of the step within its stage.
-            loss: loss of the global batch, on this process's device.
-            samples, targets: questions and supervised tokens of the global batch.
-            tokens, places: tokens of the global batch, and what the processes compute or wait for in that time.
-            seconds, waited: time of the step, and the part of it spent waiting for data.
-            packs: micro-batches of a process; the reference's normalisation sums their means, and their mean is told.
-            image_tokens: of ``tokens``, those of images.
-            operations: floating-point operations of the global batch; None: not known.
 
         Raises:
             SkyEyeError: the line cannot be written.
         """
-        self._samples += samples
-        self._targets += targets
-        self._tokens += tokens
-        self._image_tokens += image_tokens
-        self._operations += math.nan if operations is None else operations
-        self._places += places
-        self._waited += waited
-        self._spent += seconds
+        self._samples += report.samples
+        self._targets += report.targets
+        self._tokens += report.tokens
+        self._image_tokens += report.image_tokens
+        self._operations += math.nan if report.operations is None else report.operations
+        self._places += report.places
+        self._waited += report.waited
+        self._spent += report.seconds
         self._done += 1
         if self.wants(step) and self.writes:
-            waiting = time.perf_counter()
-            value = float(loss) / (packs if self.stage.loss_normalisation == "micro_batch" else 1)
-            norm = None if gradient_norm is None else _finite(float(gradient_norm))
-            now = time.perf_counter()
-            spent = self._spent + now - waiting  # a GPU may still be busy with what was asked of it
-            line = {
-                "stage": self.stage.name,
-                "step": step + 1,
-                "steps": self.stage.steps,
-                "time": datetime.now(UTC).isoformat(timespec="seconds"),
-                "loss": _finite(value),
-                "learning_rate": learning_rate,
-                "gradient_norm": norm,
-                "samples_per_second": round(self._samples / spent, 2),
-                "tokens_per_second": round(self._tokens / spent, 1),
-                "supervised_tokens_per_second": round(self._targets / spent, 1),
-                "image_tokens_per_second": round(self._image_tokens / spent, 1),
-                "mfu": _finite(round(self._operations / spent / self.peak, 4)) if self.peak else None,
-                "padding_share": round(1 - self._tokens / self._places, 4),
-                "data_wait_share": round(self._waited / spent, 4),
-                "memory_peak_gib": round(memory_peak(self.device) / 2**30, 3),
-                "step_seconds": round(seconds, 4),
-                "pause_seconds": round(max(0.0, now - self._since - spent), 3),
-                "seconds_left": round((now - self._began) / self._done * (self.stage.steps - step - 1), 1),
-            }
+            line = self._line(step, report)
             append_line(self.folder / "log.jsonl", json.dumps(line, allow_nan=False))
             if self.tracker is not None:
                 numbers = {key: v for key, v in line.items() if key not in _PLACES and v is not None}
                 self.tracker.numbers(self.stage.name, step + 1, numbers)
-            self._bar.set_postfix_str(_postfix(value, line), refresh=False)
+            self._bar.set_postfix_str(_postfix(line), refresh=False)
             self._clear()
         self._bar.update(step + 1 - self._bar.n)  # a run that went back has fewer steps behind it
+
+    def _line(self, step: int, report: StepReport) -> dict[str, Any]:
+        """The line of ``log.jsonl`` about a step and those before it that have none."""
+        waiting = time.perf_counter()
+        # the reference's normalisation sums the means of the packs, and their mean is told
+        packs = report.packs if self.stage.settings.loss_normalisation == "micro_batch" else 1
+        loss = float(report.loss) / packs
+        norm = None if report.gradient_norm is None else _finite(float(report.gradient_norm))
+        now = time.perf_counter()
+        spent = self._spent + now - waiting  # a GPU may still be busy with what was asked of it
+        return {
+            "stage": self.stage.name,
+            "step": step + 1,
+            "steps": self.stage.steps,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "loss": _finite(loss),
+            "learning_rate": report.learning_rate,
+            "gradient_norm": norm,
+            "samples_per_second": round(self._samples / spent, 2),
+            "tokens_per_second": round(self._tokens / spent, 1),
+            "supervised_tokens_per_second": round(self._targets / spent, 1),
+            "image_tokens_per_second": round(self._image_tokens / spent, 1),
+            "mfu": _finite(round(self._operations / spent / self.peak, 4)) if self.peak else None,
+            "padding_share": round(1 - self._tokens / self._places, 4),
+            "data_wait_share": round(self._waited / spent, 4),
+            "memory_peak_gib": round(memory_peak(self.device) / 2**30, 3),
+            "step_seconds": round(report.seconds, 4),
+            "pause_seconds": round(max(0.0, now - self._since - spent), 3),
+            "seconds_left": round((now - self._began) / self._done * (self.stage.steps - step - 1), 1),
+        }
 
     def _clear(self) -> None:
         self._since, self._waited, self._spent, self._operations = time.perf_counter(), 0.0, 0.0, 0.0
@@ -187,8 +200,9 @@ def draw_loss_curve(folder: Path) -> None:
     pyplot.close(figure)
 
 
-def _postfix(loss: float, line: dict[str, Any]) -> str:
+def _postfix(line: dict[str, Any]) -> str:
     """The short form of a line for the terminal; the bar itself tells the time left."""
+    loss = math.nan if line["loss"] is None else line["loss"]
     words = [f"loss {loss:.3f}", f"lr {line['learning_rate']:.1e}", f"{line['samples_per_second']:.0f} samples/s"]
     words.append(f"{line['tokens_per_second']:.0f} tokens/s")
     if line["mfu"] is not None:

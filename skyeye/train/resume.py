@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,54 @@ import yaml
 from skyeye.config.load import load_recipe, recipe_to_yaml
 from skyeye.data.files import write_whole
 from skyeye.errors import SkyEyeError
+from skyeye.train.distributed import print_once, rank
+from skyeye.train.state import clear_leftovers, latest_state, state_folders
 
 #: Settings that may differ when a run goes on: how it is carried out, not what is computed.
 MAY_CHANGE = re.compile(r"run\.(?!precision$|frozen$).*|stages\.[^.]+\.accumulation|eval(\..*)?|name|output_dir")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run begins: the number of the stage, and in it the state to load (None: none) and its finished steps."""
+
+    stage: int
+    state: Path | None = None
+    step: int = 0
+
+
+def find_position(folder: Path, stages: Sequence[str], resume: bool) -> Position:
+    """Where a run of these stages begins; that of a finished run is behind its last stage.
+
+    What a killed run left half written is removed, by process 0.
+
+    Raises:
+        SkyEyeError: the folder holds a run that is not to be resumed, or its states are all damaged.
+    """
+    if not resume and (_finished(folder, stages) or state_folders(folder)):
+        raise SkyEyeError(
+            "the folder already holds a run",
+            where=str(folder),
+            remedy="add --resume to go on with it, or choose another output_dir=...",
+        )
+    if rank() == 0:
+        clear_leftovers(folder)
+    first = _finished(folder, stages) if resume else 0
+    if not resume or first == len(stages):
+        return Position(first)
+    found = latest_state(folder, stages[first])
+    for line in found[2] if found else []:
+        print_once(line)
+    if found:
+        print_once(f"going on after step {found[1]['step']} of stage {stages[first]}")
+        return Position(first, found[0], found[1]["step"])
+    print_once(f"there is no state of stage {stages[first]} yet: it starts afresh")
+    return Position(first)
+
+
+def _finished(folder: Path, stages: Sequence[str]) -> int:
+    """How many stages have their export."""
+    return sum((folder / "checkpoints" / name / "manifest.json").is_file() for name in stages)
 
 
 def changed_settings(kept: Path, recipe_yaml: str) -> list[str]:
@@ -37,16 +84,16 @@ def changed_settings(kept: Path, recipe_yaml: str) -> list[str]:
             remedy=f"resume with {kept}, or start a new run in another output_dir",
         )
     if "run.tokens_per_pack" in changed:  # the one of them that can change what is learnt from
-        changed["run.tokens_per_pack"] += " (from here on, other samples may be left out as longer than a pack)"
+        changed["run.tokens_per_pack"] += " (from here on, other samples may be skipped as longer than a pack)"
     return [f"{key}: {values}" for key, values in changed.items()]
 
 
-def changed_data(folder: Path, manifest: dict, state: Path | None, exported: Path | None) -> None:
+def changed_data(folder: Path, sources: dict[str, Any], state: Path | None, exported: Path | None) -> None:
     """Refuse to go on with other data than what the run has seen so far.
 
     Args:
         folder: run folder; its environment.json is asked where there is neither state nor export.
-        manifest: ``sources`` of the data at hand (:func:`skyeye.train.run.load_data`).
+        sources: what the manifest says of the data at hand (:class:`skyeye.train.setup.RunData`).
         state, exported: what the run would go on from.
 
     Raises:
@@ -64,7 +111,7 @@ def changed_data(folder: Path, manifest: dict, state: Path | None, exported: Pat
             where=str(kept),
             remedy="put it back from a copy, or start a new run in another output_dir",
         ) from error
-    now, lines = manifest["sources"], []
+    now, lines = sources, []
     for name in sorted(before.keys() | now.keys()):
         one, other = before.get(name, {}), now.get(name, {})
         odd = [key for key in ("records", "groups", "fingerprint") if one.get(key) != other.get(key)]

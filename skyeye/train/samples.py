@@ -9,9 +9,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from PIL import Image, ImageDraw
 
-from skyeye.config.schema import Recipe, StageConfig
+from skyeye.config.schema import RunConfig, SourceConfig
 from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.files import whole_file, write_json
 from skyeye.data.formats import iter_source
@@ -25,7 +26,11 @@ from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import DTYPES
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.shared_generation import PromptGroup, answer_groups
-from skyeye.train.trackers import Shown, Trackers
+from skyeye.train.context import RunContext
+from skyeye.train.hooks import AnsweringHook
+from skyeye.train.setup import PlannedStage
+from skyeye.train.trackers import Shown, Tracker
+from skyeye.train.watchdog import Watchdog
 
 LONGEST_ANSWER = 64  # tokens
 PICTURE_SIDE = 320  # pixels of the longer side
@@ -39,7 +44,6 @@ class Samples:
 
     Args:
         folder: run folder.
-        every: steps between two rounds; the last step of a stage has one, too.
         records: what is asked: the first question of each.
         held_out: whether no stage trains on them.
         precision: fp32, bf16 or fp16, as the training computes.
@@ -52,31 +56,19 @@ class Samples:
         processor: SkyEyeProcessor,
         *,
         stage: str,
-        every: int,
-        steps: int,
         held_out: bool,
         precision: str,
-        tracker: Trackers | None,
+        tracker: Tracker | None,
     ):
         self.folder, self.records, self.processor, self.stage = folder / "samples", list(records), processor, stage
-        self.every, self.steps, self.held_out, self.tracker = every, steps, held_out, tracker
-        self.dtype = DTYPES[precision]
+        self.held_out, self.tracker, self.dtype = held_out, tracker, DTYPES[precision]
 
-    def is_due(self, step: int) -> bool:
-        """Whether it is time after finished step ``step``."""
-        return step % self.every == 0 or step == self.steps
-
-    def is_done(self, step: int) -> bool:
-        """Whether the answers of a step are there, of this run or of before it was interrupted."""
-        return self._file(step).is_file()
-
-    def _file(self, step: int) -> Path:
+    def file(self, step: int) -> Path:
+        """Where the answers after a step are."""
         return self.folder / f"{self.stage}-{step:07d}.json"
 
-    def after_step(self, step: int, model: SkyEyeForConditionalGeneration) -> None:
-        """Answer after finished step ``step``, where it is time for it."""
-        if not self.is_due(step):
-            return
+    def answer(self, step: int, model: SkyEyeForConditionalGeneration) -> None:
+        """Let the model answer after finished step ``step``."""
         with undisturbed(model):
             answers = self._answers(model)
         rows, shown = [], []
@@ -108,7 +100,7 @@ class Samples:
             text = f"question: {question}\nexpected: {expected}\nanswer: {failed or answer}"
             shown.append(Shown(self._drawn(pictures, boxes), text))
         content = {"stage": self.stage, "step": step, "held_out": self.held_out, "samples": rows}
-        write_json(self._file(step), content, indent=1)
+        write_json(self.file(step), content, indent=1)
         if self.tracker is not None:
             self.tracker.samples(self.stage, step, shown)
 
@@ -153,49 +145,65 @@ def _corners(boxes: Iterable[Box | OrientedBox]) -> list[list[float]]:
     return [list((box.upright() if isinstance(box, OrientedBox) else box).clipped()) for box in boxes]
 
 
-def stage_samples(
-    recipe: Recipe,
-    stage: StageConfig,
-    mixture: Mixture,
-    processor: SkyEyeProcessor,
-    folder: Path,
-    tracker: Trackers | None,
-) -> Samples | None:
-    """What ``run.samples_every`` asks for in a stage; to be called by the process that writes.
+class SamplesHook(AnsweringHook):
+    """What ``run.samples_every`` asks for in one stage.
 
-    None where it asks for nothing, and in a stage that learns no answers.
+    Args:
+        samples: of the process that writes; None in the others, which wait.
+        accelerator, watchdog, every, steps: as for :class:`~skyeye.train.hooks.AnsweringHook`.
+    """
+
+    def __init__(
+        self,
+        samples: Samples | None,
+        model: SkyEyeForConditionalGeneration,
+        accelerator: Accelerator,
+        watchdog: Watchdog,
+        *,
+        every: int,
+        steps: int,
+    ):
+        super().__init__(accelerator, watchdog, every=every, steps=steps)
+        self.samples, self.model = samples, model
+
+    def is_done(self, step: int) -> bool:
+        return self.samples is None or self.samples.file(step).is_file()
+
+    def answer(self, step: int) -> None:
+        if self.samples is not None:
+            self.samples.answer(step, self.model)
+
+
+def samples_of_stage(context: RunContext, stage: PlannedStage, mixture: Mixture) -> Samples:
+    """What the model is asked in a stage; to be called by the process that writes.
 
     Raises:
         SkyEyeError: ``run.samples_source`` cannot be read or holds no record.
     """
-    if recipe.run.samples_every is None or not stage.answers:
-        return None
-    records, held_out = choose_samples(recipe, mixture)
+    run = context.setup.run
+    records, held_out = choose_samples(run, context.setup.sources, mixture)
     return Samples(
-        folder,
+        context.folder,
         records,
-        processor,
+        context.processor,
         stage=stage.name,
-        every=recipe.run.samples_every,
-        steps=stage.steps,
         held_out=held_out,
-        precision=recipe.run.precision,
-        tracker=tracker,
+        precision=run.precision,
+        tracker=context.tracker,
     )
 
 
-def choose_samples(recipe: Recipe, mixture: Mixture) -> tuple[list[Record], bool]:
+def choose_samples(run: RunConfig, sources: Mapping[str, SourceConfig], mixture: Mixture) -> tuple[list[Record], bool]:
     """The samples of a stage: of ``run.samples_source``, else of the stage's first groups; and whether held out.
 
     Raises:
         SkyEyeError: the source cannot be read or holds no record.
     """
-    run = recipe.run
     if run.samples_source is None:
         first = min(len(mixture), 4 * run.samples)
         drawn = [record for n in range(first) for record in mixture.draw(n).records]
         return choose({(record.source, record.id): record for record in drawn}.values(), run.samples, SEED), False
-    items = iter_source(recipe.sources[run.samples_source], run.samples_source)
+    items = iter_source(sources[run.samples_source], run.samples_source)
     return choose((item for item in items if not isinstance(item, Problem)), run.samples, SEED), True
 
 

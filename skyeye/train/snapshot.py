@@ -1,4 +1,4 @@
-"""Trained parameters and AdamW moments by parameter name, whatever strategy holds them: gathered whole, given back.
+"""Trained parameters and AdamW moments by parameter name, whatever strategy holds them: gathered whole, restored.
 
 Single and DDP processes have them whole. ZeRO keeps each process's share in flat float32 partitions; the pieces are
 collected and set through DeepSpeed's functions for debugging and fine control (deepspeed.utils.tensor_fragment).
@@ -6,24 +6,19 @@ collected and set through DeepSpeed's functions for debugging and fine control (
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
-from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import nn
+
+from skyeye.models.objective import trained_parameters
+from skyeye.train.context import Prepared
 
 #: AdamW's state of a parameter, besides the number of its steps.
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Names and parameters that the optimiser changes; tied weights appear once."""
-    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
-
-
 @torch.no_grad()
-def collect(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer):
+def collect(prepared: Prepared) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, float]]:
     """What training has changed so far. All processes take part; process 0 gets the tensors, the others none.
 
     Returns:
@@ -31,15 +26,16 @@ def collect(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.O
         number of AdamW's steps by name.
     """
     parameters, moments, steps = {}, {}, {}
+    accelerator, optimizer = prepared.accelerator, prepared.optimizer
     zero = accelerator.distributed_type == DistributedType.DEEPSPEED
     keeps = accelerator.is_main_process
-    start(optimizer)
+    init_optimizer_state(optimizer)
     if zero:
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         _link(optimizer)
         count = float(next(iter(_base(optimizer).state.values()))["step"])
-    for name, parameter in trained(accelerator.unwrap_model(model)):
+    for name, parameter in trained_parameters(prepared.plain_objective):
         if zero:
             values = [safe_get_full_fp32_param(parameter)]
             values += [safe_get_full_optimizer_state(parameter, key) for key in MOMENTS]
@@ -54,22 +50,21 @@ def collect(accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.O
 
 
 @torch.no_grad()
-def give_back(
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+def restore_state(
+    prepared: Prepared,
     parameters: dict[str, torch.Tensor],
     moments: dict[str, torch.Tensor],
     steps: dict[str, float],
 ) -> None:
-    """Put what :func:`collect` gave into a prepared model and optimiser, of whatever strategy."""
-    start(optimizer)
-    zero = accelerator.distributed_type == DistributedType.DEEPSPEED
+    """Put what :func:`collect` gave into a prepared objective and optimiser, of whatever strategy."""
+    optimizer = prepared.optimizer
+    init_optimizer_state(optimizer)
+    zero = prepared.accelerator.distributed_type == DistributedType.DEEPSPEED
     if zero:
         _link(optimizer)
         for state in _base(optimizer).state.values():
             state["step"].fill_(max(steps.values()))
-    for name, parameter in trained(accelerator.unwrap_model(model)):
+    for name, parameter in trained_parameters(prepared.plain_objective):
         values = {None: parameters[name], **{key: moments[f"{name}/{key}"] for key in MOMENTS}}
         if not zero:
             parameter.copy_(values.pop(None))
@@ -85,7 +80,7 @@ def give_back(
                 parameter.set_full_hp_param(value.to(parameter.device), key)
 
 
-def start(optimizer: torch.optim.Optimizer) -> None:
+def init_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
     """Give AdamW the state that its first step would: zero moments. They can then be read and set at once."""
     base = _base(optimizer)
     for parameter in _held(optimizer):

@@ -24,9 +24,10 @@ from safetensors.torch import load_file, save_file
 
 from skyeye.config.schema import RunConfig
 from skyeye.errors import SkyEyeError
-from skyeye.train.ema import MovingAverage
+from skyeye.models.objective import trained_parameters
+from skyeye.train.context import Prepared
 from skyeye.train.loss_scale import loss_scaler
-from skyeye.train.snapshot import collect, give_back, trained
+from skyeye.train.snapshot import collect, restore_state
 
 #: Files of a state that are protected by a checksum.
 TENSORS = ("parameters.safetensors", "moments.safetensors")
@@ -70,30 +71,23 @@ def new_directory(accelerator: Accelerator, target: Path) -> Iterator[Path]:
     accelerator.wait_for_everyone()
 
 
-def save_state(
-    accelerator: Accelerator,
-    model,
-    optimizer,
-    folder: Path,
-    manifest: dict,
-    run: RunConfig,
-    average: MovingAverage | None = None,
-) -> Path:
+def save_state(prepared: Prepared, folder: Path, manifest: dict, run: RunConfig) -> Path:
     """Save what the run needs to go on after ``manifest['step']`` steps of stage ``manifest['stage']``.
 
-    It is read back and compared with what was to be written before any older state goes.
+    The moving average, where the stage keeps one, lies beside the moments as ``name/average``. All is read back and
+    compared with what was to be written before any older state goes.
 
     Args:
         manifest: goes into ``manifest.json``; ``loss`` in it chooses the best state.
         run: how many states are kept.
-        average: of what is trained, where the stage keeps one; it lies beside the moments as ``name/average``.
 
     Raises:
         SkyEyeError: it could not be written, or is not what was written; older states stay.
     """
     target = folder / "states" / f"{manifest['stage']}-{manifest['step']:07d}"
-    parameters, moments, steps = collect(accelerator, model, optimizer)
-    averages = {} if average is None else average.state_dict()
+    accelerator, optimizer = prepared.accelerator, prepared.optimizer
+    parameters, moments, steps = collect(prepared)
+    averages = {} if prepared.average is None else prepared.average.state_dict()
     moments |= {f"{name}/average": tensor for name, tensor in averages.items()}
     with new_directory(accelerator, target) as partial:
         if accelerator.is_main_process:
@@ -119,8 +113,8 @@ def save_state(
     return target
 
 
-def load_state(accelerator: Accelerator, model, optimizer, state: Path, average: MovingAverage | None = None) -> dict:
-    """Load what :func:`save_state` wrote into a prepared model and optimiser, of this strategy or another.
+def load_state(prepared: Prepared, state: Path) -> dict:
+    """Load what :func:`save_state` wrote into a prepared objective and optimiser, of this strategy or another.
 
     Returns:
         Its manifest.
@@ -130,7 +124,7 @@ def load_state(accelerator: Accelerator, model, optimizer, state: Path, average:
     """
     manifest = json.loads((state / "manifest.json").read_text(encoding="utf-8"))
     parameters, moments = (load_file(state / name) for name in TENSORS)
-    expected = {name for name, _ in trained(accelerator.unwrap_model(model))}
+    expected = {name for name, _ in trained_parameters(prepared.plain_objective)}
     if parameters.keys() != expected:
         odd = sorted(parameters.keys() ^ expected)
         raise SkyEyeError(
@@ -138,11 +132,11 @@ def load_state(accelerator: Accelerator, model, optimizer, state: Path, average:
             where=str(state),
             remedy="resume with the recipe that the run folder holds",
         )
-    give_back(accelerator, model, optimizer, parameters, moments, manifest["optimizer_steps"])
-    if average is not None:
+    restore_state(prepared, parameters, moments, manifest["optimizer_steps"])
+    if prepared.average is not None:
         averages = {name: tensor for name, tensor in moments.items() if name.endswith("/average")}
-        average.load_state_dict({name.removesuffix("/average"): tensor for name, tensor in averages.items()})
-    scaler = loss_scaler(accelerator, optimizer)
+        prepared.average.load_state_dict({name.removesuffix("/average"): tensor for name, tensor in averages.items()})
+    scaler = loss_scaler(prepared.accelerator, prepared.optimizer)
     if scaler is not None and manifest["scaler"] is not None:
         scaler.load_state_dict(manifest["scaler"])
     return manifest
@@ -159,7 +153,7 @@ def state_folders(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "states").glob("[!.]*-*") if path.is_dir())
 
 
-def damage(state: Path) -> str | None:
+def find_corruption(state: Path) -> str | None:
     """What is wrong with a resume state: its manifest is compared with what one says, its tensors with their checksums;
     None: nothing."""
     manifest = _manifest(state)
@@ -182,9 +176,9 @@ def latest_state(folder: Path, stage: str) -> tuple[Path, dict, list[str]] | Non
     named = [path for path in state_folders(folder) if path.name.rpartition("-")[0] == stage]
     damaged = []
     for path in [*(path for path in reversed(named) if path not in states), *reversed(states)]:
-        wrong = damage(path)
+        wrong = find_corruption(path)
         if wrong is None:
-            newer = [f"{line}; the state is passed by" for other, line in damaged if other.name > path.name]
+            newer = [f"{line}; the state is skipped" for other, line in damaged if other.name > path.name]
             return path, _manifest(path), newer
         damaged.append((path, wrong))
     if damaged:

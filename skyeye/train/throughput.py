@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from accelerate import Accelerator
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.data.sequence import GroupSequence
 from skyeye.models.flops import StepFlops, known_peak
+from skyeye.models.objective import TrainingObjective
 
 
 def peak_operations(run: RunConfig, accelerator: Accelerator) -> float | None:
@@ -23,13 +23,13 @@ def peak_operations(run: RunConfig, accelerator: Accelerator) -> float | None:
 
 
 def step_operations(
-    run: RunConfig, stage: StageConfig, model: torch.nn.Module
+    run: RunConfig, stage: StageConfig, objective: TrainingObjective
 ) -> Callable[[Sequence[GroupSequence]], float] | None:
-    """The function that counts the operations of some groups; call it before the model is prepared.
+    """The function that counts the operations of some groups; call it before the objective is prepared.
 
     None where ZeRO-3 has shared the weights out in an earlier stage: their sizes are not to be seen then.
     """
-    if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
+    if any(hasattr(parameter, "ds_id") for parameter in objective.parameters()):
         return None
-    flops = StepFlops(model, cached=stage.feature_cache is not None)
+    flops = StepFlops(objective, cached=stage.feature_cache is not None)
     return flops.shared if run.share_prefix else flops.separate

@@ -91,7 +91,7 @@ def test_operations_against_a_count_of_every_product(small, layout):
             step.shared()
         else:
             step.separate(made)
-    flops = StepFlops(small)
+    flops = StepFlops(step.objective)
     ours = flops.shared(made) if layout == "shared" else flops.separate(made)
     # Not the same: a causal product is counted whole, padding too, and the loss in one piece has no second forward.
     assert ours == pytest.approx(counter.get_total_flops(), rel=0.12)
@@ -141,7 +141,7 @@ def test_precision_leaves_what_is_trained_in_float32(small):
 
 
 def test_a_whole_measurement(small):
-    result = bench_train(small, groups(), budget=200, baseline_samples=3, pairs=2, seconds=30)
+    result = bench_train(TrainingStep(small, groups(), budget=200), baseline_samples=3, pairs=2, seconds=30)
     assert result["ratio_samples_per_second"]["pairs"] == 2
     for layout in ("shared", "separate"):
         assert result[layout]["samples_per_second"] > 0

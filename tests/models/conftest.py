@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +24,8 @@ from skyeye.config.schema import (
 )
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
+
+sys.path.append(str(Path(__file__).parent))  # tiny_batches.py is imported by tests
 
 
 @pytest.fixture(scope="session")

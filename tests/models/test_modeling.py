@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_batches import batch
 from torch.testing import assert_close
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 from skyeye.config.schema import (
-    AlignmentConfig,
     LanguageConfig,
     LinearProjectorConfig,
     LoraConfig,
@@ -19,18 +19,8 @@ from skyeye.config.schema import (
 )
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
-from skyeye.models.checkpoint import load_checkpoint
-from skyeye.models.losses import IGNORE_INDEX, word_loss
+from skyeye.models.losses import IGNORE_INDEX
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
-
-
-def batch(model, rows: int = 2, words: int = 5) -> dict[str, torch.Tensor]:
-    """Rows of one image, a question of two words and an answer."""
-    tokens, size = model.config.tokens_per_image, model.config.vision["image_size"]
-    ids = torch.randint(1, 100, (rows, words))
-    input_ids = torch.cat([torch.full((rows, tokens), -1), ids], dim=1)
-    labels = torch.cat([torch.full((rows, tokens + 2), IGNORE_INDEX), ids[:, 2:]], dim=1)
-    return {"input_ids": input_ids, "labels": labels, "pixel_values": torch.randn(rows, 3, size, size)}
 
 
 def trained(model) -> set[str]:
@@ -236,46 +226,6 @@ class TestForward:
         with pytest.raises(SkyEyeError, match="the images give 0"):
             tiny_model(inputs["input_ids"])
 
-    def test_text_alone_reaches_every_trained_parameter(self, tiny_model):
-        tiny_model.set_trainable(vision="full", projector="full", language="full")
-        tiny_model.train()
-        ids = torch.randint(1, 100, (2, 6))
-        tiny_model(ids, labels=ids).loss.backward()
-        gradients = {name: p.grad for name, p in tiny_model.named_parameters() if p.requires_grad}
-        assert all(gradient is not None for gradient in gradients.values())
-        assert not gradients["projector.linear.weight"].any()
-
-    @pytest.mark.parametrize("shared_out", [True, False])
-    def test_text_alone_asks_for_a_resting_tower_only_where_its_weights_are_shared_out(self, tiny_model, shared_out):
-        tiny_model.set_trainable(vision="frozen", projector="frozen", language="lora")
-        tiny_model.train()
-        if shared_out:
-            tiny_model.vision_norm.weight.ds_id = 0  # as ZeRO-3 marks a weight of which this process holds a part
-        asked, ids = [], torch.randint(1, 100, (2, 6))
-        tiny_model.vision_tower.register_forward_hook(lambda *_: asked.append("tower"))
-        tiny_model.projector.register_forward_hook(lambda *_: asked.append("projector"))
-        tiny_model(ids, labels=ids).loss.backward()
-        assert asked == (["tower", "projector"] if shared_out else [])
-
-    @pytest.mark.parametrize(
-        ("vision", "projector", "language"),
-        [("full", "full", "full"), ("frozen", "full", "lora"), ("frozen", "frozen", "lora")],
-    )
-    def test_text_alone_goes_back_through_the_layers_that_images_do(self, tiny_model, vision, projector, language):
-        """A layer whose result needs a gradient is asked for again in the backward pass, and ZeRO-3 gathers it."""
-        tiny_model.set_trainable(vision=vision, projector=projector, language=language)
-        tiny_model.train()
-        passed = {}
-        for name, module in tiny_model.language_model.named_modules():
-            if list(module.parameters(recurse=False)):
-                module.register_forward_hook(lambda *a, name=name: passed.__setitem__(name, a[2].requires_grad))
-        inputs = batch(tiny_model)
-        tiny_model(**inputs)
-        with_images = dict(passed)
-        ids = torch.randint(1, 100, (2, 6))
-        tiny_model(ids, labels=ids)
-        assert passed == with_images and any(passed.values())
-
     def test_supervised_logits_have_the_same_loss_and_gradients(self, tiny_model):
         inputs = batch(tiny_model)
         results = {}
@@ -311,99 +261,6 @@ class TestForward:
         assert gradients[0].keys() == gradients[1].keys()
         for name, gradient in gradients[0].items():
             assert_close(gradients[1][name], gradient)
-
-
-class TestTrainingLosses:
-    def test_alignment_is_the_mean_over_what_is_known(self, tiny_model):
-        inputs = batch(tiny_model)
-        tokens, length = tiny_model.config.tokens_per_image, inputs["input_ids"].shape[1]
-        known = {
-            "region_words": torch.full((2, tokens, 2), IGNORE_INDEX),
-            "region_boxes": torch.full((2, tokens, 4), IGNORE_INDEX),
-            "phrase_boxes": torch.full((2, length, 4), IGNORE_INDEX),
-        }
-        known["region_words"][0, 1] = torch.tensor([5, 6])
-        known["region_words"][1, 3, 0] = 7
-        known["region_boxes"][1, 2] = torch.tensor([1, 2, 3, 4])
-        known["phrase_boxes"][0, tokens] = torch.tensor([9, 8, 70, 60])
-        tiny_model.train()
-        plain = tiny_model(**inputs).loss
-        assert_close(tiny_model(**inputs, **known).loss, plain)  # no weight, no loss
-
-        tiny_model.set_training_losses(alignment=AlignmentConfig(words=0.5, boxes=0.25, phrases=2.0, sharpness=3.0))
-        features = tiny_model.encode_images(inputs["pixel_values"])
-        embeddings = tiny_model.embed(inputs["input_ids"], features)
-        hidden = tiny_model.language_model(inputs_embeds=embeddings, output_hidden_states=True).hidden_states[1]
-        table = tiny_model.get_input_embeddings().weight
-        named = torch.stack([features[0, 1], features[1, 3]])
-        words = word_loss(named, known["region_words"][[0, 1], [1, 3]], table, 3.0) / 2
-        boxes = tiny_model.objective.region_reader.loss(features[1, 2:3], known["region_boxes"][1, 2:3])
-        phrases = tiny_model.objective.phrase_reader.loss(hidden[:1, tokens], known["phrase_boxes"][:1, tokens])
-        expected = plain + 0.5 * words + 0.25 * boxes + 2.0 * phrases
-        for kind in ("all", "supervised"):
-            assert_close(tiny_model(**inputs, **known, logits=kind).loss, expected)
-        counts = {"region_words": 4, "region_boxes": 2, "phrase_boxes": 8}
-        fewer = tiny_model(**inputs, **known, num_aligned=counts).loss
-        assert_close(fewer, plain + 0.5 * words / 2 + 0.25 * boxes / 2 + 2.0 * phrases / 8)
-        assert_close(tiny_model.eval()(**inputs, **known).loss, plain)  # no part of the model, only of its training
-
-    def test_alignment_alone_does_not_run_the_language_model(self, tiny_model):
-        tiny_model.set_trainable(vision="full", projector="full", language="full")
-        tiny_model.set_training_losses(answers=False, alignment=AlignmentConfig(words=1.0))
-        inputs, runs = batch(tiny_model), []
-        tiny_model.language_model.register_forward_hook(lambda *_: runs.append(1))
-        words = torch.randint(1, 100, (2, tiny_model.config.tokens_per_image, 1))
-        output = tiny_model.train()(**inputs, region_words=words)
-        output.loss.backward()
-        assert not runs and output.logits is None and tiny_model.projector.linear.weight.grad.any()
-        assert tiny_model.eval()(**inputs).logits is not None
-
-    def test_readers_are_not_saved(self, tiny_model, tmp_path):
-        tiny_model.set_training_losses(alignment=AlignmentConfig(boxes=1.0, phrases=1.0))
-        tiny_model.save_pretrained(tmp_path)
-        SkyEyeForConditionalGeneration.from_pretrained(tmp_path)  # nothing unexpected
-        load_checkpoint(tiny_model, tmp_path)  # nothing missing
-
-    def test_no_region_is_no_alignment_loss(self, tiny_model):
-        inputs = batch(tiny_model)
-        tiny_model.train()
-        plain = tiny_model(**inputs).loss
-        tiny_model.set_training_losses(alignment=AlignmentConfig(words=0.5, boxes=0.5, phrases=0.5))
-        tokens, length = tiny_model.config.tokens_per_image, inputs["input_ids"].shape[1]
-        nothing = {
-            "region_words": torch.full((2, tokens, 1), IGNORE_INDEX),
-            "region_boxes": torch.full((2, tokens, 4), IGNORE_INDEX),
-            "phrase_boxes": torch.full((2, length, 4), IGNORE_INDEX),
-        }
-        assert_close(tiny_model(**inputs, **nothing).loss, plain)
-
-    def test_number_noise_reaches_what_is_read_not_what_is_learnt(self, tiny_model):
-        inputs = batch(tiny_model)
-        read = []
-        tiny_model.get_input_embeddings().register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
-        tiny_model.set_training_losses(number_noise=1.0, number_token_ids=list(range(101)))
-        tiny_model.train()(**inputs)
-        answers = inputs["labels"] != IGNORE_INDEX
-        tokens = tiny_model.config.tokens_per_image
-        assert (read[0][answers] != inputs["labels"][answers]).any()
-        assert torch.equal(
-            read[0][~answers][tokens:], inputs["input_ids"].masked_fill(read[0] == 0, 0)[~answers][tokens:]
-        )
-        tiny_model.eval()(**inputs)
-        assert torch.equal(read[1][answers], inputs["labels"][answers])
-
-    def test_number_smoothing_needs_number_tokens(self, tiny_model):
-        with pytest.raises(SkyEyeError, match="box_tokens"):
-            tiny_model.set_training_losses(number_smoothing=2.0)
-
-    def test_number_smoothing_changes_number_targets_only(self, tiny_model):
-        inputs = batch(tiny_model)
-        inputs["labels"][inputs["labels"] != IGNORE_INDEX] = 120
-        plain = tiny_model(**inputs).loss
-        tiny_model.set_training_losses(number_smoothing=2.0, number_token_ids=list(range(101)))
-        assert_close(tiny_model(**inputs).loss, plain)
-        inputs["labels"][0, -1] = 50
-        assert not torch.isclose(tiny_model(**inputs).loss, plain)
 
 
 class TestGenerate:

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from skyeye.config.schema import LanguageConfig, MLPProjectorConfig, VisionConfig
 from skyeye.errors import SkyEyeError
-from skyeye.models import objective
+from skyeye.models import losses
 from skyeye.models.build import build_model
 from skyeye.models.losses import IGNORE_INDEX
 from skyeye.models.prefix_attention import (
@@ -192,7 +192,7 @@ def everything_trained(model) -> None:
 @pytest.mark.parametrize("attention", [NAME, "sdpa", "eager"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_equals_separate_rows(tiny_model, logits, attention, checkpointing, monkeypatch):
-    monkeypatch.setattr(objective, "PIECE", 5)  # so that "none" needs several pieces
+    monkeypatch.setattr(losses, "PIECE", 5)  # so that "none" needs several pieces
     tiny_model.language_model.set_attn_implementation(attention)
     everything_trained(tiny_model)
     if checkpointing:

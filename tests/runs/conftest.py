@@ -43,7 +43,7 @@ def make_run(tmp_path) -> Callable[..., Path]:
         content = {"name": "ships", "output_dir": str(folder), "stages": stages, "seed": 3, **(recipe or {})}
         (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
         (folder / "environment.json").write_text(json.dumps({"python": "3.11", "versions": {"torch": "2.9"}}))
-        (folder / "left_out.txt").write_text("".join(f"world\trecord {n} is broken\n" for n in range(30)))
+        (folder / "skipped.txt").write_text("".join(f"world\trecord {n} is broken\n" for n in range(30)))
         if lines is None:
             lines = [log_line("pretrain", step, 5.0 - step / 10) for step in (10, 20, 30)]
         (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

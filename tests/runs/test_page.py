@@ -149,7 +149,7 @@ def test_hostile_texts_are_text(make_run):
         answers=[(1, HOSTILE + "\ud800")],
         question=HOSTILE,
     )
-    (folder / "left_out.txt").write_text(HOSTILE)
+    (folder / "skipped.txt").write_text(HOSTILE)
     (folder / "environment.json").write_text(json.dumps({HOSTILE: [HOSTILE]}))
     out = folder / "page.html"
     assert cli.main(["runs", "show", str(folder), "--out", str(out)]) == 0

@@ -117,7 +117,7 @@ def test_pictures_have_the_names_that_training_gives_them(make_run):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 def test_a_pipe_is_not_waited_for(make_run):
     folder = make_run()
-    for name in ("log.jsonl", "left_out.txt", "environment.json", "recipe.yaml"):
+    for name in ("log.jsonl", "skipped.txt", "environment.json", "recipe.yaml"):
         (folder / name).unlink()
         os.mkfifo(folder / name)
     (folder / "recipe.yaml").unlink()
@@ -137,7 +137,7 @@ json_values = st.recursive(
 def test_any_content_is_read_and_shown(tmp_path_factory, values, whole, tail):
     folder = tmp_path_factory.mktemp("any")
     lines = b"".join(json.dumps(value).encode() + b"\n" for value in values) + tail
-    for name in ("log.jsonl", "events.jsonl", "left_out.txt"):
+    for name in ("log.jsonl", "events.jsonl", "skipped.txt"):
         (folder / name).write_bytes(lines)
     (folder / "samples").mkdir()
     (folder / "samples" / "a-1.json").write_text(json.dumps(whole))

@@ -65,19 +65,17 @@ def hang_in_third_step() -> None:
 
 def _spoil(steps: set[int], factor: float) -> None:
     """In these steps the loss of the last process, and with it the gradient, is multiplied."""
-    from skyeye.models.modeling import SkyEyeForConditionalGeneration as Model
+    from skyeye.models.objective import TrainingObjective
 
     now = [0]
     _at_every_step(lambda step: now.__setitem__(0, step))
-    real = Model.forward
+    real = TrainingObjective.forward
 
     def forward(self, *args, **kwargs):
-        output = real(self, *args, **kwargs)
-        if now[0] in steps and _is_last():
-            output.loss = output.loss * factor
-        return output
+        loss = real(self, *args, **kwargs)
+        return loss * factor if now[0] in steps and _is_last() else loss
 
-    Model.forward = forward
+    TrainingObjective.forward = forward
 
 
 def nan_in_second_step() -> None:
@@ -137,13 +135,13 @@ def say_bucket_size() -> None:
     share_out_every_parameter()
     from skyeye.train import stages
 
-    real = stages.start
+    real = stages.init_optimizer_state
 
-    def start(optimizer):
+    def init_optimizer_state(optimizer):
         print("bucket size", optimizer.optimizer.reduce_bucket_size, flush=True)
         real(optimizer)
 
-    stages.start = start
+    stages.init_optimizer_state = init_optimizer_state
 
 
 def fp16_on_the_cpu() -> None:
@@ -213,15 +211,15 @@ def slow_benchmarks() -> None:
 
 def hang_in_the_last_state() -> None:
     """When it begins, the limit of two minutes is nearly over."""
-    from skyeye.train import stages
+    from skyeye.train import hooks
 
-    _slow_once(stages, "save_state", 1000, passed=117, last_only=True)
+    _slow_once(hooks, "save_state", 1000, passed=117, last_only=True)
 
 
 def hang_in_the_export() -> None:
-    from skyeye.train import stages
+    from skyeye.train import export
 
-    _slow_once(stages, "export", 1000, passed=117, last_only=True)
+    _slow_once(export, "export", 1000, passed=117, last_only=True)
 
 
 def _signal_before_features(number: int) -> None:
@@ -248,9 +246,9 @@ def sigint_before_features() -> None:
 
 def scores_that_rise() -> None:
     """Every model is better than those before it: the best one is exported after every benchmark."""
-    from skyeye.train.examination import StageExamination
+    from skyeye.train.examination import EvalHook
 
-    StageExamination._is_best = lambda self, step, scores: self.settings.choose in scores
+    EvalHook._is_best = lambda self, step, scores: self.settings.choose in scores
 
 
 def sigterm_in_a_step_with_benchmarks() -> None:
@@ -264,47 +262,47 @@ def nan_with_the_newest_state_damaged() -> None:
     from skyeye.train import stages
 
     nan_in_steps_five_and_six()
-    real = stages._go_back
+    real = stages.go_back
 
-    def go_back(accelerator, prepared, optimizer, average, folder, *args):
-        if accelerator.is_main_process:
+    def go_back(prepared, guard, folder, rewind):
+        if prepared.accelerator.is_main_process:
             file = sorted((folder / "states").glob("*/parameters.safetensors"))[-1]
             content = bytearray(file.read_bytes())
             content[-2] ^= 0x40
             file.write_bytes(content)
-        accelerator.wait_for_everyone()
-        return real(accelerator, prepared, optimizer, average, folder, *args)
+        prepared.accelerator.wait_for_everyone()
+        return real(prepared, guard, folder, rewind)
 
-    stages._go_back = go_back
+    stages.go_back = go_back
 
 
 def nan_with_every_state_damaged() -> None:
     from skyeye.train import stages
 
     nan_in_steps_five_and_six()
-    real = stages._go_back
+    real = stages.go_back
 
-    def go_back(accelerator, prepared, optimizer, average, folder, *args):
+    def go_back(prepared, guard, folder, rewind):
         for file in (folder / "states").glob("*/manifest.json"):
             file.write_text("{}")
-        return real(accelerator, prepared, optimizer, average, folder, *args)
+        return real(prepared, guard, folder, rewind)
 
-    stages._go_back = go_back
+    stages.go_back = go_back
 
 
 def nan_and_states_that_go_while_they_are_listed() -> None:
     """In steps five and six; the last process finds a state that the first one has removed when it is to be read."""
-    from skyeye.train import stages
+    from skyeye.train import rewind
 
     nan_in_steps_five_and_six()
-    real = stages.complete_states
+    real = rewind.complete_states
 
     def complete_states(folder):
         if _is_last():
             raise FileNotFoundError("a state that was removed meanwhile")
         return real(folder)
 
-    stages.complete_states = complete_states
+    rewind.complete_states = complete_states
 
 
 def nan_from_the_third_step_and_sigterm_in_the_fourth() -> None:
@@ -314,9 +312,9 @@ def nan_from_the_third_step_and_sigterm_in_the_fourth() -> None:
 
 def sigterm_in_the_first_export() -> None:
     """The last process gets it: the stage is finished, and the next one has not begun."""
-    from skyeye.train import stages
+    from skyeye.train import export as module
 
-    real, calls = stages.export, []
+    real, calls = module.export, []
 
     def export(*args, **kwargs):
         calls.append(args)
@@ -324,7 +322,7 @@ def sigterm_in_the_first_export() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*args, **kwargs)
 
-    stages.export = export
+    module.export = export
 
 
 def _disk_full_at(name: str) -> None:
@@ -369,6 +367,6 @@ def disk_full_at_events() -> None:
 
 def scores_that_fall() -> None:
     """The first model of a stage is better than all after it."""
-    from skyeye.train.examination import StageExamination
+    from skyeye.train.examination import EvalHook
 
-    StageExamination._is_best = lambda self, step, scores: all(line["step"] >= step for line in self._lines())
+    EvalHook._is_best = lambda self, step, scores: all(line["step"] >= step for line in self._lines())

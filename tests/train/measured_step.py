@@ -13,6 +13,7 @@ import torch
 from skyeye.config.schema import LanguageConfig, LinearProjectorConfig, LoraConfig, ModelConfig, VisionConfig
 from skyeye.data.sequence import Branch, GroupSequence, pack
 from skyeye.models.build import build_model
+from skyeye.models.objective import TrainingObjective
 from skyeye.models.precision import DTYPES, in_precision
 
 VOCABULARY = 2000
@@ -36,12 +37,12 @@ def model_config(layers: int = 4, hidden: int = 512) -> ModelConfig:
 
 
 def prepared(settings: dict):
-    """The model on the current default device, ready for a stage of these settings."""
+    """What a stage of these settings trains, on the current default device."""
     model = build_model(model_config(**settings.get("sizes", {})), vocab_size=VOCABULARY)
     if settings["frozen"] != "fp32":
         in_precision(model, DTYPES[settings["frozen"]])
     model.set_trainable(vision=settings["vision"], projector="full", language=settings["language"])
-    return model
+    return TrainingObjective(model)
 
 
 def packed(tokens: int, images: int, targets: int, tokens_per_image: int) -> dict[str, torch.Tensor]:
@@ -65,7 +66,8 @@ def main(settings: dict) -> dict[str, int]:
     device = torch.device(settings.get("device", "cpu"))
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = prepared(settings).to(device).train()
+    objective = prepared(settings).to(device).train()
+    model = objective.model
     if settings["checkpointing"]:
         model.activation_checkpointing_enable()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
@@ -79,7 +81,7 @@ def main(settings: dict) -> dict[str, int]:
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
             pixels = torch.randn(images, 3, 112, 112, device=device)
             with torch.autocast(device.type, autocast, enabled=autocast != torch.float32):
-                loss = model(**batch, pixel_values=pixels, num_target_tokens=targets, logits="none").loss
+                loss = objective(**batch, pixel_values=pixels, counts={"labels": targets})
             loss.backward()
             del loss
         optimizer.step()

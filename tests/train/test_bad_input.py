@@ -57,7 +57,7 @@ def test_records_without_answer_with_a_box_outside_or_with_an_unknown_tag_are_li
     file.write_text(json.dumps(items))
     sources = {"world": {"format": "made_world", "path": str(broken_world)}}
     assert main(["train", str(recipe(sources=sources))]) == 0
-    listed = (tmp_path / "run" / "left_out.txt").read_text().splitlines()
+    listed = (tmp_path / "run" / "skipped.txt").read_text().splitlines()
     assert len(listed) == 3
     for number in numbers:
         assert sum(f"{file}, record {number}" in line for line in listed) == 1

@@ -107,7 +107,7 @@ def test_the_best_by_the_metric_that_was_chosen(recipe, tmp_path, better, values
 
     path = recipe(output_dir=str(tmp_path / "run"))
     only = ["eval.benchmarks=[x]", "eval.data_root=.", "eval.every=1", "eval.choose=b/m"]
-    train(path, only, examine=Scripted(values * 2, better))
+    train(path, only, evaluator=Scripted(values * 2, better))
     manifest = json.loads((tmp_path / "run" / "checkpoints" / "pretrain-best" / "manifest.json").read_text())
     assert manifest["step"] == exported
     chosen = json.loads((tmp_path / "run" / "eval" / "pretrain-best.json").read_text())
@@ -147,12 +147,12 @@ def _same_sight(one, other) -> None:
 @pytest.mark.parametrize(
     "moment",
     [
-        "skyeye.train.examination:StageExamination.after_step:1",
-        "skyeye.train.examination:StageExamination.after_step:2",
-        "skyeye.train.examination:StageExamination.after_step:3",  # at the end of the stage
-        "skyeye.train.samples:Samples.after_step:1",
-        "skyeye.train.stages:export:1",  # of the best one
-        "skyeye.train.stages:export:2",
+        "skyeye.train.examination:EvalHook.answer:1",
+        "skyeye.train.examination:EvalHook.answer:2",
+        "skyeye.train.examination:EvalHook.answer:3",  # at the end of the stage
+        "skyeye.train.samples:Samples.answer:1",
+        "skyeye.train.export:export:1",  # of the best one
+        "skyeye.train.export:export:2",
         "skyeye.train.state:_replace:3+",  # the best one has its new name, the old one not gone yet
         "skyeye.train.examination:write_whole:1",  # exported, not listed
     ],
@@ -170,7 +170,7 @@ def test_the_best_is_exported_though_a_kill_came_in_its_export_and_none_is_bette
     path, folder = recipe(output_dir=str(tmp_path / "run")), tmp_path / "run"
     asked = [*_shown(world), "stages.0.steps=4"]
     inject = "injected:scores_that_fall"
-    assert run(path, *asked, inject=inject, die="skyeye.train.stages:export:1") == [-signal.SIGKILL], said(path)
+    assert run(path, *asked, inject=inject, die="skyeye.train.export:export:1") == [-signal.SIGKILL], said(path)
     assert run(path, *asked, inject=inject, resume=True) == [0], said(path)
     assert [(line["step"], line["best"]) for line in _lines(folder, "pretrain")] == [(2, True), (4, False)]
     assert json.loads((folder / "checkpoints" / "pretrain-best" / "manifest.json").read_text())["step"] == 2

@@ -23,9 +23,8 @@ from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder
 from skyeye.models.difference import first_difference
 from skyeye.train.guards import Guard, Rewind
 from skyeye.train.interrupt import REQUEUE
-from skyeye.train.loader import StepPacks
-from skyeye.train.run import load_data, prepare_model
-from skyeye.train.stages import stage_mixture
+from skyeye.train.loader import StepDivision, StepPacks
+from skyeye.train.setup import prepare_model, setup_run
 from skyeye.train.watchdog import HUNG
 
 ONE_STAGE = ["stages.0.steps=9", "stages.1.steps=2", "run.keep_states=9"]
@@ -81,12 +80,12 @@ def test_after_too_many_the_run_goes_back_and_passes_over_the_window(recipe, tmp
     inject = "injected:nan_in_steps_five_and_six"
     folder = _train(recipe, tmp_path, *settings, strategy=strategy, inject=inject)
     (back,) = _events(folder, "went back")
-    assert back["state"] == "pretrain-0000002" and back["passed_over"] == [3, 5]  # counted from 0
+    assert back["state"] == "pretrain-0000002" and back["skipped"] == [3, 5]  # counted from 0
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["stage"] == "pretrain"] == [1, 2, 3, 7, 8, 9]
     state = json.loads((folder / "states" / "pretrain-0000008" / "manifest.json").read_text())
     assert set(state["optimizer_steps"].values()) == {5.0}  # steps 1, 2, 3, 7 and 8
-    assert state["guard"]["passed_over"] == [[3, 5]]
+    assert state["guard"]["skipped"] == [[3, 5]]
 
     # killed when the state after the window is there, and gone on: nothing is different
     killed = _train(recipe, tmp_path, *settings, strategy=strategy, inject=inject, name="killed",
@@ -99,7 +98,7 @@ def test_after_too_many_the_run_goes_back_and_passes_over_the_window(recipe, tmp
 
 
 @pytest.mark.parametrize(
-    ("strategy", "inject", "passed_over", "steps"),
+    ("strategy", "inject", "skipped", "steps"),
     [  # passed over: counted from 0; steps of the log: from 1
         ("single", "nan_in_two_windows", [[3, 5], [8, 10]], [1, 2, 3, 7, 8, 12, 13, 14]),
         ("zero3", "nan_in_two_windows", [[3, 5], [8, 10]], [1, 2, 3, 7, 8, 12, 13, 14]),
@@ -107,20 +106,20 @@ def test_after_too_many_the_run_goes_back_and_passes_over_the_window(recipe, tmp
         ("single", "nan_in_windows_that_touch", [[3, 5], [5, 7]], [1, 2, 3, 9, 10, 11, 12, 13, 14]),
     ],
 )
-def test_a_run_goes_back_twice(recipe, tmp_path, strategy, inject, passed_over, steps):
+def test_a_run_goes_back_twice(recipe, tmp_path, strategy, inject, skipped, steps):
     settings = ["run.guards.patience=2", "run.guards.lead=1", "run.checkpoint_every=2", "stages.0.steps=14"]
     options = {"strategy": strategy, "inject": f"injected:{inject}"}
     folder = _train(recipe, tmp_path, *settings, **options)
-    assert [event["passed_over"] for event in _events(folder, "went back")] == passed_over
+    assert [event["skipped"] for event in _events(folder, "went back")] == skipped
     assert not _events(folder, "stopped")
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["stage"] == "pretrain"] == steps
     state = json.loads((folder / "states" / "pretrain-0000014" / "manifest.json").read_text())
-    assert set(state["optimizer_steps"].values()) == {len(steps)} and state["guard"]["passed_over"] == passed_over
+    assert set(state["optimizer_steps"].values()) == {len(steps)} and state["guard"]["skipped"] == skipped
 
     # killed when it goes back for the second time, and gone on: nothing is different
     killed = _train(recipe, tmp_path, *settings, **options, name="killed",
-                    die="skyeye.train.stages:drop_states_after:2+", code=-9)  # fmt: skip
+                    die="skyeye.train.rewind:drop_states_after:2+", code=-9)  # fmt: skip
     _train(recipe, tmp_path, *settings, **options, name="killed", resume=True)
     assert first_difference(folder, killed) is None
 
@@ -134,9 +133,9 @@ def test_a_run_does_not_go_back_to_a_damaged_state(recipe, tmp_path, strategy):
     settings = ["run.guards.patience=2", "run.guards.lead=0", "run.checkpoint_every=1"]
     inject = "injected:nan_with_the_newest_state_damaged"
     folder = _train(recipe, tmp_path, *settings, strategy=strategy, inject=inject)
-    assert "pretrain-0000004: parameters.safetensors damaged; the state is passed by" in said(tmp_path / "recipe.yaml")
+    assert "pretrain-0000004: parameters.safetensors damaged; the state is skipped" in said(tmp_path / "recipe.yaml")
     (back,) = _events(folder, "went back")
-    assert back["state"] == "pretrain-0000003" and back["passed_over"] == [4, 5]
+    assert back["state"] == "pretrain-0000003" and back["skipped"] == [4, 5]
     assert folder.joinpath("checkpoints", "single_task", "manifest.json").exists()
     whole = _train(recipe, tmp_path, *settings, strategy=strategy, inject="injected:nan_in_steps_five_and_six",
                    name="whole")  # fmt: skip
@@ -166,7 +165,7 @@ def test_a_state_from_before_the_trouble_stays_when_a_signal_comes_in_it(recipe,
     assert sorted(path.name for path in (folder / "states").iterdir()) == ["pretrain-0000002", "pretrain-0000004"]
     _train(recipe, tmp_path, *settings, "stages.0.steps=8", inject="injected:nan_in_steps_five_and_six", resume=True)
     (back,) = _events(folder, "went back")  # after the fifth: it began with the third
-    assert back["state"] == "pretrain-0000002" and back["passed_over"] == [2, 4]
+    assert back["state"] == "pretrain-0000002" and back["skipped"] == [2, 4]
 
 
 class _Scaled:
@@ -223,19 +222,14 @@ def broken_world(world, tmp_path):
 def _packs(recipe_path: Path, world: int = 2, rank: int = 0, budget: int | None = None, **prompt) -> StepPacks:
     overrides = [f"model.prompt.{key}={value}" for key, value in prompt.items()]
     loaded = load_recipe(recipe_path, overrides)
-    groups, _, _ = load_data(loaded)
-    model, processor = prepare_model(loaded, groups, None)
-    stage = loaded.stages[0]
+    setup = setup_run(loaded)
+    model, processor = prepare_model(setup)
     return StepPacks(
-        stage_mixture(loaded, stage, groups),
+        setup.mixture(setup.stages[0]),
         SequenceBuilder(processor.tokenizer, loaded.model.prompt, model.config.tokens_per_image),
         loaded.model.vision,
+        StepDivision(groups_per_step=4, accumulation=1, rank=rank, world=world, budget=budget),
         steps=4,
-        groups_per_step=4,
-        accumulation=1,
-        rank=rank,
-        world=world,
-        budget=budget,
     )
 
 

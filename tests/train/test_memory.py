@@ -38,9 +38,9 @@ def _settings(precision="fp32", frozen="fp32", checkpointing=False, vision="froz
 
 def _counter(settings: dict, gpu: bool = False) -> StepCounter:
     with torch.device("meta"):
-        model = measured_step.prepared(settings)
+        objective = measured_step.prepared(settings)
     autocast = None if settings["precision"] == "fp32" else DTYPES[settings["precision"]]
-    return StepCounter(model, autocast=autocast, gpu=gpu, resting=True)
+    return StepCounter(objective, autocast=autocast, gpu=gpu, resting=True)
 
 
 def _measured(settings: dict) -> int:
@@ -90,19 +90,19 @@ def test_the_count_is_that_of_a_real_step(chosen, checkpointing):
     """Real tensors under the same counter: the stand-ins take the same ways through the libraries."""
     settings = _settings(checkpointing=checkpointing, tokens=512, images=3, targets=64, **chosen)
     counted = _counter(settings).count(Load(512, 3, 64), checkpointing)
-    model = measured_step.prepared(settings).train()
+    objective = measured_step.prepared(settings).train()
     if checkpointing:
-        model.activation_checkpointing_enable()
-    for parameter in model.parameters():
+        objective.model.activation_checkpointing_enable()
+    for parameter in objective.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
-    batch = measured_step.packed(512, 3, 64, model.tokens_per_image)
+    batch = measured_step.packed(512, 3, 64, objective.model.tokens_per_image)
     live = LiveBytes()
-    live.ignore(model)
+    live.ignore(objective)
     with live:
         pixels = torch.zeros(3, 3, 112, 112)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings["precision"] == "bf16"):
-            loss = model(batch["input_ids"], pixel_values=pixels, labels=batch["labels"], logits="none").loss
+            loss = objective(batch["input_ids"], pixel_values=pixels, labels=batch["labels"])
         loss.backward()
     assert counted.peak == pytest.approx(live.peak, rel=0.03)
     assert min(counted.activations, counted.logits) > 0 and counted.working >= 0
@@ -148,8 +148,8 @@ def test_the_cost_of_a_token_is_constant(checkpointing):
 def test_float32_weights_that_stay_frozen_leave_a_copy_for_the_backward_pass():
     """Autocast makes a bfloat16 copy of each frozen matrix and the backward pass needs it: 2 bytes a value."""
     with torch.device("meta"):
-        model = measured_step.prepared(_settings())
-    layers = model.language_model.get_base_model().model.layers
+        objective = measured_step.prepared(_settings())
+    layers = objective.model.language_model.get_base_model().model.layers
     matrices = sum(p.numel() for name, p in layers.named_parameters() if "lora_" not in name and p.ndim == 2)
     load = Load(512, 2, 16)
     as_float, as_half = (_counter(_settings("bf16", f)).count(load, False).activations for f in ("fp32", "bf16"))
@@ -174,7 +174,7 @@ def test_checkpointing_keeps_the_input_of_each_layer():
 
 def test_a_feature_cache_takes_the_tower_out():
     with torch.device("meta"):
-        model = measured_step.prepared(_settings())
-    cached = StepCounter(model, autocast=None, features=torch.bfloat16)
+        objective = measured_step.prepared(_settings())
+    cached = StepCounter(objective, autocast=None, features=torch.bfloat16)
     load = Load(1024, 8, 8)
     assert cached.count(load, True).peak < _counter(_settings()).count(load, True).peak

@@ -10,9 +10,8 @@ from processes import run, said
 
 from skyeye.config.load import load_recipe
 from skyeye.data.sequence import SequenceBuilder
-from skyeye.train.loader import StepPacks
-from skyeye.train.run import load_data, prepare_model
-from skyeye.train.stages import stage_mixture
+from skyeye.train.loader import StepDivision, StepPacks
+from skyeye.train.setup import prepare_model, setup_run
 
 SHARED = "injected:share_out_every_parameter"
 
@@ -53,7 +52,7 @@ def mixed(recipe, world, tmp_path):
 def _losses(recipe: Path, folder: Path, strategy: str, processes: int, *overrides: str) -> list[float]:
     codes = run(recipe, f"run.strategy={strategy}", *overrides, processes=processes, inject=SHARED)
     assert set(codes) == {0}, f"{codes}\n{said(recipe)[-3000:]}"
-    assert (folder / "left_out.txt").read_text() == ""
+    assert (folder / "skipped.txt").read_text() == ""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert len(lines) == 6
     return [line["loss"] for line in lines]
@@ -68,14 +67,14 @@ PARTS = {
 
 def test_in_these_runs_one_process_has_text_alone_while_the_other_has_images(mixed, tmp_path):
     recipe = load_recipe(mixed(tmp_path / "run", groups_per_step=2))
-    groups, _, left_out = load_data(recipe)
-    assert sum(not group.images for group in groups["mixed"]) == 6 and not left_out
-    model, processor = prepare_model(recipe, groups, None)
+    setup = setup_run(recipe)
+    assert sum(not group.images for group in setup.data.groups["mixed"]) == 6 and not setup.data.skipped
+    model, processor = prepare_model(setup)
     builder = SequenceBuilder(processor.tokenizer, recipe.model.prompt, model.config.tokens_per_image)
-    mixture, met = stage_mixture(recipe, recipe.stages[0], groups), set()
-    sizes = {"steps": 6, "groups_per_step": 2, "accumulation": 1, "world": 2}
+    mixture, met = setup.mixture(setup.stages[0]), set()
+    divisions = [StepDivision(groups_per_step=2, accumulation=1, rank=rank, world=2) for rank in (0, 1)]
     for step in range(6):
-        ranks = [StepPacks(mixture, builder, recipe.model.vision, rank=rank, **sizes)[step].packs for rank in (0, 1)]
+        ranks = [StepPacks(mixture, builder, recipe.model.vision, one, steps=6)[step].packs for one in divisions]
         met.add(tuple(len(pack["pixel_values"]) if "pixel_values" in pack else 0 for (pack,) in ranks))
     assert any(min(pair) == 0 < max(pair) for pair in met) and any(max(pair) > 1 for pair in met)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.data.sequence import Branch, GroupSequence
 from skyeye.errors import SkyEyeError
 from skyeye.models.flops import StepFlops
+from skyeye.models.objective import TrainingObjective
 from skyeye.train import plan as planning
-from skyeye.train.plan import make_plan, planned_model
+from skyeye.train.plan import Hardware, make_plan, planned_model, planned_objective
+from skyeye.train.setup import PlannedStage
 from skyeye.train.strategies import held
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -26,11 +28,17 @@ LLAMA_2_7B = (
 )
 
 
+def _objective(recipe, stage: StageConfig, stages: Sequence[StageConfig] = ()) -> TrainingObjective:
+    """What a stage of a recipe trains, on the meta device."""
+    planned = PlannedStage(0, stage, steps=1, seed=0)
+    return planned_objective(planned, planned_model(recipe.model, recipe.run, stages or recipe.stages))
+
+
 @pytest.fixture(scope="module")
 def seven():
-    """The 7B recipe and its model in the first stage, on the meta device."""
+    """The 7B recipe and what its first stage trains, on the meta device."""
     recipe = load_recipe(CONFIGS / "skyeyegpt_7b.yaml", ["model.language.pretrained=null", LLAMA_2_7B])
-    return recipe, planned_model(recipe, recipe.stages[0])
+    return recipe, _objective(recipe, recipe.stages[0])
 
 
 @pytest.fixture
@@ -38,7 +46,8 @@ def small_plan(recipe):
     """The plan of the tests' recipe, its own data at hand, on GPUs as small as the model."""
 
     def plan(*overrides, **options):
-        return make_plan(load_recipe(recipe(), overrides), **{"gpus": 2, "memory": 1.0, "reserve": 0.1, **options})
+        hardware = Hardware(**{"gpus": 2, "memory": 1.0, "reserve": 0.1, **options})
+        return make_plan(load_recipe(recipe(), overrides), hardware)
 
     return plan
 
@@ -51,7 +60,7 @@ def _row(stage: dict, strategy: str, checkpointing: bool = False) -> dict:
 
 def test_parameters_of_the_full_size(seven):
     """LoRA of rank 64 on q and v: 32 layers x 2 x 64 x (4,096 + 4,096). Projector: 4 x 1,408 x 4,096 + 4,096."""
-    parts = planning._parameters(seven[1])
+    parts = planning._parameters(seven[1].model)
     assert parts["adapters"]["values"] == 32 * 2 * 64 * 8192 == 33_554_432
     assert parts["projector"]["values"] == 5632 * 4096 + 4096 + 2 * 1408  # and the norm before it
     assert parts["language"]["values"] == 6_738_415_616  # published: 6.74 B
@@ -80,7 +89,7 @@ def test_what_the_strategies_hold_at_full_size(seven):
 
 def test_gradients_that_are_not_of_linear_layers_need_a_bucket_more(seven):
     stage = StageConfig("all", [], steps=1, language="full")
-    model = planned_model(dataclasses.replace(seven[0], stages=[stage]), stage)  # norms and embeddings are trained, too
+    model = _objective(seven[0], stage, [stage])  # norms and embeddings are trained, too
     assert held(model, "zero2", 8, RunConfig(precision="bf16"), stage).buffers == 2 * 2 * 4 * 500_000_000
     assert held(model, "zero2", 8, RunConfig(precision="fp32"), stage).buffers == 2 * 4 * 500_000_000
 
@@ -97,14 +106,14 @@ def test_operations_of_parts_that_are_trained_in_full(recipe):
     """2 a weight and token forward, 2 for what came in, 2 more for a trained weight; the tower thrice when trained."""
     loaded = load_recipe(recipe())
     group = GroupSequence(("a",), [1, *[-1] * 4], [Branch([5, 6, 7], [-100, 6, 7], None)])
-    full, lora = (StepFlops(planned_model(loaded, stage)) for stage in loaded.stages)
+    full, lora = (StepFlops(_objective(loaded, stage)) for stage in loaded.stages)
     assert full.image == 3 * lora.image
     weights = 2 * (4 * 16 * 16 + 3 * 16 * 24)
     adapters = 2 * 2 * 2 * (16 + 16)
     assert full.token == 6 * weights and lora.token == 4 * weights + 6 * adapters
     assert full.head == 6 * 700 * 16 and lora.head == 4 * 700 * 16
     assert full.shared([group]) > lora.shared([group])
-    cached = StepFlops(planned_model(loaded, loaded.stages[1]), cached=True)
+    cached = StepFlops(_objective(loaded, loaded.stages[1]), cached=True)
     assert lora.shared([group]) - cached.shared([group]) == lora.image
 
 

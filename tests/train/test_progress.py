@@ -21,10 +21,9 @@ from skyeye.models.processing import SkyEyeProcessor
 from skyeye.runs.read import read_run
 from skyeye.train import progress
 from skyeye.train.interrupt import REQUEUE
-from skyeye.train.loader import StepPacks
-from skyeye.train.progress import Monitor, draw_loss_curve
-from skyeye.train.run import load_data, recipe_tokenizer
-from skyeye.train.stages import stage_mixture
+from skyeye.train.loader import StepDivision, StepPacks
+from skyeye.train.progress import Monitor, StepReport, draw_loss_curve
+from skyeye.train.setup import PlannedStage, prepare_tokenizer, setup_run
 
 
 @pytest.fixture
@@ -36,8 +35,8 @@ def clock(monkeypatch):
     return Clock
 
 
-def stage(**changes) -> StageConfig:
-    return StageConfig(name="one", mixture=[MixtureEntry("world")], steps=10, **changes)
+def stage(**changes) -> PlannedStage:
+    return PlannedStage(0, StageConfig(name="one", mixture=[MixtureEntry("world")], **changes), steps=10, seed=0)
 
 
 def monitor(folder, stage, every: int = 2, **more) -> Monitor:
@@ -48,7 +47,7 @@ def a_step(number: int, clock, seconds: float = 2.0, **changes) -> dict:
     clock.now += seconds
     told = {"loss": torch.tensor(1.5), "learning_rate": 1e-3, "gradient_norm": 0.25, "samples": 30, "targets": 50}
     told |= {"tokens": 300, "places": 400, "seconds": seconds, "waited": 0.5, "image_tokens": 64, "operations": 6e9}
-    return {"step": number, **told, **changes}
+    return {"step": number, "report": StepReport(**told | changes)}
 
 
 def lines(folder) -> list[dict]:
@@ -169,12 +168,12 @@ def test_the_page_is_made_from_a_run_that_goes_on(recipe, tmp_path):
 @pytest.mark.parametrize("share_prefix", [True, False])
 def test_tokens_and_places_are_those_of_the_tensors_that_a_step_computes(recipe, share_prefix):
     settings = load_recipe(recipe())
-    groups, _, _ = load_data(settings)
-    processor = SkyEyeProcessor.from_config(settings.model, recipe_tokenizer(settings, groups))
+    setup = setup_run(settings)
+    processor = SkyEyeProcessor.from_config(settings.model, prepare_tokenizer(setup.model, setup.data.groups))
     builder = SequenceBuilder(processor.tokenizer, settings.model.prompt, 4)
-    shape = {"steps": 1, "groups_per_step": 6, "accumulation": 2, "world": 2, "share_prefix": share_prefix}
-    mixture = stage_mixture(settings, settings.stages[0], groups)
-    ranks = [StepPacks(mixture, builder, settings.model.vision, rank=rank, **shape)[0] for rank in (0, 1)]
+    shape = {"groups_per_step": 6, "accumulation": 2, "world": 2, "share_prefix": share_prefix}
+    mixture, divisions = setup.mixture(setup.stages[0]), [StepDivision(rank=rank, **shape) for rank in (0, 1)]
+    ranks = [StepPacks(mixture, builder, settings.model.vision, division, steps=1)[0] for division in divisions]
     packs = [pack for step in ranks for pack in step.packs]
     if share_prefix:
         tokens = sum(pack["input_ids"].numel() for pack in packs)
@@ -200,7 +199,7 @@ def test_a_full_disk_is_an_error_that_says_where_and_what_to_do(recipe, tmp_path
     assert "make room" in told and "--resume" in told
 
 
-@pytest.mark.parametrize("name", ["environment.json", "left_out.txt", "recipe.yaml"])
+@pytest.mark.parametrize("name", ["environment.json", "skipped.txt", "recipe.yaml"])
 def test_a_run_folder_that_cannot_be_written_is_an_error_that_says_where(recipe, tmp_path, name):
     (tmp_path / "run" / name).mkdir(parents=True)  # nothing can take its place
     path = recipe()

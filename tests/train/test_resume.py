@@ -68,7 +68,7 @@ MOMENTS = {
     "while a state is written": "skyeye.train.state:save_file:4",
     "before a state gets its name": "skyeye.train.state:_replace:2",
     "while an old state goes": "skyeye.train.state:_remove:1+",
-    "between the last state and the export": "skyeye.train.stages:export:2",
+    "between the last state and the export": "skyeye.train.export:export:2",
     "while the model is exported": "transformers:PreTrainedModel.save_pretrained:1+",
     "between two stages": "skyeye.train.stages:make_accelerator:2",
 }
@@ -84,7 +84,7 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(recipe, tmp_path, untouche
 @pytest.mark.parametrize("strategy", ["single", "zero3"])
 def test_a_stage_that_lacks_only_its_export_is_not_trained_again(recipe, tmp_path, untouched, strategy):
     folder = tmp_path / "killed"
-    _train(recipe, folder, strategy, die="skyeye.train.stages:export:1", expected=(-signal.SIGKILL,))
+    _train(recipe, folder, strategy, die="skyeye.train.export:export:1", expected=(-signal.SIGKILL,))
     assert (folder / "states" / "pretrain-0000005").exists() and not (folder / "checkpoints" / "pretrain").exists()
     before = (folder / "log.jsonl").read_text()
     _train(recipe, folder, strategy, resume=True)
@@ -95,7 +95,7 @@ def test_a_stage_that_lacks_only_its_export_is_not_trained_again(recipe, tmp_pat
 
 def test_behind_the_last_step_there_is_no_longest_pack_to_begin_with(recipe, tmp_path):
     limit = ("run.tokens_per_pack=130",)
-    die = {"die": "skyeye.train.stages:export:2", "expected": (-signal.SIGKILL,)}
+    die = {"die": "skyeye.train.export:export:2", "expected": (-signal.SIGKILL,)}
     _train(recipe, tmp_path / "killed", settings=limit, **die)
     _train(recipe, tmp_path / "killed", settings=limit, resume=True)
     assert (tmp_path / "killed" / "checkpoints" / "single_task" / "manifest.json").exists()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -18,8 +19,9 @@ from skyeye.errors import SkyEyeError
 from skyeye.eval.generate import answer
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.train.run import train
-from skyeye.train.samples import LONGEST_ANSWER, Samples, undisturbed
+from skyeye.train.samples import LONGEST_ANSWER, Samples, SamplesHook, undisturbed
 from skyeye.train.trackers import Shown
+from skyeye.train.watchdog import Watchdog
 
 LORA = {"r": 2, "alpha": 4, "dropout": 0.3}  # draws random numbers in every step of the second stage
 RUNS: dict[bool, object] = {}
@@ -109,10 +111,12 @@ def test_an_image_that_cannot_be_read_is_said_and_the_others_are_answered(runs, 
         Record("text", "s", "vqa", "train", (), (Turn("[vqa] how many?", "3"),)),
     ]
     seen = Seen()
-    what = {"stage": "one", "every": 2, "steps": 5, "held_out": True, "precision": "fp32", "tracker": seen}
+    what = {"stage": "one", "held_out": True, "precision": "fp32", "tracker": seen}
     samples = Samples(tmp_path, records, processor, **what)
+    watchdog = Watchdog(tmp_path, rank=0, world=1, seconds=None)
+    hook = SamplesHook(samples, model, Accelerator(cpu=True), watchdog, every=2, steps=5)
     for step in range(1, 6):
-        samples.after_step(step, model)
+        assert not hook.after_step(step)
     assert [(stage, step) for stage, step, _ in seen.shown] == [("one", 2), ("one", 4), ("one", 5)]
     rows = json.loads((tmp_path / "samples" / "one-0000005.json").read_text())["samples"]
     assert "gone.png" in rows[0]["failed"] and not rows[0]["answer"] and rows[0]["pictures"] == []

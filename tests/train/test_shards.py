@@ -9,9 +9,11 @@ import pytest
 
 from skyeye.config.load import RecipeError, load_recipe, quick_recipe
 from skyeye.config.schema import SourceConfig
+from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.shards.pack import pack
 from skyeye.errors import SkyEyeError
-from skyeye.train.run import _texts, load_data, resolve_epochs, train
+from skyeye.train.run import train
+from skyeye.train.setup import RunData, load_data, plan_stages, texts_of
 
 
 @pytest.fixture
@@ -35,21 +37,25 @@ def test_a_run_from_shards_is_the_run_from_the_files(recipe, shards, tmp_path):
     assert len(about[1]["world"]["fingerprint"]) == 16
 
 
+def loaded_data(recipe) -> RunData:
+    return load_data(recipe.sources, recipe.stages)
+
+
 def test_loading_shards_reads_no_sample(recipe, shards, monkeypatch):
     from skyeye.data.shards.index import ShardSet
 
     monkeypatch.setattr(ShardSet, "content", lambda *_: pytest.fail("an entry was read"))
-    groups, manifest, left_out = load_data(load_recipe(recipe(sources=shards)))
-    assert len(groups["world"]) == manifest["sources"]["world"]["groups"] > 0 and left_out == []
+    data = loaded_data(load_recipe(recipe(sources=shards)))
+    assert len(data.groups["world"]) == data.sources["world"]["groups"] > 0 and data.skipped == []
     with pytest.raises(SkyEyeError, match="sources.world.options: unknown option 'sourc'"):
-        load_data(load_recipe(recipe(sources={"world": {**shards["world"], "options": {"sourc": "world"}}})))
+        loaded_data(load_recipe(recipe(sources={"world": {**shards["world"], "options": {"sourc": "world"}}})))
 
 
 def test_texts_come_once_and_one_at_a_time(recipe, shards):
-    groups, _, _ = load_data(load_recipe(recipe()))
-    packed, _, _ = load_data(load_recipe(recipe(sources=shards)))
-    texts = list(_texts(groups))
-    assert texts == list(_texts(packed)) and len(texts) == len(set(texts))
+    groups = loaded_data(load_recipe(recipe())).groups
+    packed = loaded_data(load_recipe(recipe(sources=shards))).groups
+    texts = list(texts_of(groups, MiniGPTv2()))
+    assert texts == list(texts_of(packed, MiniGPTv2())) and len(texts) == len(set(texts))
     said = {
         text for group in groups["world"] for r in group.records for t in r.turns for text in (t.question, t.answer)
     }
@@ -64,7 +70,7 @@ def stages(recipe, **changes):
 
 def test_epochs_are_steps(recipe, tmp_path):
     path = recipe(output_dir=str(tmp_path / "epochs"), stages=stages(recipe, epochs=1.5))
-    size = len(load_data(load_recipe(path))[0]["world"])
+    size = len(loaded_data(load_recipe(path)).groups["world"])
     steps = math.ceil(1.5 * size / 4)
     train(path)
     train(recipe(output_dir=str(tmp_path / "steps"), stages=stages(recipe, steps=steps)))
@@ -74,18 +80,18 @@ def test_epochs_are_steps(recipe, tmp_path):
 def test_an_epoch_counts_every_image_of_the_mixture_once(recipe):
     mixture = [{"source": "world", "end": 0.5}, {"source": "world", "start": 0.5}, {"source": "world", "weight": 0.0}]
     loaded = load_recipe(recipe(stages=stages(recipe, epochs=2, mixture=mixture)))
-    groups = load_data(loaded)[0]
-    assert resolve_epochs(loaded, groups).stages[0].steps == math.ceil(2 * len(groups["world"]) / 4)
+    groups = loaded_data(loaded).groups
+    assert plan_stages(loaded.stages, groups, 0)[0].steps == math.ceil(2 * len(groups["world"]) / 4)
     asked = [{"source": "world"}, {"source": "world", "tasks": {"refer": 1}}]
     loaded = load_recipe(recipe(stages=stages(recipe, epochs=2, mixture=asked)))
     refer = sum(any(r.task == "refer" for r in group.records) for group in groups["world"])
-    assert resolve_epochs(loaded, groups).stages[0].steps == math.ceil(2 * (len(groups["world"]) + refer) / 4)
+    assert plan_stages(loaded.stages, groups, 0)[0].steps == math.ceil(2 * (len(groups["world"]) + refer) / 4)
 
 
 def test_a_warm_up_as_long_as_the_epochs_is_refused(recipe):
     loaded = load_recipe(recipe(stages=stages(recipe, epochs=0.01)))
     with pytest.raises(SkyEyeError, match="stages.one.optimizer.warmup_steps: 1 leaves nothing of 1 steps"):
-        resolve_epochs(loaded, load_data(loaded)[0])
+        plan_stages(loaded.stages, loaded_data(loaded).groups, 0)
 
 
 def test_quick_takes_a_tenth_of_the_epochs(recipe):

@@ -126,7 +126,7 @@ def test_a_damaged_manifest_is_a_damaged_state(recipe, tmp_path, monkeypatch, ca
     DAMAGED_MANIFESTS[damage](folder / "states" / "pretrain-0000002" / "manifest.json")
     train(path, ["run.checkpoint_every=1", "stages.0.steps=4"], resume=True)
     said = capsys.readouterr().out
-    assert "pretrain-0000002: manifest.json damaged; the state is passed by" in said
+    assert "pretrain-0000002: manifest.json damaged; the state is skipped" in said
     assert "going on after step 1 of stage pretrain" in said
 
 
@@ -312,7 +312,7 @@ def test_the_best_state_is_kept_besides_the_newest(recipe, tmp_path, monkeypatch
     settings = ["stages.0.steps=6", "run.checkpoint_every=1", "run.keep_states=1", "run.keep_best=true"]
     folder, seen = tmp_path / "run", []
     real = state.save_state
-    monkeypatch.setattr("skyeye.train.stages.save_state", lambda *a: (real(*a), seen.append(_states(folder))))
+    monkeypatch.setattr("skyeye.train.hooks.save_state", lambda *a: (real(*a), seen.append(_states(folder))))
     train(recipe(), settings)
     assert seen[4] == ["pretrain-0000002", "pretrain-0000005"]
 

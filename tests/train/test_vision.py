@@ -13,7 +13,7 @@ from skyeye.config.load import load_recipe
 from skyeye.errors import SkyEyeError
 from skyeye.models import projectors
 from skyeye.models.pretrained import open_checkpoint
-from skyeye.train.plan import make_plan
+from skyeye.train.plan import Hardware, make_plan
 from skyeye.train.run import train
 
 EVA = {"image_size": 28, "patch_size": 7, "width": 16, "depth": 3, "heads": 2, "mlp_ratio": 2.0}
@@ -83,7 +83,7 @@ def test_a_feature_cache_gives_the_losses_of_pixels(eyes, tmp_path, name):
 
 @pytest.mark.parametrize("name", EYES)
 def test_it_can_be_planned(eyes, name):
-    plan = make_plan(load_recipe(eyes(name)), gpus=1)
+    plan = make_plan(load_recipe(eyes(name)), Hardware(gpus=1))
     assert plan["parameters"]["vision"]["values"] > 0 and plan["stages"][0]["flops_per_step"] > 0
     assert all(strategy["activations"] > 0 for strategy in plan["stages"][0]["strategies"])
 
@@ -96,6 +96,6 @@ def test_a_projector_that_reads_the_question_shares_no_prefix(eyes, tmp_path, mo
     with pytest.raises(SkyEyeError, match="model.projector, run.share_prefix: this projector reads the question"):
         train(eyes("levels"))
     with pytest.raises(SkyEyeError, match="set run.share_prefix: false"):
-        make_plan(load_recipe(eyes("levels")), gpus=1)
+        make_plan(load_recipe(eyes("levels")), Hardware(gpus=1))
     alone = eyes("levels", output_dir=str(tmp_path / "alone"))
     assert train(alone, ["run.share_prefix=false"]) == tmp_path / "alone" / "checkpoints" / "single_task"

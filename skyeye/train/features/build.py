@@ -33,7 +33,17 @@ RESERVE = 1 << 28
 
 
 @dataclass(frozen=True)
-class Plan:
+class Extractor:
+    """What computes rows: frozen towers and the pictures as they take them, a device, processes that decode them."""
+
+    tower: VisionTower | JoinedTowers
+    vision: VisionConfig | list[VisionConfig]
+    device: torch.device
+    workers: int
+
+
+@dataclass(frozen=True)
+class BuildPlan:
     """What there is to do.
 
     Attributes:
@@ -78,11 +88,8 @@ def build(
     folder: Path,
     made: dict[str, Any],
     references: Iterable[str],
-    tower: VisionTower | JoinedTowers,
-    vision: VisionConfig | list[VisionConfig],
+    extractor: Extractor,
     *,
-    device: torch.device,
-    workers: int,
     tell: Callable[[str], None],
     verify: bool = False,
     limit: int | None = None,
@@ -93,7 +100,6 @@ def build(
         folder: of the cache; it need not exist.
         made: what the features are made from, see :func:`~skyeye.train.features.key.made_from`.
         references: the pictures; a name that comes twice counts once.
-        workers: processes that decode pictures.
         tell: is given size and other facts as sentences.
         verify: read every row first; damaged ones are computed again.
         limit: compute so many pictures at most.
@@ -108,17 +114,17 @@ def build(
     if limit is not None:
         plan = dataclasses.replace(plan, missing=plan.missing[:limit])
     if not plan.missing:
-        _remember(folder, made, device, contents, tell)
+        _remember(folder, made, extractor.device, contents, tell)
         return
     refuse_without_room(folder, plan)
-    with FeatureWriter(folder, made, made_with(device)) as writer:
+    with FeatureWriter(folder, made, made_with(extractor.device)) as writer:
         writer.remember(contents)
-        yield from _compute(writer, made, plan.missing, contents, tower, vision, device, workers)
+        yield from _compute(writer, made, plan.missing, contents, extractor)
 
 
 def _plan(
     folder: Path, made: dict[str, Any], references: Iterable[str], contents: Contents, verify: bool
-) -> Generator[Progress, None, Plan]:
+) -> Generator[Progress, None, BuildPlan]:
     have: set[bytes] = set()
     cut_off = 0
     if (folder / MANIFEST).is_file():
@@ -138,7 +144,7 @@ def _plan(
         first.setdefault(contents.digest(reference), reference)
         yield Progress("reading images", number, len(names))
     missing = [(content, reference) for content, reference in first.items() if content not in have]
-    return Plan(len(names), len(first), missing, row_bytes(made), cut_off)
+    return BuildPlan(len(names), len(first), missing, row_bytes(made), cut_off)
 
 
 def _remember(
@@ -154,7 +160,7 @@ def _remember(
         tell(f"the digests of {len(contents.news)} images are not kept, each use reads the file: {error}")
 
 
-def refuse_without_room(folder: Path, plan: Plan) -> None:
+def refuse_without_room(folder: Path, plan: BuildPlan) -> None:
     """Raises :class:`SkyEyeError` when the disk of ``folder`` has too little room for what the plan would write."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
@@ -172,20 +178,17 @@ def _compute(
     made: dict[str, Any],
     missing: Sequence[tuple[bytes, str]],
     contents: Contents,
-    tower: VisionTower | JoinedTowers,
-    vision: VisionConfig | list[VisionConfig],
-    device: torch.device,
-    workers: int,
+    extractor: Extractor,
 ) -> Iterator[Progress]:
     """Compute rows in their order; each step of the iteration is a batch on the disk."""
-    tower.to(device).eval()
+    tower = extractor.tower.to(extractor.device).eval()
     batches = [missing[at : at + BATCH] for at in range(0, len(missing), BATCH)]
-    loader = DataLoader(_Batches(batches, vision, contents), batch_size=None, num_workers=workers)
+    loader = DataLoader(_Batches(batches, extractor.vision, contents), batch_size=None, num_workers=extractor.workers)
     done, began, warm = 0, 0.0, 0
     for batch, pixels in zip(batches, loader, strict=True):
         if isinstance(pixels, SkyEyeError):
             raise pixels
-        seen = encode_patches(tower, pixels.to(device), made["precision"])[: len(batch)].float().cpu()
+        seen = encode_patches(tower, pixels.to(extractor.device), made["precision"])[: len(batch)].float().cpu()
         rows = seen.to(row_shape(made)[2])
         bad = ~torch.isfinite(rows).flatten(1).all(1)
         if bool(bad.any()):

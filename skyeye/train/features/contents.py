@@ -72,7 +72,7 @@ def changed_meanwhile(reference: str) -> SkyEyeError:
 
 
 def read_entries(file: Path, kind: np.dtype) -> np.ndarray:
-    """The whole entries of a file; a last one that is cut off is left out. A file that is not there has none."""
+    """The whole entries of a file; a last one that is cut off is skipped. A file that is not there has none."""
     try:
         content = file.read_bytes()
     except FileNotFoundError:

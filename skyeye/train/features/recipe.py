@@ -10,17 +10,15 @@ from typing import Any
 import torch
 
 from skyeye.config.load import load_recipe
-from skyeye.config.schema import Recipe, StageConfig
-from skyeye.data.record import Group
+from skyeye.config.schema import StageConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import vision_fields
 from skyeye.models.vision import JoinedTowers, VisionTower, build_tower, load_vision_weights
-from skyeye.train.features.build import Progress, build, in_bytes
+from skyeye.train.features.build import Extractor, Progress, build, in_bytes
 from skyeye.train.features.key import made_from, refuse_inexact
 from skyeye.train.features.stage import images_of
 from skyeye.train.features.store import INDEX, ROWS, FeatureReader
-from skyeye.train.run import load_data, prepare_model, resolve_epochs
-from skyeye.train.stages import stage_mixture
+from skyeye.train.setup import PlannedStage, RunSetup, prepare_model, setup_run
 
 
 def build_cache(
@@ -50,26 +48,25 @@ def build_cache(
             folder is named; and everything a build raises.
     """
     recipe = load_recipe(recipe_path, overrides)
-    chosen = _stages(recipe, stage)
+    chosen = _stages(recipe.stages, stage, str(recipe_path))
     first = chosen[0]
     folder = out or first.feature_cache
     if folder is None:
         remedy = f"give --out, or stages.{first.name}.feature_cache=DIR"
         raise SkyEyeError("no folder is named for the feature cache", where=str(recipe_path), remedy=remedy)
-    groups, _, _ = load_data(recipe)
-    recipe = resolve_epochs(recipe, groups)
+    setup = setup_run(recipe)
     names = [chosen_stage.name for chosen_stage in chosen]
-    tower = _tower(recipe, first, groups)
+    planned = [stage for stage in setup.stages if stage.name in names]
+    tower = _tower(setup, planned[0], Path(recipe.folder))
     refuse_inexact(first, tower)
-    mixtures = [stage_mixture(recipe, resolved, groups) for resolved in recipe.stages if resolved.name in names]
+    extractor = Extractor(
+        tower, setup.model.vision, torch.device("cuda" if torch.cuda.is_available() else "cpu"), setup.run.workers
+    )
     return build(
         Path(folder),
-        made_from(tower, recipe.model.vision, recipe.run.precision, dtype or first.feature_dtype),
-        itertools.chain.from_iterable(map(images_of, mixtures)),
-        tower,
-        recipe.model.vision,
-        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-        workers=recipe.run.workers,
+        made_from(tower, setup.model.vision, setup.run.precision, dtype or first.feature_dtype),
+        itertools.chain.from_iterable(images_of(setup.mixture(stage)) for stage in planned),
+        extractor,
         tell=tell,
         verify=verify,
         limit=limit,
@@ -114,37 +111,36 @@ def damaged_rows(folder: str | Path, progress: Callable[[int, int], None]) -> li
     return damaged
 
 
-def _stages(recipe: Recipe, name: str | None) -> list[StageConfig]:
+def _stages(stages: Sequence[StageConfig], name: str | None, where: str) -> list[StageConfig]:
     """The stages whose images are wanted, all with the same tower."""
-    frozen = [number for number, stage in enumerate(recipe.stages) if stage.vision == "frozen"]
+    frozen = [number for number, stage in enumerate(stages) if stage.vision == "frozen"]
     if name is not None:
-        found = [stage for stage in recipe.stages if stage.name == name]
+        found = [stage for stage in stages if stage.name == name]
         if not found:
-            known = ", ".join(stage.name for stage in recipe.stages)
+            known = ", ".join(stage.name for stage in stages)
             raise SkyEyeError(f"the recipe has no stage {name!r}", where="--stage", remedy=f"it has: {known}")
         return found
     if not frozen:
-        raise SkyEyeError("every stage trains the tower: there is nothing to compute once", where=recipe.name)
-    return list(itertools.takewhile(lambda stage: stage.vision == "frozen", recipe.stages[frozen[0] :]))
+        raise SkyEyeError("every stage trains the tower: there is nothing to compute once", where=where)
+    return list(itertools.takewhile(lambda stage: stage.vision == "frozen", stages[frozen[0] :]))
 
 
-def _tower(recipe: Recipe, stage: StageConfig, groups: dict[str, Sequence[Group]]) -> VisionTower | JoinedTowers:
-    """The tower as the stage will find it."""
-    number = [other.name for other in recipe.stages].index(stage.name)
-    trained = [earlier.name for earlier in recipe.stages[:number] if earlier.vision != "frozen"]
-    if not trained and all(vision.weights for vision in recipe.model.towers) and not recipe.model.checkpoint:
+def _tower(setup: RunSetup, stage: PlannedStage, folder: Path) -> VisionTower | JoinedTowers:
+    """The tower as the stage will find it; what earlier stages have exported is in the run folder."""
+    trained = [earlier.name for earlier in setup.stages[: stage.number] if earlier.settings.vision != "frozen"]
+    if not trained and all(vision.weights for vision in setup.model.towers) and not setup.model.checkpoint:
         # a language model of many gigabytes is not needed for this
-        tower = build_tower(vision_fields(recipe.model.vision))
-        for part, vision in zip(tower.towers, recipe.model.towers, strict=True):
+        tower = build_tower(vision_fields(setup.model.vision))
+        for part, vision in zip(tower.towers, setup.model.towers, strict=True):
             load_vision_weights(part, vision.weights)
         return tower.requires_grad_(False).eval()
-    exported = Path(recipe.folder) / "checkpoints" / trained[-1] if trained else None
+    exported = folder / "checkpoints" / trained[-1] if trained else None
     if exported is not None and not (exported / "config.json").is_file():
         raise SkyEyeError(
             f"the tower of stage {stage.name} is trained by stage {trained[-1]}, which has not been finished",
             where=str(exported),
             remedy="train that stage first; `skyeye train` then builds the cache by itself",
         )
-    model, _ = prepare_model(recipe, groups, exported)
-    model.set_trainable(vision=stage.vision, projector="frozen", language="frozen")
+    model, _ = prepare_model(setup, exported)
+    model.set_trainable(vision=stage.settings.vision, projector="frozen", language="frozen")
     return model.vision_tower

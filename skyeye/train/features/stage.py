@@ -11,39 +11,34 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from skyeye.config.schema import RunConfig, StageConfig, VisionConfig
+from skyeye.config.schema import StageConfig
 from skyeye.data.mixture import Mixture
 from skyeye.errors import SkyEyeError
 from skyeye.models.vision import JoinedTowers, VisionTower, build_tower
-from skyeye.train.features.build import Progress, build
+from skyeye.train.context import RunContext
+from skyeye.train.features.build import Extractor, Progress, build
 from skyeye.train.features.key import made_from, refuse_inexact
 from skyeye.train.features.store import FeatureReader
-from skyeye.train.interrupt import Interrupt
 
 #: Seconds after which all processes meet while the first one computes: none waits into the time limit of its backend.
 MEETING = 20.0
 
 
 def stage_features(
-    accelerator: Accelerator,
-    run: RunConfig,
-    stage: StageConfig,
-    vision: VisionConfig | list[VisionConfig],
-    model: torch.nn.Module,
-    mixture: Mixture,
-    interrupt: Interrupt,
+    accelerator: Accelerator, context: RunContext, stage: StageConfig, mixture: Mixture
 ) -> FeatureReader | None:
     """The cache of ``stage.feature_cache``, holding every image the stage draws; None when asked to stop before that.
 
     To be called on all processes, before the model is prepared for the strategy. A request to stop that reached one of
-    them is ``interrupt``'s on all of them then.
+    them is known to ``context.interrupt`` on all of them then.
 
     Raises:
         SkyEyeError: the stage trains the tower, the cache is made from something else, the disk is too small, an image
             cannot be read; on all processes.
     """
-    refuse_inexact(stage, model.vision_tower)
-    tower = whole_tower(model)
+    run, vision, interrupt = context.setup.run, context.setup.model.vision, context.interrupt
+    refuse_inexact(stage, context.model.vision_tower)
+    tower = whole_tower(context.model)
     made = made_from(tower, vision, run.precision, stage.feature_dtype)
     folder = Path(stage.feature_cache)
     steps = _shown(
@@ -51,10 +46,7 @@ def stage_features(
             folder,
             made,
             images_of(mixture),
-            tower,
-            vision,
-            device=accelerator.device,
-            workers=run.workers,
+            Extractor(tower, vision, accelerator.device, run.workers),
             tell=lambda sentence: print(sentence, flush=True),
         )
     )

@@ -83,7 +83,7 @@ class FeatureReader:
         """Whether there is a row for a picture of this digest."""
         return content in self._row_of
 
-    def see(self, references: Sequence[str]) -> torch.Tensor:
+    def patches_of(self, references: Sequence[str]) -> torch.Tensor:
         """(N, patches, width) in the type of the cache: what the tower sees of these pictures.
 
         Raises:

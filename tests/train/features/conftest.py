@@ -46,8 +46,8 @@ def build(vision, tower, monkeypatch) -> Callable[..., dict]:
 
     def run(folder: Path, references, *, dtype="fp32", precision="fp32", workers=0, tell=lambda _: None, **settings):
         made = made_from(tower, vision, precision, dtype)
-        settings = {"device": torch.device("cpu"), "workers": workers, "tell": tell, **settings}
-        for _ in building.build(folder, made, references, tower, vision, **settings):
+        extractor = building.Extractor(tower, vision, torch.device("cpu"), workers)
+        for _ in building.build(folder, made, references, extractor, tell=tell, **settings):
             pass
         return made
 

@@ -39,7 +39,7 @@ def _seen(tower, vision, pictures) -> torch.Tensor:
 
 def test_float32_rows_are_what_the_tower_gives(build, pictures, tower, vision, tmp_path):
     made = build(tmp_path / "cache", pictures)
-    seen = FeatureReader(tmp_path / "cache", made).see(pictures)
+    seen = FeatureReader(tmp_path / "cache", made).patches_of(pictures)
     assert seen.shape == (37, 16, 16) and torch.equal(seen, _seen(tower, vision, pictures))
 
 
@@ -54,7 +54,7 @@ def test_the_tower_always_gets_batches_of_one_size(build, pictures, tower, tmp_p
 @pytest.mark.parametrize(("dtype", "bits"), [("bf16", 8), ("fp16", 11)])
 def test_half_precision_rows_are_that_rounded_once(build, pictures, tower, vision, tmp_path, dtype, bits):
     made = build(tmp_path / "cache", pictures, dtype=dtype)
-    seen = FeatureReader(tmp_path / "cache", made).see(pictures).double()
+    seen = FeatureReader(tmp_path / "cache", made).patches_of(pictures).double()
     exact = _seen(tower, vision, pictures).double()
     above = exact.abs() > 2.0**-14  # below, float16 has fewer bits
     assert ((seen - exact).abs() <= exact.abs() * 2.0**-bits)[above].all()
@@ -67,7 +67,7 @@ def test_the_tower_computes_as_in_a_training_step(build, pictures, tower, vision
     pixels = torch.stack([load_pixels(picture, vision) for picture in pictures[:5]])
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         expected = tower(pixels)[:, 1:].float()
-    assert torch.equal(FeatureReader(tmp_path / "cache", made).see(pictures[:5]), expected)
+    assert torch.equal(FeatureReader(tmp_path / "cache", made).patches_of(pictures[:5]), expected)
     assert torch.equal(encode_patches(tower, pixels, precision).float(), expected)
     assert torch.equal(expected, _seen(tower, vision, pictures[:5])) == (precision == "fp32")
 
@@ -86,7 +86,7 @@ def test_copies_and_members_of_a_shard_are_one_row(build, pictures, tower, visio
     reader = FeatureReader(tmp_path / "cache", made)
     assert len(reader) == 3
     expected = _seen(tower, vision, pictures[:3])
-    assert torch.equal(reader.see(members), expected) and torch.equal(reader.see([copy])[0], expected[2])
+    assert torch.equal(reader.patches_of(members), expected) and torch.equal(reader.patches_of([copy])[0], expected[2])
 
 
 def _member(path: str, content: bytes) -> tarfile.TarInfo:
@@ -168,24 +168,24 @@ def test_a_picture_that_changes_between_digest_and_decoding_is_refused(build, pi
 def test_damaged_rows_are_computed_again_when_asked_to_look(build, pictures, tmp_path):
     folder, told = tmp_path / "cache", []
     made = build(folder, pictures)
-    right = FeatureReader(folder, made).see(pictures)
+    right = FeatureReader(folder, made).patches_of(pictures)
     content = bytearray((folder / "rows.bin").read_bytes())
     content[5 * 1024 + 7] ^= 1
     (folder / "rows.bin").write_bytes(content)
     build(folder, pictures, tell=told.append)
     build(folder, pictures, verify=True, tell=told.append)
     assert "; 0 to compute" in told[0] and "; 1 to compute" in told[1]
-    assert torch.equal(FeatureReader(folder, made).see(pictures), right)
+    assert torch.equal(FeatureReader(folder, made).patches_of(pictures), right)
 
 
 def test_rows_that_were_cut_off_are_computed_again(build, pictures, tmp_path):
     folder, told = tmp_path / "cache", []
     made = build(folder, pictures)
-    right = FeatureReader(folder, made).see(pictures)
+    right = FeatureReader(folder, made).patches_of(pictures)
     os.truncate(folder / "rows.bin", 30 * 1024 + 1)
     build(folder, pictures, tell=told.append)
     assert "9 to compute" in told[0] and "cut short by 9 rows" in told[0]  # back to the last whole batch, 28 rows
-    assert torch.equal(FeatureReader(folder, made).see(pictures), right)
+    assert torch.equal(FeatureReader(folder, made).patches_of(pictures), right)
 
 
 def test_a_cache_that_cannot_be_written_serves_when_nothing_is_missing(build, pictures, tmp_path):
@@ -196,7 +196,7 @@ def test_a_cache_that_cannot_be_written_serves_when_nothing_is_missing(build, pi
     (tmp_path / "cache" / "writer.lock").mkdir()  # what a read-only disk does, also to root
     build(tmp_path / "cache", [copy], tell=told.append)
     assert "; 0 to compute" in told[0] and "are not kept" in told[1]
-    assert FeatureReader(tmp_path / "cache", made).see([copy]).shape == (1, 16, 16)
+    assert FeatureReader(tmp_path / "cache", made).patches_of([copy]).shape == (1, 16, 16)
     with pytest.raises(SkyEyeError, match="cannot be written"):
         build(tmp_path / "cache", pictures[:5])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -20,12 +21,14 @@ from skyeye.config.schema import MixtureEntry
 from skyeye.data.mixture import Mixture
 from skyeye.data.record import Group, Record, Turn
 from skyeye.errors import SkyEyeError
+from skyeye.models.objective import TrainingObjective
 from skyeye.models.vision import VisionTower
 from skyeye.train.features import stage as module
 from skyeye.train.features.key import made_from
 from skyeye.train.features.store import FeatureReader, FeatureWriter
-from skyeye.train.loader import StepPacks
-from skyeye.train.run import prepare_model, train
+from skyeye.train.loader import StepDivision, StepPacks
+from skyeye.train.run import train
+from skyeye.train.setup import RunData, prepare_model, setup_run
 
 FROZEN = "stages.pretrain.vision=frozen"
 
@@ -228,27 +231,24 @@ def test_an_error_of_the_first_process_ends_all_of_them(recipe, tmp_path):
 
 
 def test_a_pack_without_pictures_reaches_the_projector_without_the_tower(recipe, tmp_path, no_tower):
-    settings = load_recipe(recipe())
+    setup = setup_run(load_recipe(recipe()))
     record = Record("1", "w", "conversation", "train", (), (Turn("what is a pier?", "a thing in water"),))
     groups = {"w": [Group((), (record,))]}
-    model, processor = prepare_model(settings, {"w": [Group((), (record,) * 50)]}, None)
-    made = made_from(model.vision_tower, settings.model.vision, "fp32", "bf16")
+    data, vision = RunData({"w": [Group((), (record,) * 50)]}, {}, []), setup.model.vision
+    model, processor = prepare_model(dataclasses.replace(setup, data=data))
+    made = made_from(model.vision_tower, vision, "fp32", "bf16")
     with FeatureWriter(tmp_path / "cache", made, {}):
         pass
     packs = StepPacks(
         Mixture(groups, [MixtureEntry("w")], seed=1, stage="s", total_groups=1, branches=1),
         processor.builder,
-        settings.model.vision,
+        vision,
+        StepDivision(groups_per_step=1, accumulation=1, rank=0, world=1),
         steps=1,
-        groups_per_step=1,
-        accumulation=1,
-        rank=0,
-        world=1,
         features=FeatureReader(tmp_path / "cache", made),
     )
     (pack,) = packs[0].packs
     del pack["samples"], pack["broken"]
     assert pack["patches"].shape == (0, 16, 16) and "pixel_values" not in pack
-    model.train()
-    model(**pack).loss.backward()
+    TrainingObjective(model).train()(**pack).backward()
     assert float(model.projector.linear.weight.grad.abs().sum()) == 0.0

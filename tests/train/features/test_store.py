@@ -65,16 +65,16 @@ def test_rows_come_back_bit_for_bit_in_the_order_asked_for(tmp_path, name):
         writer.append([_content(n) for n in range(5)], rows)
     names = _names(tmp_path, 5)
     reader = pickle.loads(pickle.dumps(FeatureReader(tmp_path / "cache", made)))  # as a worker that is not forked
-    seen = reader.see([names[3], names[0], names[3]])
+    seen = reader.patches_of([names[3], names[0], names[3]])
     assert seen.dtype == dtype and torch.equal(seen, rows[[3, 0, 3]])
-    assert reader.see([]).shape == (0, 3, 2)
+    assert reader.patches_of([]).shape == (0, 3, 2)
     assert (tmp_path / "cache" / "rows.bin").stat().st_size == 5 * 6 * dtype.itemsize
 
 
 def test_what_is_not_there_is_an_error_that_names_the_picture(tmp_path):
     _write(tmp_path / "cache", range(2))
     with pytest.raises(SkyEyeError, match=r"2\.img: this picture is not in the feature cache"):
-        FeatureReader(tmp_path / "cache").see(_names(tmp_path, 3))
+        FeatureReader(tmp_path / "cache").patches_of(_names(tmp_path, 3))
 
 
 @pytest.mark.parametrize("place", [0, ROW - 1, 2 * ROW + 5])
@@ -85,10 +85,10 @@ def test_a_flipped_bit_of_a_row_is_found_when_it_is_read(tmp_path, place):
     reader = FeatureReader(tmp_path / "cache")
     damaged = place // ROW
     sound = [name for number, name in enumerate(names) if number != damaged]
-    assert torch.equal(reader.see(sound), torch.stack([_row(n) for n in range(6) if n != damaged]))
+    assert torch.equal(reader.patches_of(sound), torch.stack([_row(n) for n in range(6) if n != damaged]))
     for _ in range(2):  # asking again does not help
         with pytest.raises(SkyEyeError, match=rf"rows.bin: row {damaged} is damaged.*--verify"):
-            reader.see([names[damaged]])
+            reader.patches_of([names[damaged]])
 
 
 def test_a_flipped_bit_anywhere_in_the_index_is_found(tmp_path):
@@ -148,7 +148,7 @@ def test_of_a_picture_computed_twice_the_later_row_counts(tmp_path):
     with FeatureWriter(folder, MADE, {}) as writer:
         writer.append([_content(1)], _row(50)[None])
     reader = FeatureReader(folder)
-    assert torch.equal(reader.see([_names(tmp_path, 3)[1]])[0], _row(50)) and len(reader.rows()) == 3
+    assert torch.equal(reader.patches_of([_names(tmp_path, 3)[1]])[0], _row(50)) and len(reader.rows()) == 3
 
 
 def test_a_second_writer_is_refused_and_told_who_writes(tmp_path):
@@ -208,7 +208,7 @@ def test_two_readers_see_whole_sound_rows_while_one_writer_appends(tmp_path):
             reader.refresh()
             sizes.add(len(reader))
             chosen = [draw.randrange(len(reader)) for _ in range(8)]
-            if not torch.equal(reader.see([names[n] for n in chosen]), torch.stack([_row(n) for n in chosen])):
+            if not torch.equal(reader.patches_of([names[n] for n in chosen]), torch.stack([_row(n) for n in chosen])):
                 return 0
         return len(sizes)
 

@@ -1,0 +1,282 @@
+"""What a run is made of, read from its recipe once: data, stages with their steps, tokenizer, model.
+
+Used by whoever needs a part of a run: ``train``, ``plan``, ``bench``, the feature cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from skyeye.config.schema import ModelConfig, Recipe, RunConfig, SourceConfig, StageConfig, Trainable
+from skyeye.data.formats import check_source, read_with_problems, summary
+from skyeye.data.formats.shards import open_groups
+from skyeye.data.mixture import Mixture, epoch_size
+from skyeye.data.prompts import PromptStyle, prompt_style
+from skyeye.data.record import Group, Record, group_by_image
+from skyeye.errors import SkyEyeError
+from skyeye.models.build import build_model
+from skyeye.models.checkpoint import load_checkpoint
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.objective import TrainingObjective
+from skyeye.models.precision import DTYPES, Part, in_precision
+from skyeye.models.pretrained import open_checkpoint
+from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
+from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
+from skyeye.train.distributed import print_once
+
+LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The sources that the stages of a run draw from.
+
+    Attributes:
+        groups: the groups of each source, by its name.
+        sources: what a run folder says about each: its numbers and its fingerprint.
+        skipped: a line for each record that was skipped; those of shards are listed in their folder.
+    """
+
+    groups: dict[str, Sequence[Group]]
+    sources: dict[str, dict[str, Any]]
+    skipped: list[str]
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage with nothing left open.
+
+    Attributes:
+        number: its place in the run, from 0.
+        settings: its section of the recipe.
+        steps: how long it is, whether the recipe says steps or epochs.
+        seed: of the run.
+    """
+
+    number: int
+    settings: StageConfig
+    steps: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def trained(self) -> dict[str, Trainable]:
+        """What is trained of each part: the arguments of ``set_trainable``."""
+        return {part: getattr(self.settings, part) for part in ("vision", "projector", "language")}
+
+    def mixture(self, groups: Mapping[str, Sequence[Group]]) -> Mixture:
+        """The order of its data."""
+        settings = self.settings
+        return Mixture(
+            {entry.source: groups[entry.source] for entry in settings.mixture},
+            settings.mixture,
+            seed=self.seed,
+            stage=self.name,
+            total_groups=self.steps * settings.groups_per_step,
+            branches=settings.branches,
+            sampling=settings.sampling,
+            temperature=settings.temperature,
+        )
+
+    def objective(
+        self, model: SkyEyeForConditionalGeneration, number_token_ids: Sequence[int] | None
+    ) -> TrainingObjective:
+        """Choose what is trained of ``model``, and put the losses of the stage around it.
+
+        Args:
+            number_token_ids: of the model's tokenizer; None where numbers are no tokens.
+        """
+        model.set_trainable(**self.trained)
+        return TrainingObjective(
+            model,
+            answers=self.settings.answers,
+            alignment=self.settings.alignment,
+            number_smoothing=self.settings.number_smoothing,
+            number_noise=self.settings.number_noise,
+            number_token_ids=number_token_ids,
+        )
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """What a run is made of.
+
+    Attributes:
+        sources: those of the recipe, used by a stage or not.
+        data: what the stages draw from.
+        stages: in their order.
+    """
+
+    seed: int
+    model: ModelConfig
+    run: RunConfig
+    sources: dict[str, SourceConfig]
+    data: RunData
+    stages: list[PlannedStage]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What everything that the run writes says about it."""
+        return {"seed": self.seed, "versions": library_versions(), "sources": self.data.sources}
+
+    def mixture(self, stage: PlannedStage) -> Mixture:
+        """The order of the data of a stage."""
+        return stage.mixture(self.data.groups)
+
+
+def setup_run(recipe: Recipe) -> RunSetup:
+    """Read the data of a recipe and plan its stages.
+
+    Raises:
+        SkyEyeError: a source cannot be read, or the warm-up of a stage takes all of its epochs.
+    """
+    data = load_data(recipe.sources, recipe.stages)
+    stages = plan_stages(recipe.stages, data.groups, recipe.seed)
+    return RunSetup(recipe.seed, recipe.model, recipe.run, recipe.sources, data, stages)
+
+
+def load_data(sources: Mapping[str, SourceConfig], stages: Sequence[StageConfig]) -> RunData:
+    """Read the sources that the stages use. Of shards only the index is read."""
+    used = {entry.source for stage in stages for entry in stage.mixture}
+    data = RunData({}, {}, [])
+    for name, source in sources.items():
+        if name in used and source.format == "shards":
+            check_source(source, name)
+            packed = open_groups(source.path, source.images, source.split, **source.options)
+            data.groups[name] = packed
+            data.sources[name] = {
+                "records": packed.samples,
+                "groups": len(packed),
+                "fingerprint": packed.fingerprint,
+            }
+            print_once(f"source {name}: {packed.samples} samples of {len(packed)} images, from shards")
+        elif name in used:
+            records, problems = read_with_problems(source, name)
+            data.skipped.extend(f"{name}\t{problem}" for problem in problems)
+            if problems:
+                print_once(summary(problems, name))
+            groups = group_by_image(records)
+            data.groups[name] = groups
+            data.sources[name] = {
+                "records": len(records),
+                "groups": len(groups),
+                "skipped": len(problems),
+                "fingerprint": data_fingerprint(records),
+            }
+            print_once(f"source {name}: {len(records)} samples of {len(groups)} images")
+    return data
+
+
+def plan_stages(stages: Sequence[StageConfig], groups: Mapping[str, Sequence[Group]], seed: int) -> list[PlannedStage]:
+    """The stages, with steps in the place of epochs.
+
+    Raises:
+        SkyEyeError: the warm-up of a stage takes all of its epochs.
+    """
+    planned = []
+    for number, stage in enumerate(stages):
+        steps = stage.steps
+        if steps is None:
+            size = epoch_size(groups, stage.mixture, stage.name)
+            steps = steps_of_epochs(stage, size)
+            if stage.optimizer.warmup_steps >= steps:
+                raise SkyEyeError(
+                    f"{stage.optimizer.warmup_steps} leaves nothing of {steps} steps ({stage.epochs:g} epochs)",
+                    where=f"stages.{stage.name}.optimizer.warmup_steps",
+                    remedy="lower it or train for more epochs",
+                )
+            print_once(f"stage {stage.name}: {stage.epochs:g} epochs of {size} images are {steps} steps")
+        planned.append(PlannedStage(number, stage, steps, seed))
+    return planned
+
+
+def steps_of_epochs(stage: StageConfig, images: int) -> int:
+    """The steps of a stage that says ``epochs``, of which one is ``images`` images."""
+    return math.ceil(stage.epochs * images / stage.groups_per_step)
+
+
+def data_fingerprint(records: Sequence[Record]) -> str:
+    """A short hash of the questions and answers of a source: two runs with the same one saw the same data."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(record.id.encode())
+        for turn in record.turns:
+            digest.update(f"\0{turn.task}\0{turn.question}\0{turn.answer}\0{turn.mentions}".encode())
+    return digest.hexdigest()[:16]
+
+
+def prepare_model(
+    setup: RunSetup, exported: Path | None = None
+) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
+    """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts.
+
+    Raises:
+        SkyEyeError: questions are to share a prefix, and the projector reads the question; and what building raises.
+    """
+    if setup.run.share_prefix:
+        refuse_shared_prefix(PROJECTORS[setup.model.projector.type])
+    torch.manual_seed(setup.seed)  # fresh parts get the same weights on every process
+    settings, dtype = setup.model, DTYPES[setup.run.frozen]
+    frozen = never_trained([stage.settings for stage in setup.stages])
+    if exported is not None:
+        model, processor = open_checkpoint(exported)
+        return in_precision(model, dtype, frozen), processor
+    tokenizer = prepare_tokenizer(settings, setup.data.groups)
+    processor = SkyEyeProcessor.from_config(settings, tokenizer)
+    model = build_model(settings, tokenizer, dtype=dtype if "language" in frozen else torch.float32)
+    in_precision(model, dtype, frozen)
+    if settings.checkpoint:
+        load_checkpoint(model, settings.checkpoint)
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    tokens = model.config.tokens_per_image
+    print_once(f"model: {millions:.2f} M parameters, {tokens} tokens an image, vocabulary {len(tokenizer)}")
+    return model, processor
+
+
+def prepare_tokenizer(settings: ModelConfig, groups: Mapping[str, Sequence[Group]]) -> PreTrainedTokenizerFast:
+    """The tokenizer the recipe names, or one learnt from its data."""
+    chosen = settings.tokenizer
+    if chosen.train_vocab_size:
+        texts = texts_of(groups, prompt_style(settings.prompt))
+        return train_tokenizer(texts, chosen.train_vocab_size, box_tokens=chosen.box_tokens)
+    return load_tokenizer(chosen.path or settings.language.pretrained)
+
+
+def never_trained(stages: Sequence[StageConfig]) -> list[Part]:
+    """The parts whose own weights none of the stages changes: those that ``run.frozen`` is about."""
+    return [part for part in ("vision", "language") if all(getattr(stage, part) != "full" for stage in stages)]
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that take part in the numbers."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def texts_of(groups: Mapping[str, Sequence[Group]], style: PromptStyle) -> Iterator[str]:
+    """Every text the tokenizer has to spell: questions, answers and the words of known regions, each once.
+
+    Of texts that were given out only a hash of 8 bytes is kept: a large set is read group by group.
+    """
+    seen: set[bytes] = set()
+    for members in groups.values():
+        for group in members:
+            for record in group.records:
+                said = [text for turn in record.turns for text in (style.question(turn), style.answer(turn))]
+                for text in (*said, *(region.phrase for region in record.regions)):
+                    short = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+                    if short not in seen:
+                        seen.add(short)
+                        yield text
