@@ -34,7 +34,7 @@ from skyeye.data.files import whole_file, write_whole
 from skyeye.data.formats import READERS, check_source, read_with_problems
 from skyeye.data.formats.common import Problem
 from skyeye.data.formats.detection import Annotated, Labelled
-from skyeye.data.formats.images import list_images
+from skyeye.data.formats.images import ImageLookup, list_images
 from skyeye.data.images import any_size, as_file, image_size, to_rgb
 from skyeye.data.raster import (
     IMAGE_OPTIONS,
@@ -147,7 +147,7 @@ def _pictures(source: SourceConfig | Path) -> tuple[list[Annotated], list[Proble
     options = {key: value for key, value in source.options.items() if key in known}
     details = image_details({key: source.options.get(key) for key in IMAGE_OPTIONS}, "options")
     pictures, problems = [], []
-    for item in annotated(source.path, images=source.images, split=source.split, **options):
+    for item in annotated(source.path, images=ImageLookup(source.images), split=source.split, **options):
         if isinstance(item, Annotated):
             pictures.append(replace(item, image=add_details(item.image, **details)))
         else:

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from skyeye.config.schema import ModelConfig, Recipe, RunConfig, SourceConfig, StageConfig, Trainable
 from skyeye.data.formats import check_source, read_with_problems, summary
+from skyeye.data.formats.images import ImageLookup
 from skyeye.data.formats.shards import open_groups
 from skyeye.data.mixture import Mixture, epoch_size
 from skyeye.data.prompts import PromptStyle, prompt_style
@@ -155,7 +156,7 @@ def load_data(sources: Mapping[str, SourceConfig], stages: Sequence[StageConfig]
     for name, source in sources.items():
         if name in used and source.format == "shards":
             check_source(source, name)
-            packed = open_groups(source.path, source.images, source.split, **source.options)
+            packed = open_groups(source.path, ImageLookup(source.images), source.split, **source.options)
             data.groups[name] = packed
             data.sources[name] = {
                 "records": packed.samples,

@@ -18,6 +18,7 @@ from skyeye.data.check.images import look_at_all
 from skyeye.data.check.report import build_report, in_words
 from skyeye.data.formats import check_source
 from skyeye.data.formats.common import Problem
+from skyeye.data.formats.images import ImageLookup
 from skyeye.data.hashing import THRESHOLD
 from skyeye.data.record import Record
 from skyeye.data.target import Target, open_target
@@ -114,5 +115,5 @@ def _hold_out(collection: Collection, source: SourceConfig, name: str) -> None:
 def _read(source: SourceConfig, name: str) -> Iterator[Record | Problem]:
     """As :func:`~skyeye.data.formats.iter_source`, without its verdict on sources of which too little can be used."""
     reader = check_source(source, name)
-    for item in reader(source.path, images=source.images, split=source.split, **source.options):
+    for item in reader(source.path, images=ImageLookup(source.images), split=source.split, **source.options):
         yield replace(item, source=name) if isinstance(item, Record) and not item.source else item

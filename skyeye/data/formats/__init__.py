@@ -1,8 +1,9 @@
 """Readers of published annotation formats: each turns files on disk into :class:`~skyeye.data.record.Record`.
 
-A reader is a module with ``read(path, images=None, split=None, **options)`` that yields records and, for whatever it
-did not take over, :class:`~skyeye.data.formats.common.Problem`. A new format is one file here and one line in
-:data:`READERS`; see docs/data_formats.md.
+A reader is a module with ``read(path, images, split=None, **options)`` that yields records and, for whatever it did not
+take over, :class:`~skyeye.data.formats.common.Problem`; ``images`` is an
+:class:`~skyeye.data.formats.images.ImageLookup`. A new format is one file here and one line in :data:`READERS`; see
+docs/data_formats.md.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats.common import Problem, nearest
+from skyeye.data.formats.images import ImageLookup
 from skyeye.data.raster import IMAGE_OPTIONS, image_details
 from skyeye.data.record import Record
 from skyeye.data.reference import add_details
@@ -64,17 +66,26 @@ def read_source(source: SourceConfig, name: str) -> list[Record]:
     return records
 
 
-def read_with_problems(source: SourceConfig, name: str) -> tuple[list[Record], list[Problem]]:
-    """Like :func:`read_source`, with the complete list of what was left out instead of a log line."""
+def read_with_problems(
+    source: SourceConfig, name: str, *, keep_absent: bool = False
+) -> tuple[list[Record], list[Problem]]:
+    """Like :func:`read_source`, with the complete list of what was left out instead of a log line.
+
+    Args:
+        keep_absent: see :class:`~skyeye.data.formats.images.ImageLookup`.
+    """
     records: list[Record] = []
     problems: list[Problem] = []
-    for item in iter_source(source, name):
+    for item in iter_source(source, name, keep_absent=keep_absent):
         (problems if isinstance(item, Problem) else records).append(item)
     return records, problems
 
 
-def iter_source(source: SourceConfig, name: str) -> Iterator[Record | Problem]:
+def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -> Iterator[Record | Problem]:
     """The records of one source and what was left out, one at a time: no list of them is kept.
+
+    Args:
+        keep_absent: see :class:`~skyeye.data.formats.images.ImageLookup`.
 
     Raises:
         SkyEyeError: as :func:`read_source`; that too few records are sound is known at the end.
@@ -82,7 +93,8 @@ def iter_source(source: SourceConfig, name: str) -> Iterator[Record | Problem]:
     reader = check_source(source, name)
     records = left_out = broken = missing = 0
     first: dict[str, Problem] = {}
-    for item in reader(source.path, images=source.images, split=source.split, **source.options):
+    images = ImageLookup(source.images, keep_absent)
+    for item in reader(source.path, images=images, split=source.split, **source.options):
         if isinstance(item, Record) and not _is_whole_text(item):
             what = "the text holds half of a character (a lone surrogate), which no tokenizer takes"
             item = Problem("broken character", f"{item.where}, {item.id}", what)
@@ -198,7 +210,7 @@ def _nothing(
             remedy="check `format:` of this source",
         )
     if source.split is not None:
-        items = reader(source.path, images=source.images, **source.options)
+        items = reader(source.path, images=ImageLookup(source.images), **source.options)
         splits = sorted({item.split for item in items if isinstance(item, Record)})
         if splits:
             return SkyEyeError(

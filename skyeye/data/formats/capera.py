@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from skyeye.data.formats.captions import VIDEO_PROMPTS, caption_records
 from skyeye.data.formats.common import BadRecord, Problem, as_text, load_json
-from skyeye.data.formats.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, absent, list_images
+from skyeye.data.formats.images import ABSENT, BESIDE, IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageLookup, list_images
 from skyeye.data.formats.splits import SPLITS, normal_split, split_in
 from skyeye.data.frames import count_frames, even_frames, natural_order
 from skyeye.data.record import Record
@@ -23,7 +23,7 @@ _FRAME = re.compile(r"(?P<video>.+?)[ _.-]+(?:frame|f)?[ _.-]*\d+", re.IGNORECAS
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     frames: int = 1,
@@ -55,7 +55,7 @@ def read(
     of = split_in(path.name) or "train"
     if split is not None and of != split:
         return
-    finder = _Frames(Path(images or path.parent), of)
+    finder = _Frames(Path(images.root or path.parent), of, images.keep_absent)
     for index, video in enumerate(videos):
         where = f"{path}, video {index}"
         name = as_text(video.get("video_id")) if isinstance(video, dict) else None
@@ -83,8 +83,8 @@ class _Frames:
     No name is joined to a path.
     """
 
-    def __init__(self, root: Path, split: str):
-        self.root, self.split = root, split
+    def __init__(self, root: Path, split: str, keep_absent: bool):
+        self.root, self.split, self.keep_absent = root, split, keep_absent
         self._frames: dict[str, list[PurePosixPath]] | None = None
         self._videos: dict[str, list[PurePosixPath]] = {}
 
@@ -102,8 +102,8 @@ class _Frames:
         if frames:
             return tuple(str(self.root / frames[n]) for n in even_frames(len(frames), wanted))
         if not videos:
-            if kept := absent(name):
-                return (kept,)
+            if self.keep_absent:
+                return (ABSENT + name,)
             raise BadRecord("missing image", where, f"neither frames nor the video {name!r} are in {self.root}")
         video = str(self.root / videos[0])
         try:

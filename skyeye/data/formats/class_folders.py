@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from skyeye.data.formats.common import Problem
-from skyeye.data.formats.images import list_images
+from skyeye.data.formats.images import BESIDE, ImageLookup, list_images
 from skyeye.data.formats.splits import SPLITS, Splits, normal_split
 from skyeye.data.record import Record, Region, Turn
 from skyeye.errors import SkyEyeError
@@ -21,7 +21,7 @@ QUESTION = (
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     question: str = QUESTION,
@@ -40,7 +40,7 @@ def read(
 
     The id of a record is the path of its image from its class folder on (or the folder of its split).
     """
-    root = Path(images or path)
+    root = Path(images.root or path)
     rule = Splits(split_file, splits, test_fraction)
     found = list_images(root)
     outer = _around_all(found)

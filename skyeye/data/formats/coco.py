@@ -11,42 +11,27 @@ from typing import Any
 
 from skyeye.data.boxes import Box
 from skyeye.data.formats.common import BadRecord, Problem, load_json
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, samples_of
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.detection import Annotated, Labelled, class_words, objects_of, reader_of
+from skyeye.data.formats.images import BESIDE, ImageLookup
 from skyeye.data.formats.splits import Splits, split_in
-from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-
-
-def read(
-    path: str | Path,
-    images: str | None = None,
-    split: str | None = None,
-    *,
-    min_side: float = MIN_SIDE,
-    splits: Mapping[str, Any] | None = None,
-    test_fraction: float = 0.0,
-) -> Iterator[Record | Problem]:
-    """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`.
-
-    Args:
-        path: the JSON file. With train, val or test in its name it is that split.
-        images: folder of the images; default: the folder of the file.
-        min_side, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
-    """
-    items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
-    yield from samples_of(items, min_side=min_side)
 
 
 def annotated(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Annotated | Problem]:
-    """The images with their objects; arguments as for :func:`read`."""
+    """The images with their objects.
+
+    Args:
+        path: the JSON file. With train, val or test in its name it is that split.
+        images: default: the folder of the file.
+        splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`.
+    """
     path = Path(path)
     content = load_json(path, dict)
     for key in ("images", "annotations", "categories"):
@@ -60,7 +45,7 @@ def annotated(
             boxes[annotation["image_id"]].append((where, annotation))
         else:
             yield Problem("not a record", where, "names no image_id")
-    folder, rule, named = ImageFolder(images or path.parent), Splits(None, splits, test_fraction), split_in(path.name)
+    folder, rule, named = images.folder(path.parent), Splits(None, splits, test_fraction), split_in(path.name)
     for index, image in enumerate(content["images"]):
         where = f"{path}, image {index}"
         mine = boxes.pop(image["id"], []) if _has(image, id=int) else []
@@ -74,15 +59,15 @@ def annotated(
         except BadRecord as error:
             yield error.problem(count=max(1, len(mine)))
             continue
-        objects = []
-        for place, annotation in mine:
-            try:
-                objects.append(_parse(annotation, place, classes, image["width"], image["height"]))
-            except BadRecord as error:
-                yield error.problem()
-        yield Annotated(found, tuple(objects), str(image["id"]), of, where)
+        size = image["width"], image["height"]
+        objects, problems = objects_of(mine, lambda entry, place, size=size: _parse(entry, place, classes, *size))
+        yield from problems
+        yield Annotated(found, objects, str(image["id"]), of, where)
     for place, _ in (lost for left in boxes.values() for lost in left):
         yield Problem("not a record", place, "belongs to no image of the file")
+
+
+read = reader_of(annotated)
 
 
 def _parse(annotation: dict, where: str, classes: dict[int, str], width: float, height: float) -> Labelled:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -47,6 +48,22 @@ class BadRecord(SkyEyeError):
 
     def problem(self, count: int = 1) -> Problem:
         return Problem(self.kind, str(self.where), self.what, count=count)
+
+
+def with_arguments_of(known: Callable, **more: Any) -> Callable[[Callable], Callable]:
+    """Decorator: the function takes what ``known`` takes, and by keyword ``more`` with these defaults.
+
+    The options of a source are checked against the signature of its reader; a reader that hands most of them on to
+    another function says so with this and need not name them again.
+    """
+    own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in more.items()]
+    parameters = [*inspect.signature(known).parameters.values(), *own]
+
+    def decorate(function: Callable) -> Callable:
+        function.__signature__ = inspect.signature(function).replace(parameters=parameters)
+        return function
+
+    return decorate
 
 
 def load_json(path: Path, want: type[list] | type[dict]) -> Any:

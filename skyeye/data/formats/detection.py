@@ -22,20 +22,25 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from skyeye.data.boxes import Box, OrientedBox
-from skyeye.data.formats.common import Problem, pick
+from skyeye.data.formats.common import BadRecord, Problem, pick, read_text, with_arguments_of
 from skyeye.data.record import MARK, Mention, Record, Region, Turn
+from skyeye.errors import SkyEyeError
 
 REFER_PROMPTS = ("where can I locate {}?", "where is {}?", "give me the location of {}")
 IDENTIFY_PROMPTS = ("what object is in this location {}", "this {} is")
+#: Objects whose longer side is below this fraction of the image get no sample.
 MIN_SIDE = 0.04
 AREA_RATIO = 1.25
 CENTRE_GAP = 0.05
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,39 @@ class Annotated:
     key: str
     split: str
     where: str
+
+
+def reader_of(annotated: Callable[..., Iterator[Annotated | Problem]]) -> Callable[..., Iterator[Record | Problem]]:
+    """``read`` of a detection format, made from what gives its images with their objects.
+
+    It takes the arguments of ``annotated`` and ``min_side``, see :data:`MIN_SIDE`.
+    """
+
+    @with_arguments_of(annotated, min_side=MIN_SIDE)
+    def read(*arguments, min_side: float = MIN_SIDE, **options) -> Iterator[Record | Problem]:
+        """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`; oriented boxes are kept beside
+        the upright ones around them."""
+        yield from samples_of(annotated(*arguments, **options), min_side=min_side)
+
+    return read
+
+
+def objects_of(
+    entries: Iterable[tuple[str, Entry]], parse: Callable[[Entry, str], Labelled]
+) -> tuple[tuple[Labelled, ...], list[Problem]]:
+    """The objects of one image from its annotations, and what is wrong with the others.
+
+    Args:
+        entries: (place for messages, annotation) in order.
+        parse: (annotation, place) -> object; raises :class:`~skyeye.data.formats.common.BadRecord`.
+    """
+    objects, problems = [], []
+    for where, entry in entries:
+        try:
+            objects.append(parse(entry, where))
+        except BadRecord as error:
+            problems.append(error.problem())
+    return tuple(objects), problems
 
 
 def samples_of(items: Iterable[Annotated | Problem], *, min_side: float = MIN_SIDE) -> Iterator[Record | Problem]:
@@ -201,9 +239,30 @@ def class_words(name: str) -> str:
 
 
 def label_files(path: Path, folder: str, ignore: Sequence[Path] = ()) -> tuple[Path, list[Path]]:
-    """The folder of label files (``path/<folder>``, else ``path``) and its text files, sorted."""
+    """The folder of label files (``path/<folder>``, else ``path``) and its text files, sorted.
+
+    Raises:
+        SkyEyeError: there is none.
+    """
     labels = path / folder if (path / folder).is_dir() else path
-    return labels, [file for file in sorted(labels.rglob("*.txt")) if file not in ignore]
+    files = [file for file in sorted(labels.rglob("*.txt")) if file not in ignore]
+    if not files:
+        raise SkyEyeError("no label file *.txt in this folder", where=str(path), remedy="check `path:` of this source")
+    return labels, files
+
+
+def label_lines(file: Path, headers: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """(place, text) of the lines of a label file that stand for objects; an empty file is an image without objects.
+
+    Raises:
+        SkyEyeError: as :func:`~skyeye.data.formats.common.read_text`.
+    """
+    text = read_text(file) if file.stat().st_size else ""
+    return [
+        (f"{file}, line {number}", line)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not (headers and line.startswith(headers))
+    ]
 
 
 def _unusable(thing: Labelled, min_side: float) -> Problem | None:

@@ -13,7 +13,7 @@ from typing import Any
 from skyeye.data.boxes import Box
 from skyeye.data.formats.common import BadRecord, Problem, text_lines
 from skyeye.data.formats.grounding import refer_record
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.splits import SPLITS, Splits
 from skyeye.data.formats.voc import xml_folder
 from skyeye.data.formats.xml_objects import XmlImage, XmlObject, read_xml
@@ -23,7 +23,7 @@ from skyeye.errors import SkyEyeError
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     task: str = "refer",
@@ -55,7 +55,7 @@ def read(
     for name, file in lists.items():
         yield from _list(file, name, listed, split)
     rule = Splits(None, splits, test_fraction)
-    folder = ImageFolder(images or path)
+    folder = images.folder(path)
     number = -1
     for file in files:
         try:

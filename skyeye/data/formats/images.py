@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from skyeye.data.formats.common import BadRecord
@@ -19,25 +18,27 @@ VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wm
 #: Opens the reference of an image that is not there; no file is ever looked for under it.
 ABSENT = "absent:"
 
-_absent_kept: ContextVar[bool] = ContextVar("absent images are kept", default=False)
 
+@dataclass(frozen=True)
+class ImageLookup:
+    """How a reader finds the images that its annotations name.
 
-@contextmanager
-def absent_images_kept() -> Iterator[None]:
-    """While readers run in here, a record whose image is not there is no problem: it names ``absent:<image>``.
-
-    For work on annotations alone, such as scoring answers that were given elsewhere.
+    Attributes:
+        root: folder of the images; None: the format knows where they lie beside the annotations.
+        keep_absent: a record whose image is not there is no problem, it names ``absent:<image>``. For work on
+            annotations alone, such as scoring answers that were given elsewhere.
     """
-    token = _absent_kept.set(True)
-    try:
-        yield
-    finally:
-        _absent_kept.reset(token)
+
+    root: str | None = None
+    keep_absent: bool = False
+
+    def folder(self, default: str | Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES)) -> ImageFolder:
+        """The images below :attr:`root`, or below ``default`` where there is none."""
+        return ImageFolder(self.root or default, suffixes, keep_absent=self.keep_absent)
 
 
-def absent(name: str) -> str | None:
-    """The reference of an image that is not there, or None outside of :func:`absent_images_kept`."""
-    return ABSENT + name if _absent_kept.get() else None
+#: Images where the format expects them; one that is not there is a problem.
+BESIDE = ImageLookup()
 
 
 class ImageFolder:
@@ -49,10 +50,11 @@ class ImageFolder:
     Args:
         root: the folder.
         suffixes: which files count; lower case, with the dot.
+        keep_absent: see :class:`ImageLookup`; the folder itself need not be there then.
     """
 
-    def __init__(self, root: str | Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES)):
-        self.root, self.suffixes = Path(root), suffixes
+    def __init__(self, root: str | Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES), *, keep_absent: bool = False):
+        self.root, self.suffixes, self.keep_absent = Path(root), suffixes, keep_absent
         self._by_stem: dict[str, list[PurePosixPath]] | None = None
 
     def find(self, name: str, where: str) -> str:
@@ -83,8 +85,8 @@ class ImageFolder:
             elif rank == best_rank:
                 best.append(candidate)
         if not best:
-            if kept := absent(name):
-                return kept
+            if self.keep_absent:
+                return ABSENT + name
             raise BadRecord("missing image", where, f"image {name!r} is not in {self.root}")
         if len(best) > 1:
             raise BadRecord("ambiguous image", where, f"image {name!r} is {len(best)} files: {best[0]}, {best[1]} ...")
@@ -115,7 +117,7 @@ class ImageFolder:
     def _listing(self) -> dict[str, list[PurePosixPath]]:
         if self._by_stem is None:
             self._by_stem = {}
-            if _absent_kept.get() and not self.root.is_dir():
+            if self.keep_absent and not self.root.is_dir():
                 return self._by_stem
             for path in list_images(self.root, self.suffixes):
                 self._by_stem.setdefault(_key(path.parts)[-1], []).append(path)

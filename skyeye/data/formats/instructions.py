@@ -17,7 +17,7 @@ from typing import Any
 
 from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.common import BadRecord, Problem, image_size, load_json, nearest
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.formats.json_lists import iter_json_list
 from skyeye.data.formats.llava import parse_llava
@@ -43,7 +43,7 @@ _EDGE = 0.011  # a box may leave the image by the rounding of its notation
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     source: str | None = None,
@@ -71,7 +71,7 @@ def read(
     files = sorted([*path.rglob("*.json"), *path.rglob("*.jsonl")]) if path.is_dir() else [path]
     if not files:
         raise SkyEyeError("no *.json file in this folder", where=str(path), remedy="check `path:` of this source")
-    folder = ImageFolder(images or (path if path.is_dir() else path.parent))
+    folder = images.folder(path if path.is_dir() else path.parent)
     for file in files:
         of = split_in(file.stem) or "train"
         if split is not None and of != split:

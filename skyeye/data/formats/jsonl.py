@@ -21,9 +21,9 @@ from typing import Any
 
 from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.captions import PROMPTS, VIDEO_PROMPTS, caption_records
-from skyeye.data.formats.common import BadRecord, Problem, as_text, image_size, nearest
+from skyeye.data.formats.common import BadRecord, Problem, as_text, image_size, nearest, with_arguments_of
 from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, samples_of
-from skyeye.data.formats.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder
+from skyeye.data.formats.images import BESIDE, IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder, ImageLookup
 from skyeye.data.formats.json_lines import iter_json_lines
 from skyeye.data.formats.llava import parse_llava
 from skyeye.data.formats.splits import Splits, checked_split, split_in
@@ -42,76 +42,32 @@ BOX_KEYS = ("box", "polygon", "label", "phrase", "difficult")
 UNITS = ("pixels", "normalised")
 
 
-def read(
+def _lines(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     unit: str | None = None,
     frames: int = 8,
-    min_side: float = MIN_SIDE,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
-) -> Iterator[Record | Problem]:
-    """Records of every line.
+) -> Iterator[_Line | Problem]:
+    """The lines of the file, each with its keys checked.
 
     Args:
         path: the file.
-        images: folder of the images; default: the folder of the file.
+        images: default: the folder of the file.
         unit: of boxes in lines that do not say it.
         frames: taken of a ``video`` in lines that do not say it, chosen evenly.
-        min_side: see :mod:`skyeye.data.formats.detection`.
         splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; a line's own ``split`` decides first,
             then train, val or test in the name of the file.
     """
-    for line in _lines(path, images, split, unit, frames, splits, test_fraction):
-        if isinstance(line, Problem):
-            yield line
-            continue
-        for part in (line.answered, line.conversation, line.captioned):
-            try:
-                yield from part()
-            except BadRecord as error:
-                yield error.problem()
-        yield from samples_of(line.annotated(), min_side=min_side)
-
-
-def annotated(
-    path: str | Path,
-    images: str | None = None,
-    split: str | None = None,
-    *,
-    unit: str | None = None,
-    frames: int = 8,
-    splits: Mapping[str, Any] | None = None,
-    test_fraction: float = 0.0,
-) -> Iterator[Annotated | Problem]:
-    """The images with their boxes; arguments as for :func:`read`. What else is asked is reported as left out."""
-    for line in _lines(path, images, split, unit, frames, splits, test_fraction):
-        if isinstance(line, Problem):
-            yield line
-            continue
-        for key in ("question", "conversation", "caption", "captions"):
-            if key in line.content:
-                yield Problem("not about a place", line.where, f"{key} is about the whole image", by_rule=True)
-        yield from line.annotated()
-
-
-def _lines(
-    path: str | Path,
-    images: str | None,
-    split: str | None,
-    unit: str | None,
-    frames: int,
-    splits: Mapping[str, Any] | None,
-    test_fraction: float,
-) -> Iterator[_Line | Problem]:
     path = Path(path)
     if unit not in (None, *UNITS):
         raise SkyEyeError(f"unknown unit {unit!r}", where="options.unit", remedy=nearest(unit, UNITS))
     if path.is_dir():
         raise SkyEyeError("is a folder", where=str(path), remedy="give the file: path: .../my.jsonl")
-    folder = ImageFolder(images or path.parent, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    folder = images.folder(path.parent, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
     rule, named = Splits(None, splits, test_fraction), split_in(path.stem)
     ids: set[str] = set()
     for number, (where, content) in enumerate(iter_json_lines(path)):
@@ -127,6 +83,38 @@ def _lines(
             continue
         if split is None or line.split == split:
             yield line
+
+
+@with_arguments_of(_lines)
+def annotated(*arguments, **options) -> Iterator[Annotated | Problem]:
+    """The images with their boxes; arguments as for :func:`_lines`. What else is asked is reported as left out."""
+    for line in _lines(*arguments, **options):
+        if isinstance(line, Problem):
+            yield line
+            continue
+        for key in ("question", "conversation", "caption", "captions"):
+            if key in line.content:
+                yield Problem("not about a place", line.where, f"{key} is about the whole image", by_rule=True)
+        yield from line.annotated()
+
+
+@with_arguments_of(_lines, min_side=MIN_SIDE)
+def read(*arguments, min_side: float = MIN_SIDE, **options) -> Iterator[Record | Problem]:
+    """Records of every line; arguments as for :func:`_lines`.
+
+    Args:
+        min_side: see :data:`skyeye.data.formats.detection.MIN_SIDE`.
+    """
+    for line in _lines(*arguments, **options):
+        if isinstance(line, Problem):
+            yield line
+            continue
+        for part in (line.answered, line.conversation, line.captioned):
+            try:
+                yield from part()
+            except BadRecord as error:
+                yield error.problem()
+        yield from samples_of(line.annotated(), min_side=min_side)
 
 
 class _Line:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from skyeye.data.formats.captions import caption_records
 from skyeye.data.formats.common import BadRecord, Problem, as_text, load_json
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.splits import checked_split
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 
 
-def read(path: str | Path, images: str | None = None, split: str | None = None) -> Iterator[Record | Problem]:
+def read(path: str | Path, images: ImageLookup = BESIDE, split: str | None = None) -> Iterator[Record | Problem]:
     """Training images give one record per caption; val and test images one record with all captions as references.
 
     The units are those of :mod:`skyeye.data.formats.captions`; an image without any caption is one.
@@ -32,7 +32,7 @@ def read(path: str | Path, images: str | None = None, split: str | None = None) 
     if not isinstance(content.get("images"), list):
         raise SkyEyeError("has no list `images`", where=str(path), remedy="check `format:` of this source")
     source = as_text(content.get("dataset")) or ""
-    folder = ImageFolder(images or path.parent)
+    folder = images.folder(path.parent)
     for index, image in enumerate(content["images"]):
         where = f"{path}, image {index}"
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.data.formats.common import BadRecord, Problem, load_json, read_text
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageLookup
 from skyeye.data.formats.llava import parse_llava
 from skyeye.data.formats.skyeye968k import split_of
 from skyeye.data.record import Record, Region
@@ -22,7 +22,7 @@ REGIONS = "regions.jsonl"
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     max_objects: int | None = None,
@@ -49,7 +49,7 @@ def read(
             f"holds no {split} files of a made world", where=str(path), remedy="write one: skyeye data synth OUT"
         )
     regions = _regions(path / REGIONS)
-    folder = ImageFolder(images or path / "images")
+    folder = images.folder(path / "images")
     found: dict[str, str] = {}  # thirty records ask about the same picture
 
     def find(name: str, where: str) -> str:

@@ -12,13 +12,13 @@ from typing import Any
 
 from skyeye.data.formats.captions import caption_records
 from skyeye.data.formats.common import BadRecord, Problem, as_text, load_json
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.splits import checked_split
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 
 
-def read(path: str | Path, images: str | None = None, split: str | None = None) -> Iterator[Record | Problem]:
+def read(path: str | Path, images: ImageLookup = BESIDE, split: str | None = None) -> Iterator[Record | Problem]:
     """Training images give one record per caption; val and test images one record with all captions as references.
 
     The units are those of :mod:`skyeye.data.formats.captions`; an entry that is no image is one.
@@ -32,7 +32,7 @@ def read(path: str | Path, images: str | None = None, split: str | None = None) 
     content = load_json(path, dict)
     if not any(isinstance(entries, list) for entries in content.values()):
         raise SkyEyeError("has no list of images per class", where=str(path), remedy="check `format:` of this source")
-    folder = ImageFolder(images or path.parent)
+    folder = images.folder(path.parent)
     for name, entries in content.items():
         if not isinstance(entries, list):
             yield Problem("not a record", f"{path}, class {name[:60]!r}", "is not a list of images")

@@ -9,10 +9,9 @@ from typing import Any
 
 from skyeye.data.boxes import Box
 from skyeye.data.formats.common import BadRecord, Problem, image_size, text_lines
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, samples_of
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.detection import Annotated, Labelled, objects_of, reader_of
+from skyeye.data.formats.images import BESIDE, ImageLookup
 from skyeye.data.formats.splits import Splits
-from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 
 #: Class 1, 2, ... 10, as the set's readme.txt names them.
@@ -33,46 +32,32 @@ _NUMBER = r"\s*(-?\d{1,9}(?:\.\d{0,9})?)\s*"
 LINE = re.compile(rf"\s*\({_NUMBER},{_NUMBER}\)\s*,\s*\({_NUMBER},{_NUMBER}\)\s*,\s*(\d{{1,9}})\s*", re.ASCII)
 
 
-def read(
+def annotated(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
-    min_side: float = MIN_SIDE,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
-) -> Iterator[Record | Problem]:
-    """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`.
+) -> Iterator[Annotated | Problem]:
+    """The images with their objects.
 
     The unit is the line, or the file where it cannot be read; a line that is asked about gives several records, among
     them exactly one ``[identify]``. The size of an image comes from its file.
 
     Args:
         path: folder with ``ground truth/*.txt``, or the folder of these files.
-        images: folder of the images; default: ``positive image set`` in ``path``, else ``path`` and everything below
+        images: default: ``positive image set`` in ``path``, else ``path`` and everything below
             (the negative images have no objects, and the same numbers for names).
-        min_side, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`.
+        splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`.
     """
-    items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
-    yield from samples_of(items, min_side=min_side)
-
-
-def annotated(
-    path: str | Path,
-    images: str | None = None,
-    split: str | None = None,
-    *,
-    splits: Mapping[str, Any] | None = None,
-    test_fraction: float = 0.0,
-) -> Iterator[Annotated | Problem]:
-    """The images with their objects; arguments as for :func:`read`."""
     path = Path(path)
     labels = next((path / name for name in FOLDERS if (path / name).is_dir()), path)
     files = [file for file in sorted(labels.glob("*.txt")) if file.stem.isdigit()]
     if not files:
         raise SkyEyeError("no <number>.txt in this folder", where=str(path), remedy="check `path:` of this source")
     positive = path / "positive image set"
-    folder = ImageFolder(images or (positive if positive.is_dir() else path))
+    folder = images.folder(positive if positive.is_dir() else path)
     rule = Splits(None, splits, test_fraction)
     for file in files:
         of = rule.of(file.stem)
@@ -84,17 +69,16 @@ def annotated(
             continue
         try:
             image = folder.find(file.stem, str(file))
-            width, height = image_size(image, str(file))
+            size = image_size(image, str(file))
         except BadRecord as error:
             yield error.problem(count=len(lines))
             continue
-        objects = []
-        for where, line in lines:
-            try:
-                objects.append(_parse(line, where, width, height))
-            except BadRecord as error:
-                yield error.problem()
-        yield Annotated(image, tuple(objects), file.stem, of, str(file))
+        objects, problems = objects_of(lines, lambda line, where, size=size: _parse(line, where, *size))
+        yield from problems
+        yield Annotated(image, objects, file.stem, of, str(file))
+
+
+read = reader_of(annotated)
 
 
 def _lines(file: Path) -> list[tuple[str, str]] | Problem:

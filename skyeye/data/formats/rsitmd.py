@@ -11,7 +11,7 @@ from pathlib import Path
 
 from skyeye.data.formats.captions import caption_records
 from skyeye.data.formats.common import Problem, text_lines
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.splits import SPLITS, normal_split
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
@@ -19,7 +19,7 @@ from skyeye.errors import SkyEyeError
 NAMES, CAPTIONS = "_filename.txt", "_caps.txt"
 
 
-def read(path: str | Path, images: str | None = None, split: str | None = None) -> Iterator[Record | Problem]:
+def read(path: str | Path, images: ImageLookup = BESIDE, split: str | None = None) -> Iterator[Record | Problem]:
     """Training images give one record per caption; val and test images one record with all captions as references.
 
     The units are those of :mod:`skyeye.data.formats.captions`; a caption without a name beside it is one.
@@ -41,7 +41,7 @@ def read(path: str | Path, images: str | None = None, split: str | None = None) 
         raise SkyEyeError(
             f"no <split>{NAMES} with train, val or test", where=str(path), remedy="check `path:` of this source"
         )
-    finder = ImageFolder(images or folder)
+    finder = images.folder(folder)
     for file, of in pairs:
         if split is None or of == split:
             yield from _list(file, of, finder)

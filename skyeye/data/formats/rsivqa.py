@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.data.formats.common import BadRecord, Problem, text_lines
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageLookup
 from skyeye.data.formats.splits import Splits, split_in
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
@@ -19,7 +19,7 @@ NAMES = ("*vqa*.txt", "*_res.txt")
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     split_file: str | None = None,
@@ -38,7 +38,7 @@ def read(
     if not files:
         names = " or ".join(NAMES)
         raise SkyEyeError(f"no {names} in this folder", where=str(path), remedy="check `path:` of this source")
-    folder = ImageFolder(images or (path if path.is_dir() else path.parent))
+    folder = images.folder(path if path.is_dir() else path.parent)
     for file in files:
         named = split_in(file.name)
         if named and split is not None and named != split:

@@ -15,7 +15,7 @@ from typing import Any
 from skyeye.data.boxes import Box
 from skyeye.data.formats.common import BadRecord, Problem, image_size, text_lines
 from skyeye.data.formats.grounding import refer_record
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageLookup
 from skyeye.data.formats.splits import Splits, split_in
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
@@ -31,7 +31,7 @@ _LARGEST = 1 << 26  # bytes; 5,505 expressions are about one million
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     splits: Mapping[str, Any] | None = None,
@@ -60,7 +60,7 @@ def read(
             where=str(path),
             remedy="check `path:` of this source",
         )
-    folder = ImageFolder(images or (path if path.is_dir() else path.parent))
+    folder = images.folder(path if path.is_dir() else path.parent)
     rule = Splits(None, splits, test_fraction)
     sizes: dict[str, tuple[int, int]] = {}  # several expressions ask about one image
     for file in files:

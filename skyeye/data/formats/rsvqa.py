@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.data.formats.common import BadRecord, Problem, as_text, load_json, nearest
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 
@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"(\d{1,18})(m2)?")
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     types: Sequence[str] | None = None,
@@ -60,7 +60,7 @@ def read(
             where=str(path),
             remedy="check `path:` of this source",
         )
-    folder = ImageFolder(images or next((p for n in ("Images", "Images_LR", "Data") if (p := path / n).is_dir()), path))
+    folder = images.folder(next((p for n in ("Images", "Images_LR", "Data") if (p := path / n).is_dir()), path))
     for match, file in files:
         if split not in (None, match["split"]):
             continue

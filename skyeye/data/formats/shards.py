@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from skyeye.data.formats.common import Problem
+from skyeye.data.formats.images import BESIDE, ImageLookup
 from skyeye.data.record import Record
 from skyeye.data.shards.groups import ShardGroups
 from skyeye.data.shards.index import ShardSet
@@ -16,7 +17,7 @@ from skyeye.errors import SkyEyeError
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     source: str | None = None,
@@ -36,14 +37,14 @@ def read(
 
 def open_groups(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     source: str | None = None,
     cache: str | None = None,
 ) -> ShardGroups:
     """The groups of a shard set, of which only the index is read. Arguments as :func:`read`."""
-    if images is not None:
+    if images.root is not None:
         raise SkyEyeError("shards hold their images", where=str(path), remedy="leave out `images:` of this source")
     header = Path(path) / HEADER
     stamp = header.stat().st_mtime_ns if header.is_file() else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skyeye.data.formats.common import BadRecord, Problem
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.images import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.json_lists import iter_json_list
 from skyeye.data.formats.llava import parse_llava
 from skyeye.data.record import Record
@@ -70,7 +70,7 @@ FIELDS = frozenset({"id", "image", "images", "conversations", "text", "ground_tr
 
 def read(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     source: str | None = None,
@@ -101,10 +101,10 @@ def read(
         if split is not None and file_split != split:
             continue
         published = published_as(file)
-        root = Path(images) if images else (path if path.is_dir() else path.parent)
+        root = Path(images.root or (path if path.is_dir() else path.parent))
         hinted = root / published.images if published else root
         folder = hinted if hinted.is_dir() else root
-        finder = folders.setdefault(folder, ImageFolder(folder))
+        finder = folders.setdefault(folder, ImageFolder(folder, keep_absent=images.keep_absent))
         unread: Counter[str] = Counter()
         for index, item in enumerate(iter_json_list(file)):
             where = f"{file}, record {index}"

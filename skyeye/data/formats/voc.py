@@ -13,11 +13,10 @@ from typing import Any
 
 from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.common import BadRecord, Problem, text_lines
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, samples_of
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.detection import Annotated, Labelled, class_words, reader_of
+from skyeye.data.formats.images import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.splits import SPLITS, Splits, split_in
 from skyeye.data.formats.xml_objects import XmlObject, read_xml
-from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 
 #: Where the XML files lie, the first that is there: DIOR has both kinds of boxes, FAIR1M calls the folder labelXml.
@@ -25,17 +24,15 @@ FOLDERS = ("Annotations/Horizontal Bounding Boxes", "Annotations", "labelXml", "
 LISTS = "ImageSets/Main"
 
 
-def read(
+def annotated(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
-    min_side: float = MIN_SIDE,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
-) -> Iterator[Record | Problem]:
-    """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`; oriented boxes are kept beside the
-    upright ones around them.
+) -> Iterator[Annotated | Problem]:
+    """The images with their objects.
 
     The unit is the object, or the file where it cannot be read; an object that is asked about gives several records,
     among them exactly one ``[identify]``.
@@ -43,30 +40,17 @@ def read(
     Args:
         path: folder with the XML files, in one of :data:`FOLDERS` or itself, and the lists ``ImageSets/Main/train.txt``
             etc. if there are any.
-        images: folder of the images; default: ``path`` and everything below.
+        images: default: ``path`` and everything below.
         split: train, val or test. Images that none of the lists names are reported.
-        min_side, splits, test_fraction: as in :func:`skyeye.data.formats.yolo.read`, for sets without
-            lists; a folder called train, val or test decides first.
+        splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; for sets without lists, and a folder
+            called train, val or test decides first.
     """
-    items = annotated(path, images, split, splits=splits, test_fraction=test_fraction)
-    yield from samples_of(items, min_side=min_side)
-
-
-def annotated(
-    path: str | Path,
-    images: str | None = None,
-    split: str | None = None,
-    *,
-    splits: Mapping[str, Any] | None = None,
-    test_fraction: float = 0.0,
-) -> Iterator[Annotated | Problem]:
-    """The images with their objects; arguments as for :func:`read`."""
     path = Path(path)
     labels = xml_folder(path)
     files = sorted(labels.rglob("*.xml"))
     if not files:
         raise SkyEyeError("no *.xml file in this folder", where=str(path), remedy="check `path:` of this source")
-    folder = ImageFolder(images or path)
+    folder = images.folder(path)
     rule, listed = Splits(None, splits, test_fraction), _listed(path / LISTS)
     for file in files:
         key = file.relative_to(labels).with_suffix("").as_posix()
@@ -94,6 +78,9 @@ def annotated(
             else:
                 objects.append(_labelled(thing, width, height))
         yield Annotated(image, tuple(objects), key, of, str(file))
+
+
+read = reader_of(annotated)
 
 
 def xml_folder(path: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 from skyeye.data.formats.captions import caption_records
 from skyeye.data.formats.common import BadRecord, Problem
-from skyeye.data.formats.images import IMAGE_SUFFIXES
+from skyeye.data.formats.images import BESIDE, IMAGE_SUFFIXES, ImageLookup
 from skyeye.data.formats.splits import split_in
 from skyeye.data.record import Record
 from skyeye.data.reference import format_reference
@@ -37,7 +37,7 @@ class Member(NamedTuple):
     size: int
 
 
-def read(path: str | Path, images: str | None = None, split: str | None = None) -> Iterator[Record | Problem]:
+def read(path: str | Path, images: ImageLookup = BESIDE, split: str | None = None) -> Iterator[Record | Problem]:
     """Caption records of one archive or of every ``*.tar`` below a folder.
 
     Args:

@@ -10,86 +10,60 @@ import yaml
 
 from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.common import BadRecord, Problem, read_text
-from skyeye.data.formats.detection import MIN_SIDE, Annotated, Labelled, class_words, label_files, samples_of
-from skyeye.data.formats.images import ImageFolder
+from skyeye.data.formats.detection import (
+    Annotated,
+    Labelled,
+    class_words,
+    label_files,
+    label_lines,
+    objects_of,
+    reader_of,
+)
+from skyeye.data.formats.images import BESIDE, ImageLookup
 from skyeye.data.formats.splits import Splits, split_in
-from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-
-
-def read(
-    path: str | Path,
-    images: str | None = None,
-    split: str | None = None,
-    *,
-    names: Sequence[str] | Mapping[int, str] | str | None = None,
-    min_side: float = MIN_SIDE,
-    splits: Mapping[str, Any] | None = None,
-    test_fraction: float = 0.0,
-) -> Iterator[Record | Problem]:
-    """Samples of every image by the rules of :mod:`skyeye.data.formats.detection`; oriented boxes are kept beside the
-    upright ones around them.
-
-    Args:
-        path: folder with ``labels/**.txt``, or with the label files beside the images.
-        images: folder of the images; default: ``path/images``, else ``path``.
-        names: class names in order, or a ``.names`` / ``.yaml`` file; default: the one such file in ``path``.
-        min_side: objects whose longer side is below this fraction of the image get no sample.
-        clip_boxes: see :func:`skyeye.data.formats.detection.samples`; the reference does not clip.
-        splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; a folder called train, val or test
-            decides first.
-    """
-    items = annotated(path, images, split, names=names, splits=splits, test_fraction=test_fraction)
-    yield from samples_of(items, min_side=min_side)
 
 
 def annotated(
     path: str | Path,
-    images: str | None = None,
+    images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
     names: Sequence[str] | Mapping[int, str] | str | None = None,
     splits: Mapping[str, Any] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Annotated | Problem]:
-    """The images with their objects; arguments as for :func:`read`."""
+    """The images with their objects.
+
+    Args:
+        path: folder with ``labels/**.txt``, or with the label files beside the images.
+        images: default: ``path/images``, else ``path``.
+        names: class names in order, or a ``.names`` / ``.yaml`` file; default: the one such file in ``path``.
+        splits, test_fraction: see :class:`~skyeye.data.formats.splits.Splits`; a folder called train, val or test
+            decides first.
+    """
     path = Path(path)
     classes, names_file = _class_names(path, names)
     labels, files = label_files(path, "labels", ignore=[names_file] if names_file else [])
-    if not files:
-        raise SkyEyeError("no label file *.txt in this folder", where=str(path), remedy="check `path:` of this source")
-    folder = ImageFolder(images or (path / "images" if (path / "images").is_dir() else path))
+    folder = images.folder(path / "images" if (path / "images").is_dir() else path)
     rule = Splits(None, splits, test_fraction)
     for file in files:
         key = file.relative_to(labels).with_suffix("").as_posix()
         of = split_in(file.relative_to(labels).parent / "_") or rule.of(key)
         if split is not None and of != split:
             continue
+        lines = label_lines(file)
         try:
             image = folder.find(key, str(file))
-            objects, problems = _objects(file, classes)
         except BadRecord as error:
-            yield error.problem(count=max(1, len(_lines(file))))
+            yield error.problem(count=max(1, len(lines)))
             continue
+        objects, problems = objects_of(lines, lambda line, where: _parse(line, where, classes))
         yield from problems
-        yield Annotated(image, tuple(objects), key, of, str(file))
+        yield Annotated(image, objects, key, of, str(file))
 
 
-def _objects(file: Path, classes: dict[int, str]) -> tuple[list[Labelled], list[Problem]]:
-    objects, problems = [], []
-    for number, line in _lines(file):
-        where = f"{file}, line {number}"
-        try:
-            objects.append(_parse(line, where, classes))
-        except BadRecord as error:
-            problems.append(error.problem())
-    return objects, problems
-
-
-def _lines(file: Path) -> list[tuple[int, str]]:
-    """The lines that stand for objects, with their numbers; an empty label file is an image without objects."""
-    text = read_text(file) if file.stat().st_size else ""
-    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+read = reader_of(annotated)
 
 
 def _parse(line: str, where: str, classes: dict[int, str]) -> Labelled:

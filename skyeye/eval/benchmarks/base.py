@@ -5,7 +5,6 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,6 @@ from typing import Literal
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.common import Problem
-from skyeye.data.formats.images import absent_images_kept
 from skyeye.data.images import load_image
 from skyeye.data.prompts import read_tag
 from skyeye.data.record import MARK, Record
@@ -101,8 +99,7 @@ class Benchmark:
                 ``missing_images`` is ``"stop"``.
         """
         without_images = missing_images == "keep" and not self.needs_images
-        with absent_images_kept() if without_images else nullcontext():
-            records, problems = read_with_problems(self.source(data_root), self.name)
+        records, problems = read_with_problems(self.source(data_root), self.name, keep_absent=without_images)
         usable = [record for record in records if self.keep(record)]
         if not without_images:
             usable, broken = _with_sound_images(usable)

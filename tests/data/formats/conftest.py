@@ -11,6 +11,7 @@ from PIL import Image
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import check_source, read_with_problems
 from skyeye.data.formats.common import Problem
+from skyeye.data.formats.images import ImageLookup
 
 
 @pytest.fixture
@@ -41,10 +42,19 @@ def read(written):
 def items():
     """(format, path, ...) -> records, and how many units of which kind were left out; also when nothing is sound."""
 
-    def items(format: str, path: Path, images: Path | None = None, split: str | None = None, **options):
+    def items(
+        format: str,
+        path: Path,
+        images: Path | None = None,
+        split: str | None = None,
+        keep_absent: bool = False,
+        **options,
+    ):
         source = SourceConfig(format, str(path), images and str(images), split, options)
         reader = check_source(source, "mine")
-        found = list(reader(source.path, images=source.images, split=source.split, **source.options))
+        found = list(
+            reader(source.path, images=ImageLookup(source.images, keep_absent), split=source.split, **source.options)
+        )
         left_out = Counter()
         for problem in found:
             if isinstance(problem, Problem):

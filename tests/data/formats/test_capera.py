@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from skyeye.data.formats.images import absent_images_kept
 from skyeye.errors import SkyEyeError
 
 
@@ -77,8 +76,7 @@ def test_videos_of_the_other_split_have_the_same_names(tmp_path, write_images, r
     path = write(tmp_path, video("Van_1.mp4", "a"), name="test.json")
     assert items("capera", path) == ([], {"missing image": 1})
     assert items("capera", path, tmp_path / "SingleFrames/Tra") == ([], {"missing image": 1})
-    with absent_images_kept():
-        assert items("capera", path)[0][0].images == ("absent:Van_1.mp4",)
+    assert items("capera", path, keep_absent=True)[0][0].images == ("absent:Van_1.mp4",)
 
 
 def test_what_does_not_fit_is_told(tmp_path, write_images, items):

@@ -1,5 +1,6 @@
 """The rules that turn boxes into questions, on scenes whose answers are clear by construction."""
 
+import inspect
 import math
 from collections import Counter
 from dataclasses import replace
@@ -16,6 +17,7 @@ from skyeye.data.formats.detection import (
     class_words,
     expressions,
     plural,
+    reader_of,
     samples,
     with_article,
 )
@@ -174,3 +176,20 @@ def test_records_hold_numbers_at_full_precision_and_no_tag():
     assert refer.turns == (Turn("where can I locate the ship?", MARK, "refer", (Mention((ship.box,)),)),)
     assert identify.turns[0].question == f"what object is in this location {MARK}"
     assert detection.turns[0].mentions == (Mention((ship.box,), "The ship"),)
+
+
+def test_a_reader_takes_what_its_images_take_and_the_smallest_side():
+    asked = []
+
+    def annotated(path, images=None, split=None, *, names=()):
+        asked.append((path, images, split, names))
+        yield Problem("malformed line", "labels.txt, line 3", "is broken")
+        yield Annotated("a.png", (thing("ship", 0.5, 0.5, 0.55, 0.55),), "a", "train", "labels.txt")
+
+    read = reader_of(annotated)
+    assert list(inspect.signature(read).parameters) == ["path", "images", "split", "names", "min_side"]
+    kinds = [
+        getattr(item, "kind", item.__class__) for item in read("here", split="test", names=("ship",), min_side=0.2)
+    ]
+    assert kinds == ["malformed line", "too small"] and asked == [("here", None, "test", ("ship",))]
+    assert [item.task for item in list(read("here"))[1:]] == ["refer", "identify", "detection"]

@@ -19,6 +19,7 @@ import pytest
 
 from skyeye.data.formats import READERS
 from skyeye.data.formats.common import Problem
+from skyeye.data.formats.images import ImageLookup
 from skyeye.data.formats.recognise import recognise
 from skyeye.data.record import Record
 from skyeye.data.reference import parse_reference
@@ -340,7 +341,7 @@ def check(format: str, folder: Path, images: Path, told: str) -> bool:
     reader = import_module(READERS[format]).read
     try:
         with time_limit(SECONDS):
-            items = list(reader(str(path), images=str(images), **OPTIONS.get(format, {})))
+            items = list(reader(str(path), images=ImageLookup(str(images)), **OPTIONS.get(format, {})))
     except SkyEyeError as error:
         assert str(error), told
         return False

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.data.formats.common import BadRecord
-from skyeye.data.formats.images import ImageFolder, list_images
+from skyeye.data.formats.images import BESIDE, ImageFolder, ImageLookup, list_images
 from skyeye.errors import SkyEyeError
 
 
@@ -101,3 +101,15 @@ def test_links_are_followed_and_circles_are_not(root, write_images):
 def test_folder_that_is_not_there(tmp_path):
     with pytest.raises(SkyEyeError, match="nowhere: the image folder does not exist .*images:"):
         ImageFolder(tmp_path / "nowhere").find("a", "here")
+
+
+def test_an_image_that_is_not_there_is_kept_by_its_name_where_that_was_asked_for(root, tmp_path):
+    for lookup in (ImageLookup(str(root), keep_absent=True), ImageLookup(keep_absent=True)):
+        folder = lookup.folder(root)
+        assert folder.find("gone.png", "here") == "absent:gone.png"
+        assert folder.find("train/0001.png", "here") == str(root / "train/0001.png")
+        with pytest.raises(BadRecord, match="leaves the image folder"):
+            folder.find("../gone.png", "here")
+    assert ImageLookup(keep_absent=True).folder(tmp_path / "nowhere").find("a", "here") == "absent:a"
+    with pytest.raises(BadRecord, match="is not in"):
+        BESIDE.folder(root).find("gone.png", "here")

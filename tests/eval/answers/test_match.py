@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_with_problems
-from skyeye.data.formats.images import absent_images_kept
 from skyeye.data.record import Record, Turn
 from skyeye.eval.answers import Prediction, match
 
@@ -221,8 +220,8 @@ def test_real_question_ids_of_a_published_benchmark():
     root = Path(os.environ.get("SKYEYE_SHARED") or Path(__file__).resolve().parents[3] / "../shared") / "data"
     if not (root / "RSVQA_LR").is_dir():
         pytest.skip("the published annotations of RSVQA-LR are not beside the project")
-    with absent_images_kept():
-        records, _ = read_with_problems(SourceConfig(format="rsvqa", path=str(root / "RSVQA_LR"), split="test"), "x")
+    source = SourceConfig(format="rsvqa", path=str(root / "RSVQA_LR"), split="test")
+    records, _ = read_with_problems(source, "x", keep_absent=True)
     assert all(r.id == f"test:{r.references['published_id']}" for r in records)
     predictions = [Prediction(r.references["published_id"], r.turns[0].answer, "") for r in reversed(records)]
     matched = match(predictions, records)
