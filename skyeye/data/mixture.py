@@ -16,8 +16,8 @@ import numpy as np
 
 from skyeye.config.schema import MixtureEntry, Sampling
 from skyeye.data.formats.common import nearest
+from skyeye.data.groups import GroupSource
 from skyeye.data.record import Group, Record, Turn
-from skyeye.data.shards.groups import ShardGroups
 from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
 
@@ -25,7 +25,7 @@ from skyeye.errors import SkyEyeError
 class Pool(NamedTuple):
     """The groups of a source that have something to ask under an entry: their numbers, in order."""
 
-    groups: Sequence[Group]
+    groups: GroupSource
     members: np.ndarray
 
 
@@ -54,7 +54,7 @@ class Mixture:
 
     def __init__(
         self,
-        groups: Mapping[str, Sequence[Group]],
+        groups: Mapping[str, GroupSource],
         entries: Sequence[MixtureEntry],
         seed: int,
         stage: str,
@@ -183,7 +183,7 @@ def weights(
     return np.array([entry.weight for entry in entries], dtype=np.float64) * np.array(sizes, np.float64) ** exponent
 
 
-def epoch_size(groups: Mapping[str, Sequence[Group]], entries: Sequence[MixtureEntry], stage: str) -> int:
+def epoch_size(groups: Mapping[str, GroupSource], entries: Sequence[MixtureEntry], stage: str) -> int:
     """Groups of one epoch of a mixture: all images of its entries, each source (with the same tasks) counted once.
 
     Entries with weight 0 do not count. With ``sampling: proportional`` and equal weights an epoch shows every image
@@ -211,7 +211,7 @@ def _uniform(words: np.ndarray) -> np.ndarray:
 
 
 def _pools(
-    groups: Mapping[str, Sequence[Group]], entries: Sequence[MixtureEntry], stage: str
+    groups: Mapping[str, GroupSource], entries: Sequence[MixtureEntry], stage: str
 ) -> tuple[dict[tuple[str, frozenset[str] | None], Pool], list[int]]:
     """The pools of a mixture by source and tasks, and for each entry the number of its pool."""
     pools: dict[tuple[str, frozenset[str] | None], Pool] = {}
@@ -241,23 +241,14 @@ def _wanted_tasks(entry: MixtureEntry, where: str) -> frozenset[str] | None:
     return frozenset(task for task, weight in entry.tasks.items() if weight > 0)
 
 
-def _eligible(
-    groups: Mapping[str, Sequence[Group]], entry: MixtureEntry, tasks: frozenset[str] | None, where: str
-) -> Pool:
+def _eligible(groups: Mapping[str, GroupSource], entry: MixtureEntry, tasks: frozenset[str] | None, where: str) -> Pool:
     """The source's groups that have something to ask under this entry."""
     if entry.source not in groups:
         raise SkyEyeError(f"unknown source {entry.source!r}", where=where, remedy=nearest(entry.source, list(groups)))
     source = groups[entry.source]
-    if isinstance(source, ShardGroups):  # its index knows; reading every group would take minutes
-        members = source.with_tasks(tasks)
-    else:
-        has = [any(tasks is None or record.task in tasks for record in group.records) for group in source]
-        members = np.flatnonzero(has)
+    members = source.with_tasks(tasks)
     if not len(members):
-        have = (
-            source.tasks() if isinstance(source, ShardGroups) else sorted({r.task for g in source for r in g.records})
-        )
         what = f"has no record of {', '.join(sorted(tasks)) or 'any wanted task'}" if tasks is not None else "is empty"
-        remedy = f"it has: {', '.join(have) or 'nothing'}"
+        remedy = f"it has: {', '.join(source.tasks()) or 'nothing'}"
         raise SkyEyeError(f"source {entry.source!r} {what}", where=where, remedy=remedy)
     return Pool(source, members)

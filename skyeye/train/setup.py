@@ -17,12 +17,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from skyeye.config.schema import ModelConfig, Recipe, RunConfig, SourceConfig, StageConfig, Trainable
-from skyeye.data.formats import check_source, read_with_problems, summary
-from skyeye.data.formats.images import ImageLookup
-from skyeye.data.formats.shards import open_groups
+from skyeye.data.formats import summary
+from skyeye.data.groups import GroupSource, open_source
 from skyeye.data.mixture import Mixture, epoch_size
 from skyeye.data.prompts import PromptStyle, prompt_style
-from skyeye.data.record import Group, Record, group_by_image
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
@@ -48,7 +46,7 @@ class RunData:
         skipped: a line for each record that was skipped; those of shards are listed in their folder.
     """
 
-    groups: dict[str, Sequence[Group]]
+    groups: dict[str, GroupSource]
     sources: dict[str, dict[str, Any]]
     skipped: list[str]
 
@@ -78,7 +76,7 @@ class PlannedStage:
         """What is trained of each part: the arguments of ``set_trainable``."""
         return {part: getattr(self.settings, part) for part in ("vision", "projector", "language")}
 
-    def mixture(self, groups: Mapping[str, Sequence[Group]]) -> Mixture:
+    def mixture(self, groups: Mapping[str, GroupSource]) -> Mixture:
         """The order of its data."""
         settings = self.settings
         return Mixture(
@@ -153,35 +151,23 @@ def load_data(sources: Mapping[str, SourceConfig], stages: Sequence[StageConfig]
     """Read the sources that the stages use. Of shards only the index is read."""
     used = {entry.source for stage in stages for entry in stage.mixture}
     data = RunData({}, {}, [])
-    for name, source in sources.items():
-        if name in used and source.format == "shards":
-            check_source(source, name)
-            packed = open_groups(source.path, ImageLookup(source.images), source.split, **source.options)
-            data.groups[name] = packed
-            data.sources[name] = {
-                "records": packed.samples,
-                "groups": len(packed),
-                "fingerprint": packed.fingerprint,
-            }
-            print_once(f"source {name}: {packed.samples} samples of {len(packed)} images, from shards")
-        elif name in used:
-            records, problems = read_with_problems(source, name)
-            data.skipped.extend(f"{name}\t{problem}" for problem in problems)
-            if problems:
-                print_once(summary(problems, name))
-            groups = group_by_image(records)
-            data.groups[name] = groups
-            data.sources[name] = {
-                "records": len(records),
-                "groups": len(groups),
-                "skipped": len(problems),
-                "fingerprint": data_fingerprint(records),
-            }
-            print_once(f"source {name}: {len(records)} samples of {len(groups)} images")
+    for name in (name for name in sources if name in used):
+        groups, problems = open_source(sources[name], name)
+        data.groups[name] = groups
+        data.skipped.extend(f"{name}\t{problem}" for problem in problems)
+        if problems:
+            print_once(summary(problems, name))
+        data.sources[name] = {
+            "records": groups.samples,
+            "groups": len(groups),
+            "skipped": len(problems),
+            "fingerprint": groups.fingerprint,
+        }
+        print_once(f"source {name}: {groups.samples} samples of {len(groups)} images")
     return data
 
 
-def plan_stages(stages: Sequence[StageConfig], groups: Mapping[str, Sequence[Group]], seed: int) -> list[PlannedStage]:
+def plan_stages(stages: Sequence[StageConfig], groups: Mapping[str, GroupSource], seed: int) -> list[PlannedStage]:
     """The stages, with steps in the place of epochs.
 
     Raises:
@@ -207,16 +193,6 @@ def plan_stages(stages: Sequence[StageConfig], groups: Mapping[str, Sequence[Gro
 def steps_of_epochs(stage: StageConfig, images: int) -> int:
     """The steps of a stage that says ``epochs``, of which one is ``images`` images."""
     return math.ceil(stage.epochs * images / stage.groups_per_step)
-
-
-def data_fingerprint(records: Sequence[Record]) -> str:
-    """A short hash of the questions and answers of a source: two runs with the same one saw the same data."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(record.id.encode())
-        for turn in record.turns:
-            digest.update(f"\0{turn.task}\0{turn.question}\0{turn.answer}\0{turn.mentions}".encode())
-    return digest.hexdigest()[:16]
 
 
 def prepare_model(
@@ -247,7 +223,7 @@ def prepare_model(
     return model, processor
 
 
-def prepare_tokenizer(settings: ModelConfig, groups: Mapping[str, Sequence[Group]]) -> PreTrainedTokenizerFast:
+def prepare_tokenizer(settings: ModelConfig, groups: Mapping[str, GroupSource]) -> PreTrainedTokenizerFast:
     """The tokenizer the recipe names, or one learnt from its data."""
     chosen = settings.tokenizer
     if chosen.train_vocab_size:
@@ -266,7 +242,7 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def texts_of(groups: Mapping[str, Sequence[Group]], style: PromptStyle) -> Iterator[str]:
+def texts_of(groups: Mapping[str, GroupSource], style: PromptStyle) -> Iterator[str]:
     """Every text the tokenizer has to spell: questions, answers and the words of known regions, each once.
 
     Of texts that were given out only a hash of 8 bytes is kept: a large set is read group by group.

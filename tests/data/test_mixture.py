@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyeye.config.schema import MixtureEntry
+from skyeye.data.groups import GroupList
 from skyeye.data.mixture import Mixture, epoch_size, reference_sampling
 from skyeye.data.record import Group, Record, Turn
 from skyeye.errors import SkyEyeError
@@ -34,9 +35,13 @@ def source(name, count, **arguments):
     return [group(f"{name}{i}.png", **arguments) for i in range(count)]
 
 
+def held(groups):
+    return {name: GroupList(record for g in of for record in g.records) for name, of in groups.items()}
+
+
 def mixture(groups, entries=None, seed=7, stage="first", total=200, branches=4):
     entries = entries or [MixtureEntry(name) for name in groups]
-    return Mixture(groups, entries, seed=seed, stage=stage, total_groups=total, branches=branches)
+    return Mixture(held(groups), entries, seed=seed, stage=stage, total_groups=total, branches=branches)
 
 
 def drawn(mix, ns=None):
@@ -200,7 +205,7 @@ SIZES = {"large": source("large", 800), "middle": source("middle", 100), "small"
 )
 def test_sampling_makes_weights_of_sizes(sampling, temperature, expected):
     entries = [MixtureEntry("large"), MixtureEntry("middle"), MixtureEntry("small", 2.0)]
-    mix = Mixture(SIZES, entries, 3, "s", 20_000, 1, sampling, temperature)
+    mix = Mixture(held(SIZES), entries, 3, "s", 20_000, 1, sampling, temperature)
     counts = Counter(re.match("[a-z]+", mix.draw(n).images[0])[0] for n in range(20_000))
     assert [counts[name] / 20_000 for name in SIZES] == [pytest.approx(share, abs=0.01) for share in expected]
 
@@ -208,15 +213,15 @@ def test_sampling_makes_weights_of_sizes(sampling, temperature, expected):
 def test_proportional_counts_the_images_that_are_asked_about():
     groups = {"a": [*source("a", 90), *source("r", 10, task="refer")], "b": source("b", 30, task="refer")}
     entries = [MixtureEntry("a", tasks={"refer": 1.0}), MixtureEntry("b")]
-    mix = Mixture(groups, entries, 3, "s", 8000, 1, "proportional")
+    mix = Mixture(held(groups), entries, 3, "s", 8000, 1, "proportional")
     share = sum(g.images[0].startswith("r") for g in map(mix.draw, range(8000))) / 8000
     assert share == pytest.approx(10 / 40, abs=0.02)
 
 
 def test_an_epoch_is_every_image_of_the_mixture():
     entries = [MixtureEntry("large", end=0.5), MixtureEntry("large", 3.0, start=0.5), MixtureEntry("small", 0.0)]
-    assert epoch_size(SIZES, entries, "s") == 800
-    assert epoch_size(SIZES, [MixtureEntry(name) for name in SIZES], "s") == 910
-    size = epoch_size(SIZES, [MixtureEntry(name) for name in SIZES], "s")
-    mix = Mixture(SIZES, [MixtureEntry(name) for name in SIZES], 3, "s", size, 1, "proportional")
+    assert epoch_size(held(SIZES), entries, "s") == 800
+    assert epoch_size(held(SIZES), [MixtureEntry(name) for name in SIZES], "s") == 910
+    size = epoch_size(held(SIZES), [MixtureEntry(name) for name in SIZES], "s")
+    mix = Mixture(held(SIZES), [MixtureEntry(name) for name in SIZES], 3, "s", size, 1, "proportional")
     assert len({mix.draw(n).images for n in range(size)}) > 0.93 * size

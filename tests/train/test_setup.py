@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from skyeye.config.load import load_recipe
+from skyeye.data.groups import GroupList
 from skyeye.data.record import Record, Turn
 from skyeye.train.setup import (
     LIBRARIES,
     PlannedStage,
-    data_fingerprint,
     library_versions,
     never_trained,
     prepare_model,
@@ -88,7 +88,7 @@ def test_a_fingerprint_changes_with_every_text():
         Record("2", "s", "vqa", "train", (), record.turns),
         Record("1", "s", "vqa", "train", (), (Turn("a", "c"),)),
     ]
-    assert len({data_fingerprint([r]) for r in (record, *others)}) == 3
+    assert len({GroupList([r]).fingerprint for r in (record, *others)}) == 3
 
 
 def test_parts_that_no_stage_trains_in_full(recipe):

@@ -8,6 +8,7 @@ import pytest
 
 from skyeye.config.schema import MixtureEntry, SourceConfig
 from skyeye.data.formats import read_source, read_with_problems
+from skyeye.data.groups import GroupList
 from skyeye.data.images import load_image
 from skyeye.data.mixture import Mixture
 from skyeye.data.record import group_by_image
@@ -45,7 +46,7 @@ def test_a_mixture_draws_the_same_from_shards(packed_world, tasks):
     sources, shards = packed_world
     entries = [MixtureEntry("train", tasks=tasks), MixtureEntry("test", 0.5, end=0.7)]
     packed = {name: ShardGroups(shards, name) for name in sources}
-    unpacked = {name: group_by_image(read_source(source, name)) for name, source in sources.items()}
+    unpacked = {name: GroupList(read_source(source, name)) for name, source in sources.items()}
     one, other = (Mixture(groups, entries, 5, "s", 80, 3) for groups in (packed, unpacked))
     for n in range(80):
         assert texts(one.draw(n)) == texts(other.draw(n))
