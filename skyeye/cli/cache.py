@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skyeye.cli.progress import Counter
 from skyeye.errors import SkyEyeError
+from skyeye.html.numbers import duration
 
 DAMAGED = 1  # exit code of a look that found damaged rows; a mistake of the user's is 2
 
@@ -51,7 +52,7 @@ def _build(options: argparse.Namespace) -> int:
         if progress.seconds_left is not None:
             told, computed = told + 1, progress.done
             if told == 3 and progress.done < progress.total:
-                print(f"about {_duration(progress.seconds_left)} for the rest, by the first {computed} images")
+                print(f"about {duration(progress.seconds_left)} for the rest, by the first {computed} images")
     print("complete" if options.limit is None else f"stopped after at most {options.limit} images, as asked")
     return 0
 
@@ -68,9 +69,3 @@ def _show(options: argparse.Namespace) -> int:
         return 0
     print(f"damaged: {len(damaged)} rows, the first is row {damaged[0]}")
     return DAMAGED
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

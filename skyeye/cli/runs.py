@@ -19,12 +19,13 @@ def runs_commands(group: Callable, command: Callable) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from skyeye.runs.page import page, state, write_page
+    from skyeye.data.files import write_whole
+    from skyeye.runs.page import page, state
     from skyeye.runs.read import read_run
 
     run = read_run(options.folder)
     out = options.out or options.folder / "run.html"
-    write_page(page(run), out)
+    write_whole(out, page(run))
     print(state(run))
     for note in run.notes:
         print(f"note: {note}")
@@ -33,13 +34,13 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from skyeye.data.files import write_whole
     from skyeye.runs.compare import as_text, compare_page
-    from skyeye.runs.page import write_page
     from skyeye.runs.read import read_run
 
     runs = [read_run(folder) for folder in options.folders]
     print(as_text(runs))
     if options.out is not None:
-        write_page(compare_page(runs), options.out)
+        write_whole(options.out, compare_page(runs))
         print(f"\npage: {options.out}")
     return 0

@@ -6,18 +6,16 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
-
-import jinja2
 
 from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.check.texts import LONE_SURROGATE
-from skyeye.data.pictures import Outline, outline, thumbnail
 from skyeye.data.record import Mention, Record
 from skyeye.data.sequence import IGNORE_INDEX, IMAGE_TOKEN_ID
 from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
+from skyeye.html.page import render
+from skyeye.html.thumbnails import Outline, outline, thumbnail
 
 if TYPE_CHECKING:
     from skyeye.data.sequence import SequenceBuilder
@@ -83,12 +81,8 @@ def show(records: Sequence[Record], builder: SequenceBuilder, about: dict[str, s
         builder: makes the token sequences, with the tokenizer of the model that will read them.
         about: ``target`` and ``tokenizer`` in words, for the head of the page.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(files("skyeye.data").joinpath("show.html.jinja").read_text(encoding="utf-8"))
     samples = [_sample(record, builder) for record in records]
-    return template.render(samples=samples, about=about, most=MOST_PICTURES)
+    return render("skyeye.data", "show.html.jinja", samples=samples, about=about, most=MOST_PICTURES)
 
 
 def _sample(record: Record, builder: SequenceBuilder) -> Sample:

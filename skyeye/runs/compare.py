@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from skyeye.errors import SkyEyeError
-from skyeye.runs.curves import Curve, chart, short
-from skyeye.runs.page import COLOURS, median_of, render, stage_starts
+from skyeye.html.line_chart import COLOURS, Curve, chart
+from skyeye.html.numbers import short
+from skyeye.html.page import render
+from skyeye.runs.page import median_of, stage_starts
 from skyeye.runs.read import METRICS, Run
 
 #: Settings that differ between any two runs and say nothing.
@@ -60,7 +62,9 @@ def compare_page(runs: Sequence[Run]) -> str:
         if drawn is not None:
             charts.append(drawn)
     return render(
+        "skyeye.runs",
         "compare.html.jinja",
+        colours=COLOURS,
         names=run_names(runs),
         tables=tables(runs),
         charts=charts,

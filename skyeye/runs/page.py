@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from skyeye.data.boxes import Box
-from skyeye.data.pictures import Outline, jpeg_url, outline
-from skyeye.runs.curves import Chart, Curve, Point, chart, short
+from skyeye.html.line_chart import COLOURS, Chart, Curve, Point, chart
+from skyeye.html.numbers import duration, short
+from skyeye.html.page import render
+from skyeye.html.thumbnails import Outline, jpeg_url, outline
 from skyeye.runs.read import METRICS, Run
 
 LARGEST_PICTURE = 2 << 20  # bytes
 MOST_SAMPLES = 40  # of one stage
 MOST_ANSWERS = 12  # of one sample: the first and the latest
-COLOURS = 8  # of the page; further curves begin again
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ def page(run: Run) -> str:
             charts.append(drawn)
     charts += _score_charts(run, starts, end)
     return render(
+        "skyeye.runs",
         "run.html.jinja",
         run=run,
         name=run.settings.get("name", "").strip('"') or run.folder.name,
@@ -92,29 +91,6 @@ def _score_charts(run: Run, starts: dict[str, int], end: int) -> list[Chart]:
     return charts
 
 
-def render(template: str, **values: Any) -> str:
-    """A template of this package with everything escaped."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.DictLoader(
-            {name: files("skyeye.runs").joinpath(name).read_text(encoding="utf-8") for name in (template, CHART)}
-        ),
-    )
-    return environment.get_template(template).render(**values)
-
-
-CHART = "chart.html.jinja"
-
-
-def write_page(html: str, out: Path) -> None:
-    """Write a page; half a character (a lone surrogate) of a hostile text becomes a question mark."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(html, encoding="utf-8", errors="replace")
-
-
 def stage_starts(run: Run) -> tuple[dict[str, int], int]:
     """The step of the whole run at which each stage begins, and the last one; only what was logged has a length."""
     starts, end = {}, 0
@@ -141,13 +117,6 @@ def state(run: Run) -> str:
     return (
         f"{words}. {'' if left is None else 'Time left in this stage if it goes on: ' + duration(left) + '.'}".strip()
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _stage_row(run: Run, name: str) -> StageRow:

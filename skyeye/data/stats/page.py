@@ -6,14 +6,12 @@ import base64
 import io
 import json
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
 from skyeye.data.files import write_whole
 from skyeye.data.stats.words import summary_rows
+from skyeye.html.page import render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,11 +39,7 @@ def write_page(stats: Mapping[str, Any], out: str | Path) -> list[Path]:
         write_whole(out / f"{name}.png", picture)
         written.append(out / f"{name}.png")
         plots.append((title, "data:image/png;base64," + base64.b64encode(picture).decode()))
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(files("skyeye.data.stats").joinpath("page.html.jinja").read_text("utf-8"))
-    page = template.render(stats=stats, plots=plots, summary=summary_rows(stats))
+    page = render("skyeye.data.stats", "page.html.jinja", stats=stats, plots=plots, summary=summary_rows(stats))
     write_whole(out / "stats.html", page)
     return [*written, out / "stats.html"]
 

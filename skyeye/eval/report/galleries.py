@@ -13,9 +13,9 @@ from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats.images import ABSENT
 from skyeye.data.geometry.box_text import SKYEYE
 from skyeye.data.images import image_size
-from skyeye.data.pictures import Outline, outline, thumbnail
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.boxes import box_of, read_answer
+from skyeye.html.thumbnails import Outline, outline, thumbnail
 
 GALLERY = 10  # answers in one gallery
 MOST_PICTURES = 60  # of a benchmark

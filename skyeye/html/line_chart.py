@@ -6,9 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from skyeye.html.numbers import short
+
 WIDTH, HEIGHT = 480, 240  # units of a chart
 LEFT, RIGHT, TOP, BOTTOM = 58, 10, 12, 26  # around the drawn field
 MOST_POINTS = 600  # of one curve; a longer one keeps the lowest and highest of each part
+
+#: Colours of curves (line_chart.css); further curves begin again.
+COLOURS = 8
 
 #: (x, y); y is None where there is no finite number, and the curve has a gap there.
 Point = tuple[float, float | None]
@@ -123,17 +128,6 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     step = next((factor * power for factor in (1, 2, 5) if factor * power >= raw * (1 - 1e-9)), 10 * power)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
-
-
-def short(value: float) -> str:
-    """A number in at most four digits: 1234567 -> 1.23M."""
-    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= limit:
-            return f"{value / (limit if letter != 'k' else 1e3):.3g}{letter}"
-    if abs(value) < 1e-12:
-        return "0"
-    text = f"{value:.4g}"
-    return f"{value:.3g}" if "e" in text else text
 
 
 def _unbroken(points: Sequence[Point]) -> list[list[tuple[float, float]]]:

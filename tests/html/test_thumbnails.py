@@ -6,8 +6,8 @@ import io
 import pytest
 from PIL import Image
 
-from skyeye.data.pictures import Outline, outline, thumbnail
 from skyeye.errors import SkyEyeError
+from skyeye.html.thumbnails import Outline, outline, thumbnail
 
 
 def test_outline_of_a_box_and_of_a_polygon():

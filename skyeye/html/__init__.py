@@ -1,0 +1,1 @@
+"""What all pages share: head and policy, style, thumbnails, line charts, numbers as text."""
