@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from skyeye.cli import main
 from skyeye.config.load import load_recipe
 from skyeye.config.schema import MixtureEntry
+from skyeye.data.groups import GroupList
 from skyeye.data.mixture import Mixture
-from skyeye.data.record import Group, Record, Turn
+from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.vision import VisionTower
@@ -233,8 +234,8 @@ def test_an_error_of_the_first_process_ends_all_of_them(recipe, tmp_path):
 def test_a_pack_without_pictures_reaches_the_projector_without_the_tower(recipe, tmp_path, no_tower):
     setup = setup_run(load_recipe(recipe()))
     record = Record("1", "w", "conversation", "train", (), (Turn("what is a pier?", "a thing in water"),))
-    groups = {"w": [Group((), (record,))]}
-    data, vision = RunData({"w": [Group((), (record,) * 50)]}, {}, []), setup.model.vision
+    groups = {"w": GroupList([record])}
+    data, vision = RunData({"w": GroupList([record] * 50)}, {}, []), setup.model.vision
     model, processor = prepare_model(dataclasses.replace(setup, data=data))
     made = made_from(model.vision_tower, vision, "fp32", "bf16")
     with FeatureWriter(tmp_path / "cache", made, {}):
