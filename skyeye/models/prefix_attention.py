@@ -13,7 +13,7 @@ tests compare the others with). All layers of transformers hand a four-dimension
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.nn import functional as F
@@ -25,9 +25,6 @@ from transformers.masking_utils import sdpa_mask
 
 from skyeye.errors import SkyEyeError
 
-if TYPE_CHECKING:
-    from skyeye.models.shared_keys import StaticStep, Step
-
 #: Name under which :func:`attention` is known to transformers.
 NAME = "skyeye_shared_prefix"
 #: Implementations of transformers that take an additive mask.
@@ -36,6 +33,16 @@ _ADDITIVE = ("sdpa", "eager")
 FLEX_BLOCK = 128
 
 Form = Literal["additive", "split", "flex"]
+
+
+class KeyStore(Protocol):
+    """What answers in place of a mask while answers are generated: it has the keys and values of what came before."""
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """(1, heads, T, width) queries and (1, key heads, T, width) new keys and values -> (1, heads, T, width)."""
+        ...
 
 
 def use_prefix_attention(model: PreTrainedModel) -> None:
@@ -114,7 +121,7 @@ def attention(
     attention_mask: torch.Tensor | BlockMask | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    shared_keys: Step | StaticStep | None = None,
+    shared_keys: KeyStore | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention as transformers calls it, carried out by the kind of mask; plain masks and none go to ``sdpa``.
