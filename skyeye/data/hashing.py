@@ -8,6 +8,7 @@ of the 64 bits; turning or mirroring the picture moves half of them.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -56,10 +57,7 @@ def near_pairs(hashes: np.ndarray, threshold: int = THRESHOLD) -> Iterator[tuple
         Index arrays (i, j) of equal length; every pair comes once, in either order.
     """
     bounds = np.linspace(0, 64, threshold + 2).astype(int)
-    masks = [
-        np.uint64(((1 << (int(high) - int(low))) - 1) << int(low))
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    masks = [np.uint64(((1 << (int(high) - int(low))) - 1) << int(low)) for low, high in itertools.pairwise(bounds)]
     for number, mask in enumerate(masks):
         band = hashes & mask
         order = np.argsort(band, kind="stable")

@@ -8,6 +8,7 @@ here, because numpy promises the words for ever but not what its own ``choice`` 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -112,7 +113,7 @@ class Mixture:
         chosen = np.zeros(total, dtype=np.int32)
         # between two neighbouring edges the set of active entries does not change
         edges = np.unique(np.clip(np.concatenate([starts, ends, [0.0, 1.0]]), 0.0, 1.0))
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in itertools.pairwise(edges):
             active = self._weights * ((starts <= low) & (low < ends))
             inside = slice(*np.searchsorted(position, [low, high]))
             if not active.sum() > 0:

@@ -38,7 +38,7 @@ def boxes_in(
         points = list(zip(corners[::2], corners[1::2], strict=True))
         inside = clip_polygon(points, frame)
         whole, part = polygon_area(points), polygon_area(inside) if inside else 0.0
-        if not (math.isfinite(whole) and 0 < part):
+        if not (math.isfinite(whole) and part > 0):
             continue
         enough = part >= keep * whole * (1 - 1e-9)
         if not thing.polygon:

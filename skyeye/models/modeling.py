@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -106,7 +106,13 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     # Adapters, projector and the norm before it stay in float32 when the rest is loaded in half precision (reference).
-    _keep_in_fp32_modules_strict = ["lora_A", "lora_B", "lora_magnitude", "projector", "vision_norm"]
+    _keep_in_fp32_modules_strict: ClassVar[list[str]] = [
+        "lora_A",
+        "lora_B",
+        "lora_magnitude",
+        "projector",
+        "vision_norm",
+    ]
 
     def __init__(self, config: SkyEyeConfig, language_model: PreTrainedModel | None = None):
         attention = config.text_config._attn_implementation  # the next line would set it to that of the whole model

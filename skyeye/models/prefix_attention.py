@@ -236,7 +236,7 @@ def attend_branches(
 
     ``prefix_k`` and ``prefix_v`` are (heads, tokens of the prefix, head_dim); ``lengths`` those of the branches.
     """
-    heads, tokens, width = q.shape
+    heads, _, width = q.shape
     number, longest, prefix = len(lengths), max(lengths), prefix_k.shape[1]
     sizes = torch.tensor(lengths, device=q.device)
     places = torch.arange(longest, device=q.device)

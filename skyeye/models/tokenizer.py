@@ -30,7 +30,7 @@ _NUMBERS = [f"<{n}>" for n in range(101)]
 
 #: Texts on which a converted tokenizer is compared with SentencePiece: spaces, repetitions, compatibility forms that a
 #: normaliser would change, characters outside the vocabulary.
-_PROBES = ["?  [/INST]", "  a  b\n\tc", "aaaaaaa ----- ......", "ﬁ Å Ａ ① é", "飞机 ★", "{<10><20><40><70>}", ""]
+_PROBES = ["?  [/INST]", "  a  b\n\tc", "aaaaaaa ----- ......", "ﬁ Å Ａ ① é", "飞机 ★", "{<10><20><40><70>}", ""]  # noqa: RUF001
 
 # one U+FFFD for each byte that belongs to no character, as SentencePiece does
 codecs.register_error("skyeye-bytes", lambda error: ("\ufffd" * (error.end - error.start), error.end))

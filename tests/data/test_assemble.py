@@ -141,6 +141,6 @@ def test_what_is_no_tree_or_no_root_is_refused(tmp_path, write_release):
         assemble(tmp_path / "no", [tmp_path], tmp_path / "out")
     with pytest.raises(SkyEyeError, match="holds none of the annotation files"):
         assemble(tmp_path, [tmp_path], tmp_path / "out")
-    tree, images = write_release(tmp_path / "made")
+    tree, _images = write_release(tmp_path / "made")
     with pytest.raises(SkyEyeError, match="the image folder does not exist"):
         assemble(tree, [tmp_path / "no"], tmp_path / "out")

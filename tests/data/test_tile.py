@@ -1,5 +1,6 @@
 """Large pictures cut into tiles: where they lie, which boxes they carry, and that workers change nothing."""
 
+import itertools
 import json
 import math
 import shutil
@@ -41,7 +42,7 @@ def test_tiles_cover_every_pixel_and_leave_none_of_the_overlap(width, height, si
         covered[top:bottom, left:right] = True
     assert covered.all()
     columns = sorted({left for left, *_ in places})
-    assert all(a + size - b >= overlap for a, b in zip(columns, columns[1:], strict=False))
+    assert all(a + size - b >= overlap for a, b in itertools.pairwise(columns))
 
 
 def thing(*numbers, name="ship", **more):

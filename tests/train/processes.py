@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 #: Seconds after which a test takes it that nothing more will happen: far more than anything takes on a busy machine.
@@ -68,7 +69,13 @@ def run(
         children[rank].join(after)
         if children[rank].is_alive():
             os.kill(children[rank].pid, send)
-    deadline = time.monotonic() + timeout
+    late = _ended(children, time.monotonic() + timeout)
+    assert not late, f"not finished after {timeout} s:\n{said(recipe)}"
+    return [child.exitcode for child in children]
+
+
+def _ended(children: Sequence[BaseProcess], deadline: float) -> list[BaseProcess]:
+    """Wait until all have ended, by themselves or by force; those that had not at the deadline."""
     while any(child.is_alive() for child in children) and time.monotonic() < deadline:
         if -signal.SIGKILL in [child.exitcode for child in children]:
             time.sleep(0.3)  # as a launcher does, the others are ended
@@ -82,8 +89,7 @@ def run(
         child.kill()
     for child in children:
         child.join()
-    assert not late, f"not finished after {timeout} s:\n{said(recipe)}"
-    return [child.exitcode for child in children]
+    return late
 
 
 def start(
@@ -92,7 +98,7 @@ def start(
     environment: Mapping[str, str] | None = None,
     inject: str | None = None,
     die: str | None = None,
-) -> multiprocessing.process.BaseProcess:
+) -> BaseProcess:
     """Begin ``skyeye WORDS`` in a process of its own; what it prints goes behind what is in ``output``.
 
     Args:

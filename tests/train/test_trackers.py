@@ -23,7 +23,7 @@ class FakeWandb:
     def __init__(self):
         self.logged, self.metrics, self.begun, self.finished = [], [], [], 0
 
-    def Image(self, picture, caption):  # noqa: N802  the name wandb has
+    def Image(self, picture, caption):
         return ("image", picture.size, caption)
 
     def init(self, **arguments):
@@ -83,7 +83,7 @@ def test_a_run_tells_both_the_same_and_the_log(recipe, tmp_path, wandb):
     # what the new numbers are made of: 4 image tokens for each of 4 images a step, and a share of a given peak
     for line in log:
         assert 0 < line["image_tokens_per_second"] < line["tokens_per_second"]
-        assert 0 < line["mfu"] and line["supervised_tokens_per_second"] < line["tokens_per_second"]
+        assert line["mfu"] > 0 and line["supervised_tokens_per_second"] < line["tokens_per_second"]
 
 
 def test_a_resumed_run_goes_on_under_its_id(tmp_path, wandb):

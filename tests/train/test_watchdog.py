@@ -127,11 +127,14 @@ def test_after_the_next_step_it_watches_again_and_nothing_written_is_lost(tmp_pa
 
 
 def test_before_a_process_ends_every_other_one_writes_its_stacks_also_while_it_rests(tmp_path, clock, ends):
-    with Watchdog(tmp_path, 0, 3, seconds=20, abort=True):
-        with Watchdog(tmp_path, 1, 3, seconds=1000, abort=True) as resting, Watchdog(tmp_path, 2, 3, 1000, abort=True):
-            resting.rest()
-            clock.now += 21
-            _until(lambda: len(ends) == 3)
+    with (
+        Watchdog(tmp_path, 0, 3, seconds=20, abort=True),
+        Watchdog(tmp_path, 1, 3, seconds=1000, abort=True) as resting,
+        Watchdog(tmp_path, 2, 3, seconds=1000, abort=True),
+    ):
+        resting.rest()
+        clock.now += 21
+        _until(lambda: len(ends) == 3)
     assert [sorted(found) for found in ends] == [["rank-0.txt", "rank-1.txt", "rank-2.txt"]] * 3
     assert "no step for 21 s" in ends[0]["rank-0.txt"] and "came first" in ends[0]["rank-1.txt"]
     assert all("test_before_a_process_ends" in text for text in ends[0].values())

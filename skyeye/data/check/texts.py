@@ -42,7 +42,7 @@ def _in_text(text: str) -> Iterator[tuple[str, str]]:
     if leftover:
         yield "template leftover", f"contains {leftover[0]}: {_excerpt(text, leftover.start())}"
     if LONE_SURROGATE.search(text):
-        yield "broken character", f"contains half of a character (a lone surrogate): {ascii(text[:60])}"
+        yield "broken character", f"contains half of a character (a lone surrogate): {text[:60]!a}"
     if not _balanced(text):
         yield "unbalanced phrase", f"opens and closes <p> unevenly: {_excerpt(text, max(text.find('<p>'), 0))}"
     for match in _BRACES.finditer(text):

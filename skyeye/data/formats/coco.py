@@ -50,7 +50,7 @@ def annotated(
         where = f"{path}, image {index}"
         mine = boxes.pop(image["id"], []) if _has(image, id=int) else []
         try:
-            if not (_has(image, id=int, file_name=str, width=int, height=int) and 0 < image["width"] * image["height"]):
+            if not (_has(image, id=int, file_name=str, width=int, height=int) and image["width"] * image["height"] > 0):
                 raise BadRecord("not a record", where, "lacks id, file_name, width or height")
             of = named or rule.of(image["file_name"])
             if split is not None and of != split:

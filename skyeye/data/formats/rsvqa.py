@@ -64,27 +64,31 @@ def read(
     for match, file in files:
         if split not in (None, match["split"]):
             continue
-        answers = _by_id(file, "answers")
-        active_images = {key for key, image in _by_id(file, "images").items() if image.get("active")}
-        for index, question in enumerate(_entries(file, "questions")):
-            where = f"{file}, question {index}"
-            try:
-                if not isinstance(question, dict):
-                    raise BadRecord("not a record", where, f"is not an object {{...}} but {str(question)[:60]!r}")
-                if not question.get("active"):
-                    continue
-                image = question.get("img_id")
-                if not isinstance(image, (int, str)) or image not in active_images:
-                    raise BadRecord("missing image", where, f"image {str(image)[:30]} is not active in this split")
-                record = _record(question, answers, where, match, folder, bin_numbers)
-            except BadRecord as error:
-                yield error.problem()
-                continue
-            kind = record.references["type"]
-            if types is None or kind in types:
-                yield record
+        for item in _questions(match, file, folder, bin_numbers):
+            kind = item.references["type"] if isinstance(item, Record) else None
+            if kind is None or types is None or kind in types:
+                yield item
             else:
-                yield Problem("type not asked for", where, f"question type {kind}", by_rule=True)
+                yield Problem("type not asked for", item.where, f"question type {kind}", by_rule=True)
+
+
+def _questions(match: re.Match[str], file: Path, folder: ImageFolder, bin_numbers: bool) -> Iterator[Record | Problem]:
+    """The active questions of one file."""
+    answers = _by_id(file, "answers")
+    active_images = {key for key, image in _by_id(file, "images").items() if image.get("active")}
+    for index, question in enumerate(_entries(file, "questions")):
+        where = f"{file}, question {index}"
+        try:
+            if not isinstance(question, dict):
+                raise BadRecord("not a record", where, f"is not an object {{...}} but {str(question)[:60]!r}")
+            if not question.get("active"):
+                continue
+            image = question.get("img_id")
+            if not isinstance(image, (int, str)) or image not in active_images:
+                raise BadRecord("missing image", where, f"image {str(image)[:30]} is not active in this split")
+            yield _record(question, answers, where, match, folder, bin_numbers)
+        except BadRecord as error:
+            yield error.problem()
 
 
 def _record(

@@ -6,7 +6,7 @@ Written for VLMEvalKit as ms-vlmeval 0.0.20 has it. docs/adapters.md tells how i
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from vlmeval.vlm.base import BaseModel
 
@@ -28,7 +28,7 @@ class SkyEye(BaseModel):
 
     INSTALL_REQ = False
     INTERLEAVE = False  # all pictures stand before the words
-    allowed_types = ["text", "image"]
+    allowed_types: ClassVar[list[str]] = ["text", "image"]
 
     def __init__(
         self, model_path: str, max_new_tokens: int = MAX_NEW_TOKENS, device: str | None = None, task: str = ""

@@ -1,5 +1,6 @@
-"""What the benchmarks ask: in the words of the readers' first wordings, which training asks too. The prompt style of
-the model puts the tag of the task before them, and writes the boxes.
+"""What the benchmarks ask: in the words of the readers' first wordings, which training asks too.
+
+The prompt style of the model puts the tag of the task before them, and writes the boxes.
 
 The paper prints several wordings of a caption prompt in its figures and does not say which one it scored with.
 """

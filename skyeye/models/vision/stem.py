@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -27,7 +28,7 @@ class ConvStem(nn.Module):
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         widths = [in_chans, *(max(embed_dim // 2 ** (steps - 1 - i), 32) for i in range(steps - 1)), embed_dim]
         layers: list[nn.Module] = []
-        for width, following in zip(widths[:-1], widths[1:], strict=True):
+        for width, following in itertools.pairwise(widths):
             layers += [nn.Conv2d(width, following, 3, stride=2, padding=1), nn.GroupNorm(8, following), nn.GELU()]
         self.layers = nn.Sequential(*layers[:-2])
 

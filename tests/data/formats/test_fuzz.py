@@ -465,7 +465,7 @@ def real_rsitmd(real: Path):
         ("train_filename.txt", "train_caps.txt", "test_filename.txt", "test_caps.txt"),
     )
     files = {name: lines(folder / name, count) for name, count in zip(names, (4, 20, 10, 10), strict=True)}
-    return files, files["train_filename.txt"].split()[:3] + ["boat_0.tif"]
+    return files, [*files["train_filename.txt"].split()[:3], "boat_0.tif"]
 
 
 def real_nwpu_vhr10(real: Path):

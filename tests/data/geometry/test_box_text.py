@@ -71,7 +71,7 @@ def test_the_numbers_of_each_notation(text, name, expected):
     ((box,),) = [found.boxes for found in find_boxes(text, name, SIZE)]
     upright = box.upright() if isinstance(box, OrientedBox) else box
     assert tuple(upright) == pytest.approx(expected)
-    if name not in ("thousandths", "pixels", "padded") and "|<" not in text[:3] and "geochat" != name:
+    if name not in ("thousandths", "pixels", "padded") and "|<" not in text[:3] and name != "geochat":
         assert detect_notation(text) == name
 
 

@@ -56,7 +56,7 @@ def test_a_mixture_draws_the_same_from_shards(packed_world, tasks):
 
 
 def test_a_mixture_reads_what_it_draws_and_nothing_else(packed_world, monkeypatch):
-    sources, shards = packed_world
+    _sources, shards = packed_world
     read = []
     monkeypatch.setattr(
         ShardSet, "content", lambda self, entry, real=ShardSet.content: read.append(entry) or real(self, entry)

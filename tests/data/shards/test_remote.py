@@ -5,6 +5,7 @@ import http.server
 import json
 import socketserver
 import threading
+from typing import ClassVar
 
 import pytest
 import webdataset as wds
@@ -19,7 +20,7 @@ from skyeye.errors import SkyEyeError
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    asked: list[str] = []
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self):
         self.asked.append(self.path)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -169,7 +170,7 @@ class StandInBaseModel:
     """vlmeval.vlm.base.BaseModel of ms-vlmeval 0.0.20, without its guessing of file types."""
 
     INTERLEAVE = False
-    allowed_types = ["text", "image", "video"]
+    allowed_types: ClassVar[list[str]] = ["text", "image", "video"]
 
     def __init__(self):
         self.dump_image_func = None

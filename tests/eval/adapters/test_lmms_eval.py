@@ -20,7 +20,7 @@ GREEDY = {"max_new_tokens": 5, "temperature": 0, "do_sample": False, "num_beams"
 def documents(files):
     """Three questions about each picture, one about two and one about none."""
     documents = [{"images": [file], "question": question} for question in QUESTIONS for file in files]
-    return documents + [{"images": files[:2], "question": "no"}, {"images": [], "question": "no"}]
+    return [*documents, {"images": files[:2], "question": "no"}, {"images": [], "question": "no"}]
 
 
 @pytest.fixture

@@ -109,9 +109,9 @@ def test_waiting_ends_when_another_process_fails_and_not_before(tmp_path):
 
     with pytest.raises(ValueError):
         ask(tmp_path, fails, Process(1, 2))
-    with AnswerStore(tmp_path, Process(0, 2)) as store:
-        with pytest.raises(SkyEyeError, match="rank1-of-2 failed: ValueError: no such picture"):
-            store.collect(records(), 5, patience=100)
+    told = "rank1-of-2 failed: ValueError: no such picture"
+    with AnswerStore(tmp_path, Process(0, 2)) as store, pytest.raises(SkyEyeError, match=told):
+        store.collect(records(), 5, patience=100)
     old = tmp_path / "rank1-of-2.failed"
     os.utime(old, (time.time() - 1e6,) * 2)  # of an earlier launch
     with AnswerStore(tmp_path, Process(0, 2)) as store, pytest.raises(SkyEyeError, match="none came for 0 s"):

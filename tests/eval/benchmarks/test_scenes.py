@@ -54,7 +54,7 @@ def test_each_is_found_among_the_others(every, load, score, name):
     other = {truth: "nothing" for truth in truths} | {truths[0]: truths[0]}
     share = 100 * truths.count(truths[0]) / len(truths)
     assert score(name, records, [other[truth] for truth in truths]) == pytest.approx(share)
-    images, classes = WHOLE_SETS[name]
+    images, _classes = WHOLE_SETS[name]
     assert size_note(BENCHMARKS[name], records).startswith(f"{len(records):,} of {images:,} images")
     assert "classes are there" not in size_note(BENCHMARKS[name], records)
 

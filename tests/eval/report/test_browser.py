@@ -33,7 +33,7 @@ def result(made, tmp_path):
             for n in range(60)
         ]
         predictions[name] = {
-            "seen": answers + [made.row("h", made.HOSTILE + long, made.HOSTILE, False, [image], type=long)]
+            "seen": [*answers, made.row("h", made.HOSTILE + long, made.HOSTILE, False, [image], type=long)]
         }
     classes = [f"class {n} of many" for n in range(46)]
     parts = {f"accuracy/{x}": made.metric(50, 2, low=40, high=60) for x in classes}

@@ -50,7 +50,7 @@ def sides(made):
         for k, of in enumerate(((9, 50), (20, 3)))
     ]
     predictions = [
-        {"vqa": {"seen": rows_a + [made.row("only a", "x", "y", False)]}, "captions": {"seen": graded[0]}},
+        {"vqa": {"seen": [*rows_a, made.row("only a", "x", "y", False)]}, "captions": {"seen": graded[0]}},
         {"vqa": {"seen": rows_b[::-1]}, "captions": {"seen": graded[1]}},
     ]
     return scores, differences, predictions

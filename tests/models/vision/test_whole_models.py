@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -74,7 +75,7 @@ def test_the_picture_decides_through_every_tower(model):
     logits = model(**batch).logits
     sizes = [tower["image_size"] for tower in model.config.towers]
     ends = [0, *torch.tensor([3 * size * size for size in sizes]).cumsum(0).tolist()]
-    for begin, end in zip(ends[:-1], ends[1:], strict=True):
+    for begin, end in itertools.pairwise(ends):
         flat = batch["pixel_values"].flatten(1).clone()
         flat[:, begin:end] = torch.randn(2, end - begin)
         other = model(**batch | {"pixel_values": flat.reshape(batch["pixel_values"].shape)}).logits
