@@ -21,6 +21,11 @@ def data_commands(group: Callable, command: Callable) -> None:
         command: adds a command to it: ``command(group, name, run, summary)``.
     """
     data = group("data", "make data")
+    _commands_that_show(data, command)
+    _commands_that_write(data, command)
+
+
+def _commands_that_show(data: argparse._SubParsersAction, command: Callable) -> None:
     synth = command(data, "synth", _synth, "draw a made world of aerial scenes, with everything asked about them")
     synth.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     synth.add_argument("--images", type=int, required=True, metavar="N", help="number of training images")
@@ -51,6 +56,8 @@ def data_commands(group: Callable, command: Callable) -> None:
     show.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other samples (default 0)")
     show.add_argument("--task", metavar="TASK", help="samples of this task only")
 
+
+def _commands_that_write(data: argparse._SubParsersAction, command: Callable) -> None:
     split = command(data, "split", _split, "divide data into train, val and test; no image is on two sides")
     _target_arguments(split)
     split.add_argument("--out", type=Path, required=True, metavar="DIR", help="for train.jsonl, val.jsonl, test.jsonl")

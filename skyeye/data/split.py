@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -71,26 +72,8 @@ def split(
         SkyEyeError: fractions or expression make no sense, a file is there already, or images lie inside shards.
     """
     pattern = _check(fractions, by, prefix, Path(out))
-    names: list[str] = []
-    numbers: dict[str, int] = {}
-    units = _Units()
-    classes: dict[int, str] = {}
-    captions: dict[tuple[str, ...], list[str]] = {}
-    for record in records_of(target):
-        for image in record.images:
-            if image not in numbers:
-                numbers[image] = units.add()
-                names.append(_sound(image))
-            units.join(numbers[record.images[0]], numbers[image])
-        if record.images and record.task == "classification":
-            classes.setdefault(numbers[record.images[0]], record.turns[0].answer.strip().casefold())
-        if record.images and record.task in _CAPTIONS:
-            known = captions.setdefault(record.images, [])
-            texts = record.references.get("captions") or [record.turns[0].answer]
-            # every training record of an image carries all its captions: the first brings them, repeated ones included
-            known += texts if not known else [text for text in texts if text not in known]
-    if not names:
-        raise SkyEyeError("no record shows an image", where=str(target.path), remedy="there is nothing to divide")
+    found = _Images.of(target)
+    names, units = found.names, found.units
     root = _common_folder(names)
     seen = []
     for look in look_at_all(names, workers=workers):
@@ -102,9 +85,9 @@ def split(
     if pattern is not None:
         _join_prefixes(units, relative, pattern)
     groups = units.groups()
-    strata = _strata(groups, relative, classes) if by == "class" else [list(groups)]
+    strata = _strata(groups, relative, found.classes) if by == "class" else [list(groups)]
     sides = _divide(groups, strata, relative, fractions, seed)
-    return _write(Path(out), target, captions, numbers, relative, sides, root)
+    return _write(Path(out), target, found, relative, sides, root)
 
 
 class _Units:
@@ -133,6 +116,47 @@ class _Units:
             self._above[number] = self._above[self._above[number]]
             number = self._above[number]
         return number
+
+
+@dataclass
+class _Images:
+    """The images of a target, numbered as they come, and what their records say of them.
+
+    Attributes:
+        units: images that one record shows together are joined.
+        classes: by image, the answer of its first classification record.
+        captions: by the images of a record, all captions they have.
+    """
+
+    names: list[str] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    units: _Units = field(default_factory=_Units)
+    classes: dict[int, str] = field(default_factory=dict)
+    captions: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, target: Target) -> _Images:
+        found = cls()
+        for record in records_of(target):
+            if record.images:
+                found._add(record)
+        if not found.names:
+            raise SkyEyeError("no record shows an image", where=str(target.path), remedy="there is nothing to divide")
+        return found
+
+    def _add(self, record: Record) -> None:
+        for image in record.images:
+            if image not in self.numbers:
+                self.numbers[image] = self.units.add()
+                self.names.append(_sound(image))
+            self.units.join(self.numbers[record.images[0]], self.numbers[image])
+        if record.task == "classification":
+            self.classes.setdefault(self.numbers[record.images[0]], record.turns[0].answer.strip().casefold())
+        if record.task in _CAPTIONS:
+            known = self.captions.setdefault(record.images, [])
+            texts = record.references.get("captions") or [record.turns[0].answer]
+            # every training record of an image carries all its captions: the first brings them, repeated ones included
+            known += texts if not known else [text for text in texts if text not in known]
 
 
 def _check(fractions: Sequence[float], by: str, prefix: str | None, out: Path) -> re.Pattern | None:
@@ -232,8 +256,7 @@ def _checksum(seed: int, name: str) -> bytes:
 def _write(
     out: Path,
     target: Target,
-    captions: dict[tuple[str, ...], list[str]],
-    numbers: Mapping[str, int],
+    found: _Images,
     relative: Sequence[str],
     sides: Sequence[str],
     root: str,
@@ -246,11 +269,11 @@ def _write(
             if not record.images:
                 left_out += 1
                 continue
-            images = [relative[numbers[image]] for image in record.images]
-            side = sides[numbers[record.images[0]]]
+            images = [relative[found.numbers[image]] for image in record.images]
+            side = sides[found.numbers[record.images[0]]]
             line = {"id": f"{number}:{record.source}:{record.id}", "image": images[0] if len(images) == 1 else images}
             if record.task in _CAPTIONS:
-                texts = captions.pop(record.images, None)
+                texts = found.captions.pop(record.images, None)
                 if texts is None:
                     continue  # all captions of an image are one line
                 line["captions"] = texts

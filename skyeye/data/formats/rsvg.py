@@ -67,13 +67,9 @@ def read(
         named = split_in(file.name)
         if named and split is not None and named != split:
             continue
-        saved = file.suffix == ".pth"
-        for number, entry in enumerate(_saved_list(file) if saved else text_lines(file), start=1):
-            if not saved and not entry.strip():
-                continue
-            where = f"{file}, {'entry' if saved else 'line'} {number}"
+        for number, where, entry in _entries(file):
             try:
-                name, corners, expression = (_of_entry if saved else _of_line)(entry, where)
+                name, corners, expression = (_of_entry if file.suffix == ".pth" else _of_line)(entry, where)
                 of = named or rule.of(name)
                 if split is not None and of != split:
                     continue
@@ -97,6 +93,14 @@ def read(
 def _files(folder: Path) -> list[Path]:
     files = sorted(f for f in folder.iterdir() if f.suffix in (".txt", ".pth") and split_in(f.name))
     return [file for file in files if file.suffix == ".txt" or file.with_suffix(".txt") not in files]
+
+
+def _entries(file: Path) -> Iterator[tuple[int, str, Any]]:
+    """Number, place and value of every entry of a saved list, or of every line that is not empty."""
+    saved = file.suffix == ".pth"
+    for number, entry in enumerate(_saved_list(file) if saved else text_lines(file), start=1):
+        if saved or entry.strip():
+            yield number, f"{file}, {'entry' if saved else 'line'} {number}", entry
 
 
 def _of_line(line: str, where: str) -> tuple[str, list[float], str]:

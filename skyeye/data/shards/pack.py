@@ -75,6 +75,21 @@ def pack(
     job = _fingerprint(sources, shard_bytes, encoding)
     if (out / HEADER).is_file():
         return _already_there(out, job)
+    work = _work_folder(out)
+    with _only_one(work):
+        _begin(out, work, job)
+        run = _Units(workers, progress)
+        read, seen = _look(sources, work, run)
+        shards = _write_shards(out, work, run, (read, seen), names, shard_bytes, encoding)
+        _join_left_out(out, work, len(names), len(seen))
+        header = _header(sources, read, seen, job, encoding)
+        _write_sources(out, names)
+        header = write_index(out, work, shards, header)
+    shutil.rmtree(work)
+    return header
+
+
+def _work_folder(out: Path) -> Path:
     work = out / WORK
     try:
         if out.is_dir() and not work.is_dir() and any(out.iterdir()):
@@ -82,42 +97,65 @@ def pack(
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SkyEyeError(f"cannot be made: {error.strerror}", where=str(out), remedy="choose another --out") from error
-    with _only_one(work):
-        _begin(out, work, job)
-        run = _Units(workers, progress)
-        to_read = [(work, n, name, sources[name]) for n, name in enumerate(names)]
-        run.all("reading sources", spool_source, to_read, ("s", work))
-        read = [_load(work / f"s{n:05d}.json") for n in range(len(names))]
-        units = max(8, -(-sum(r["records"] for r in read) // ROWS_PER_UNIT))
-        run.all("looking at images", identify, [(work, unit, units, names) for unit in range(units)], ("u", work))
-        seen = [_load(work / f"u{unit:05d}.json") for unit in range(units)]
-        total = sum(r["bytes"] for r in [*read, *seen])
-        shards = max(1, -(-total // shard_bytes))
-        todo = [n for n in range(shards) if not finished_shard(out, work, n)]
-        run.all("writing shards", write_shard, [(out, work, n, shards, units, names, encoding) for n in todo])
-        for stray in set(out.glob("shard-*.tar")) - {out / shard_name(n) for n in range(shards)}:
-            stray.unlink()
-        _join_left_out(out, work, len(names), units)
-        listed = []
-        for number, (name, source) in enumerate(sources.items()):
-            kinds = Counter(read[number]["left_out"])
-            kinds["unreadable image"] += sum(unit["left_out"].get(name, 0) for unit in seen)
-            listed.append({"name": name, **dataclasses.asdict(source), "left_out": dict(+kinds)})
-        header = {
-            "format": FORMAT,
-            "version": VERSION,
-            "written_by": f"skyeye {__version__}",
-            "job": job,
-            "tasks": TASKS,
-            "splits": SPLITS,
-            "sources": listed,
-            "left_out": sum(sum(source["left_out"].values()) for source in listed),
-            "encoding": encoding and dataclasses.asdict(encoding),
-        }
-        _write_sources(out, names)
-        header = write_index(out, work, shards, header)
-    shutil.rmtree(work)
-    return header
+    return work
+
+
+def _look(
+    sources: Mapping[str, SourceConfig], work: Path, run: _Units
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Read all annotations, then look at all images: what the units of each of the two found."""
+    names = list(sources)
+    to_read = [(work, n, name, sources[name]) for n, name in enumerate(names)]
+    run.all("reading sources", spool_source, to_read, ("s", work))
+    read = [_load(work / f"s{n:05d}.json") for n in range(len(names))]
+    units = max(8, -(-sum(r["records"] for r in read) // ROWS_PER_UNIT))
+    run.all("looking at images", identify, [(work, unit, units, names) for unit in range(units)], ("u", work))
+    return read, [_load(work / f"u{unit:05d}.json") for unit in range(units)]
+
+
+def _write_shards(
+    out: Path,
+    work: Path,
+    run: _Units,
+    found: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+    names: list[str],
+    shard_bytes: int,
+    encoding: Encoding | None,
+) -> int:
+    """Write the shards that are not there yet and remove those of another number; how many they are."""
+    total = sum(unit["bytes"] for units in found for unit in units)
+    shards = max(1, -(-total // shard_bytes))
+    todo = [n for n in range(shards) if not finished_shard(out, work, n)]
+    units = len(found[1])
+    run.all("writing shards", write_shard, [(out, work, n, shards, units, names, encoding) for n in todo])
+    for stray in set(out.glob("shard-*.tar")) - {out / shard_name(n) for n in range(shards)}:
+        stray.unlink()
+    return shards
+
+
+def _header(
+    sources: Mapping[str, SourceConfig],
+    read: list[dict[str, Any]],
+    seen: list[dict[str, Any]],
+    job: str,
+    encoding: Encoding | None,
+) -> dict[str, Any]:
+    listed = []
+    for number, (name, source) in enumerate(sources.items()):
+        kinds = Counter(read[number]["left_out"])
+        kinds["unreadable image"] += sum(unit["left_out"].get(name, 0) for unit in seen)
+        listed.append({"name": name, **dataclasses.asdict(source), "left_out": dict(+kinds)})
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "written_by": f"skyeye {__version__}",
+        "job": job,
+        "tasks": TASKS,
+        "splits": SPLITS,
+        "sources": listed,
+        "left_out": sum(sum(source["left_out"].values()) for source in listed),
+        "encoding": encoding and dataclasses.asdict(encoding),
+    }
 
 
 class _Units:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from skyeye.data.boxes import OrientedBox
@@ -48,58 +49,79 @@ def measure(
     Raises:
         SkyEyeError: a source cannot be read, or there is no record.
     """
-    sources: dict[str, Counter[str]] = defaultdict(Counter)
-    splits: Counter[str] = Counter()
-    turns: Counter[int] = Counter()
-    tokens: dict[str, dict[str, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
-    boxes: dict[str, Counter[int]] = {"longer side": Counter(), "shorter side": Counter(), "a record": Counter()}
-    answers: dict[str, Counter[str] | None] = {}
-    shown: Counter[tuple[str, ...]] = Counter()
-    prefixes: dict[tuple[str, ...], int] = {}
-    unmeasured = apart = branches = 0
+    counts = _Counts()
     for record in records_of(target):
-        sources[record.source][record.task] += 1
-        splits[record.split] += 1
-        turns[len(record.turns)] += 1
+        counts.add(record, count_tokens(record))
+    images = {image for images in counts.shown for image in images}
+    sizes = _image_sizes(images, workers, progress)
+    return {"target": str(target.path), "tokenizer": tokenizer, **counts.as_json(), "image_sizes": sizes}
+
+
+@dataclass
+class _Counts:
+    """What is counted while the records go by."""
+
+    sources: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    splits: Counter[str] = field(default_factory=Counter)
+    turns: Counter[int] = field(default_factory=Counter)
+    tokens: dict[str, dict[str, Counter[int]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(Counter))
+    )
+    boxes: dict[str, Counter[int]] = field(
+        default_factory=lambda: {"longer side": Counter(), "shorter side": Counter(), "a record": Counter()}
+    )
+    answers: dict[str, Counter[str] | None] = field(default_factory=dict)
+    shown: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    prefixes: dict[tuple[str, ...], int] = field(default_factory=dict)
+    unmeasured: int = 0
+    apart: int = 0  # tokens where each record has a row of its own
+    branches: int = 0
+
+    def add(self, record: Record, lengths: Lengths | None) -> None:
+        self.sources[record.source][record.task] += 1
+        self.splits[record.split] += 1
+        self.turns[len(record.turns)] += 1
         if record.images:
-            shown[record.images] += 1
-        lengths = count_tokens(record)
+            self.shown[record.images] += 1
         if lengths is None:
-            unmeasured += 1
+            self.unmeasured += 1
         else:
-            tokens[record.task]["question"][lengths.branch - lengths.learnt] += 1
-            tokens[record.task]["learnt"][lengths.learnt] += 1
-            apart += lengths.prefix + lengths.branch
-            branches += lengths.branch
-            # a text without an image has no prefix to share
-            prefixes[record.images or (f"\0{len(prefixes)}",)] = lengths.prefix
-        _count_boxes(record, boxes)
-        _count_answer(record, answers)
-    sizes = _image_sizes({image for images in shown for image in images}, workers, progress)
-    tasks = sum(sources.values(), Counter())
-    return {
-        "target": str(target.path),
-        "tokenizer": tokenizer,
-        "records": sum(tasks.values()),
-        "images": len({image for images in shown for image in images}),
-        "sources": {name: dict(of.most_common()) for name, of in sources.items()},
-        "splits": dict(splits.most_common()),
-        "tasks": dict(tasks.most_common()),
-        "turns": _histogram(turns),
-        "samples_per_image": _histogram(Counter(shown.values())),
-        "tokens": {task: {part: _histogram(of) for part, of in parts.items()} for task, parts in tokens.items()},
-        "tokens_total": {
-            "separate_rows": apart,
-            "shared_prefix": branches + sum(prefixes.values()),
-            "records_without_sequence": unmeasured,
-        },
-        "boxes": {what: _histogram(of) for what, of in boxes.items()},
-        "answers": {
-            task: None if of is None else {"distinct": len(of), "top": dict(of.most_common(TOP_ANSWERS))}
-            for task, of in answers.items()
-        },
-        "image_sizes": sizes,
-    }
+            self._add_tokens(record, lengths)
+        _count_boxes(record, self.boxes)
+        _count_answer(record, self.answers)
+
+    def _add_tokens(self, record: Record, lengths: Lengths) -> None:
+        self.tokens[record.task]["question"][lengths.branch - lengths.learnt] += 1
+        self.tokens[record.task]["learnt"][lengths.learnt] += 1
+        self.apart += lengths.prefix + lengths.branch
+        self.branches += lengths.branch
+        # a text without an image has no prefix to share
+        self.prefixes[record.images or (f"\0{len(self.prefixes)}",)] = lengths.prefix
+
+    def as_json(self) -> dict[str, Any]:
+        tasks: Counter[str] = sum(self.sources.values(), Counter())
+        return {
+            "records": sum(tasks.values()),
+            "images": len({image for images in self.shown for image in images}),
+            "sources": {name: dict(of.most_common()) for name, of in self.sources.items()},
+            "splits": dict(self.splits.most_common()),
+            "tasks": dict(tasks.most_common()),
+            "turns": _histogram(self.turns),
+            "samples_per_image": _histogram(Counter(self.shown.values())),
+            "tokens": {
+                task: {part: _histogram(of) for part, of in parts.items()} for task, parts in self.tokens.items()
+            },
+            "tokens_total": {
+                "separate_rows": self.apart,
+                "shared_prefix": self.branches + sum(self.prefixes.values()),
+                "records_without_sequence": self.unmeasured,
+            },
+            "boxes": {what: _histogram(of) for what, of in self.boxes.items()},
+            "answers": {
+                task: None if of is None else {"distinct": len(of), "top": dict(of.most_common(TOP_ANSWERS))}
+                for task, of in self.answers.items()
+            },
+        }
 
 
 def _count_boxes(record: Record, boxes: Mapping[str, Counter[int]]) -> None:
