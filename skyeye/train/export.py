@@ -64,7 +64,7 @@ def _same_weights(folder: Path, weights: dict[str, torch.Tensor], model) -> None
     missing = dict(weights)
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118  no dictionary
+            for name in file.keys():
                 if name not in weights or not equal_bits(file.get_tensor(name), weights[name]):
                     raise OSError(f"{path.name} reads back differently, e.g. {name}")
                 missing.pop(name, None)

@@ -30,7 +30,7 @@ from skyeye.train.loss_scale import loss_scaler
 LEAST_SEEN = 1000
 
 
-class Rewind(Exception):  # noqa: N818  a decision, not an error
+class Rewind(Exception):
     """The run has to go back: ``first`` .. ``last`` are the steps (from 0) to skip."""
 
     def __init__(self, first: int, last: int):

@@ -263,7 +263,7 @@ def test_grouped_queries_equal_separate_rows(tiny_config):
 
 def test_flex_attention_equals_separate_rows(tiny_model):
     """The forward pass only: FlexAttention has no backward pass on a CPU."""
-    packed, separate = layout(tiny_model, torch.Generator().manual_seed(1))
+    packed, _separate = layout(tiny_model, torch.Generator().manual_seed(1))
     mask = flex_mask(packed["group_ids"], packed["branch_ids"])
     heads = [torch.randn(1, 2, packed["input_ids"].shape[1], 16) for _ in range(3)]
     with torch.no_grad():

@@ -123,7 +123,7 @@ def test_a_plan_adds_up(small_plan):
     assert [stage["stage"] for stage in plan["stages"]] == ["pretrain", "single_task"]
     for stage in plan["stages"]:
         assert len(stage["strategies"]) == 10
-        assert stage["tokens"] == stage["tokens_per_step"] * 4 and 0 < stage["targets_per_step"]
+        assert stage["tokens"] == stage["tokens_per_step"] * 4 and stage["targets_per_step"] > 0
         assert 4 <= stage["images_per_step"] <= 8 and stage["samples_per_step"] <= 12  # sequences have several images
         for row in stage["strategies"]:
             parts = "weights gradients optimizer buffers activations logits working update".split()
