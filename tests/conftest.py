@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import Record, Turn
-from skyeye.data.synth import write_world
+from skyeye.synth import write_world
 
 settings.register_profile("skyeye", deadline=None)  # a busy machine is no failure
 settings.load_profile("skyeye")

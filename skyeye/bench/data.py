@@ -20,9 +20,9 @@ from PIL import Image
 
 from skyeye.bench.made_data import write_release
 from skyeye.config.schema import MixtureEntry
-from skyeye.data.assemble import assemble
-from skyeye.data.formats.shards import open_groups
-from skyeye.data.images import load_image
+from skyeye.curate.assemble import assemble
+from skyeye.data.formats.generic.shards import open_groups
+from skyeye.data.images.load import load_image
 from skyeye.data.mixture import Mixture
 from skyeye.data.shards.index import ShardSet
 from skyeye.errors import SkyEyeError
@@ -212,7 +212,7 @@ def _start(out: Path, part: float) -> dict[str, Any]:
     """Open the shards, take up the order at a part of it, and have the pixels and texts of one step."""
     began = time.perf_counter()
     import skyeye.train.loader  # noqa: F401  what a training run imports before it looks at data
-    from skyeye.data.images import to_pixels
+    from skyeye.data.images.load import to_pixels
 
     imported, processor = time.perf_counter(), time.process_time()
     mixture = _mixture(out)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from skyeye.data.formats.skyeye968k import PUBLISHED
-from skyeye.data.published_sets import TABLE
+from skyeye.curate.skyeye968k_table import TABLE
+from skyeye.data.formats.instructions.skyeye968k import PUBLISHED
 
 #: Images a set brings to SkyEye-968k: captions of the table divided by five; the sizes of RSVQA, ERA and the detection
 #: sets' training parts. Together 70 thousand.

@@ -128,13 +128,13 @@ def _tokenizer_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _target(options: argparse.Namespace):
-    from skyeye.data.target import open_target
+    from skyeye.curate.target import open_target
 
     return open_target(options.target, format=options.format, images=options.images)
 
 
 def _synth(options: argparse.Namespace) -> int:
-    from skyeye.data.synth import write_world
+    from skyeye.synth import write_world
 
     drawing = Counter("drawing")
     world = write_world(options.out, options.images, options.seed, options.held_out, options.size, progress=drawing)
@@ -148,7 +148,7 @@ def _synth(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     import json
 
-    from skyeye.data.check import check, in_words
+    from skyeye.curate.check import check, in_words
     from skyeye.data.files import write_whole
 
     settings = {} if options.threshold is None else {"threshold": options.threshold}
@@ -169,7 +169,7 @@ def _stats(options: argparse.Namespace) -> int:
     import json
 
     from skyeye.cli.tokens import open_counter
-    from skyeye.data.stats import in_words, measure, write_page
+    from skyeye.curate.stats import in_words, measure, write_page
 
     target = _target(options)
     count, tokenizer = open_counter(target, options.tokenizer)
@@ -181,7 +181,7 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _split(options: argparse.Namespace) -> int:
-    from skyeye.data.split import split
+    from skyeye.curate.split import split
 
     written = split(
         _target(options),
@@ -209,9 +209,9 @@ def _show(options: argparse.Namespace) -> int:
     if options.samples < 1:
         raise SkyEyeError(f"{options.samples} samples show nothing", where="--samples", remedy="1 or more")
     from skyeye.cli.tokens import open_builder
+    from skyeye.curate.show import choose, show
+    from skyeye.curate.target import records_of
     from skyeye.data.files import write_whole
-    from skyeye.data.show import choose, show
-    from skyeye.data.target import records_of
 
     target = _target(options)
     records = choose(records_of(target), options.samples, options.seed, options.task)
@@ -222,8 +222,8 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
+    from skyeye.curate.target import open_target
     from skyeye.data.shards.pack import pack
-    from skyeye.data.target import open_target
 
     sources = {}
     for path in options.targets:
@@ -247,7 +247,7 @@ def _pack(options: argparse.Namespace) -> int:
 def _assemble(options: argparse.Namespace) -> int:
     import json
 
-    from skyeye.data.assemble import assemble, in_words
+    from skyeye.curate.assemble import assemble, in_words
     from skyeye.data.files import write_whole
 
     report = assemble(
@@ -292,8 +292,8 @@ def _say_packed(header: dict, out: Path) -> None:
 
 
 def _tile(options: argparse.Namespace) -> int:
-    from skyeye.data.formats.images import IMAGE_SUFFIXES
-    from skyeye.data.tile import FILE, Settings, tile
+    from skyeye.curate.tile import FILE, Settings, tile
+    from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 
     source = options.target
     if options.format is not None or source.suffix.lower() not in IMAGE_SUFFIXES:

@@ -212,7 +212,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _questions(options: argparse.Namespace) -> int:
-    from skyeye.data.formats.images import ABSENT
+    from skyeye.data.formats.base.image_folder import ABSENT
     from skyeye.eval.benchmarks import select
     from skyeye.eval.files import write_jsonl
     from skyeye.eval.question import asked

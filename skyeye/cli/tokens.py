@@ -8,11 +8,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from skyeye.config.schema import ModelConfig
+from skyeye.curate.stats.count import Lengths
+from skyeye.curate.target import Target, records_of
 from skyeye.data.prompts import PromptStyle, prompt_style
 from skyeye.data.record import Record, Turn
 from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder
-from skyeye.data.stats.count import Lengths
-from skyeye.data.target import Target, records_of
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.processing import SkyEyeProcessor

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from skyeye.data.boxes import Box
+from skyeye.data.geometry.boxes import Box
 from skyeye.data.record import MARK, Group, Record
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence
 

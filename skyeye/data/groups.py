@@ -12,8 +12,8 @@ import numpy as np
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import READERS, check_source, read_with_problems
-from skyeye.data.formats.common import Problem
-from skyeye.data.formats.images import ImageLookup
+from skyeye.data.formats.base.image_folder import ImageLookup
+from skyeye.data.formats.base.problems import Problem
 from skyeye.data.record import Group, Record, group_by_image
 
 

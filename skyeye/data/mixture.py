@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skyeye.config.schema import MixtureEntry, Sampling
-from skyeye.data.formats.common import nearest
+from skyeye.data.formats.base.problems import nearest
 from skyeye.data.groups import GroupSource
 from skyeye.data.record import Group, Record, Turn
 from skyeye.data.tasks import check_task

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import jinja2
 
 from skyeye.config.schema import PromptConfig
-from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.geometry.box_text import NOTATIONS, SKYEYE, BoxNotation, Size, read_answer_boxes
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import MARK, Mention, Turn
 from skyeye.errors import SkyEyeError
 

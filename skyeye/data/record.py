@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.tasks import FREE
 
 #: Stands in a text where boxes are written: U+FFFC, the object replacement character, once for each :class:`Mention`.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.data.files import write_json, write_whole
-from skyeye.data.formats.json_lines import iter_json_lines
+from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers import match, read_predictions

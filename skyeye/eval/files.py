@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from skyeye.data.files import write_whole
-from skyeye.data.formats.common import load_json
+from skyeye.data.formats.base.problems import load_json
 
 WEIGHTS = ("*.safetensors", "config.json")
 #: What a processor and its tokenizer are saved as, and what else ``generate`` reads.

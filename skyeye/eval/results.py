@@ -12,9 +12,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
 
-from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.files import write_json
-from skyeye.data.formats.common import load_json
+from skyeye.data.formats.base.problems import load_json
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.errors import SkyEyeError
 
 #: Keys of a benchmark in ``scores.json`` that are no metrics.

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.formats.common import Problem
-from skyeye.data.formats.images import ABSENT
+from skyeye.data.formats.base.image_folder import ABSENT
+from skyeye.data.formats.base.problems import Problem
 from skyeye.data.geometry.box_text import detect_notation, is_ambiguous
+from skyeye.data.images.reference import parse_reference
 from skyeye.data.record import Record
-from skyeye.data.reference import parse_reference
 from skyeye.eval.answers import Matched, Prediction, match, read_predictions
 from skyeye.eval.answers.boxes import in_notation, read_boxes
 from skyeye.eval.benchmarks import Benchmark

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from skyeye.data.files import write_whole
 from skyeye.data.formats import summary
-from skyeye.data.formats.images import ABSENT
+from skyeye.data.formats.base.image_folder import ABSENT
 from skyeye.data.prompts import PromptStyle
 from skyeye.eval.benchmarks import BENCHMARKS
 from skyeye.eval.benchmarks.conditions import CONTROLS, BenchmarkRun

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from skyeye.data.images import load_image
+from skyeye.data.images.load import load_image
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def thumbnail(reference: str, side: int) -> str:
     """A JPEG of at most ``side`` pixels a side, as a data: URL.
 
     Raises:
-        SkyEyeError: the image cannot be read (see :func:`skyeye.data.images.load_image`).
+        SkyEyeError: the image cannot be read (see :func:`skyeye.data.images.load.load_image`).
     """
     image = load_image(reference)
     image.thumbnail((side, side), Image.Resampling.BICUBIC)

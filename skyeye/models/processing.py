@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from skyeye.config.schema import ModelConfig, PromptConfig, VisionConfig
-from skyeye.data.images import load_image, to_rgb
+from skyeye.data.images.load import load_image, to_rgb
 from skyeye.data.record import Turn
 from skyeye.data.sequence import Row, SequenceBuilder, collate_prompts
 from skyeye.models.configuration import SkyEyeConfig
@@ -31,7 +31,8 @@ class SkyEyeProcessor(ProcessorMixin):
     Args:
         tokenizer: see :mod:`skyeye.models.tokenizer`.
         tokens_per_image: image tokens that the model makes of one image.
-        image_size, image_mean, image_std: see :func:`skyeye.data.images.to_pixels`; for several towers lists of them.
+        image_size, image_mean, image_std: see :func:`skyeye.data.images.load.to_pixels`; for several towers lists of
+            them.
         prompt: fields of :class:`skyeye.config.schema.PromptConfig`; what is missing is the reference's.
     """
 

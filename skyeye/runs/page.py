@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.boxes import Box
+from skyeye.data.geometry.boxes import Box
 from skyeye.html.line_chart import COLOURS, Chart, Curve, Point, chart
 from skyeye.html.numbers import duration, short
 from skyeye.html.page import render

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from skyeye.data.boxes import Box, OrientedBox
-from skyeye.data.images import load_image
+from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.images.load import load_image
 from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError

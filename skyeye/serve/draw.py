@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.geometry.boxes import Box, OrientedBox
 
 #: One for each phrase, easy to tell apart on vegetation, water and concrete alike.
 COLOURS = ["#ff3b30", "#ffd60a", "#0a84ff", "#ff2dd4", "#00e5c3", "#ff9500", "#b388ff", "#ffffff"]

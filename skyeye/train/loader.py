@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from skyeye.config.schema import VisionConfig
 from skyeye.data.alignment import phrase_boxes, region_targets
-from skyeye.data.images import load_image
+from skyeye.data.images.load import load_image
 from skyeye.data.mixture import Mixture
 from skyeye.data.packing import fill, merge_same_images, nothing_to_learn, pack_step, usable
 from skyeye.data.record import Group

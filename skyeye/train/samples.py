@@ -13,14 +13,14 @@ from accelerate import Accelerator
 from PIL import Image, ImageDraw
 
 from skyeye.config.schema import RunConfig, SourceConfig
-from skyeye.data.boxes import Box, OrientedBox
+from skyeye.curate.show import choose
 from skyeye.data.files import whole_file, write_json
 from skyeye.data.formats import iter_source
-from skyeye.data.formats.common import Problem
-from skyeye.data.images import load_image
+from skyeye.data.formats.base.problems import Problem
+from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.images.load import load_image
 from skyeye.data.mixture import Mixture
 from skyeye.data.record import Record
-from skyeye.data.show import choose
 from skyeye.errors import SkyEyeError
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import DTYPES

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from skyeye.data.published_sets import IMAGE_SETS, TABLE
+from skyeye.curate.skyeye968k_table import IMAGE_SETS, TABLE
 
 FOLDERS = {
     "captioning": "caption",

@@ -9,7 +9,7 @@ import torch
 
 from skyeye.config.schema import PromptConfig
 from skyeye.data.alignment import phrase_boxes, region_targets
-from skyeye.data.formats.llava import read_turn
+from skyeye.data.formats.instructions.llava import read_turn
 from skyeye.data.record import Group, Record, Region, Turn
 from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder, pack
 from skyeye.models.tokenizer import train_tokenizer

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.config.schema import PromptConfig
-from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.geometry.box_text import NOTATIONS
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.prompts import BEGIN, IMAGE, ChatTemplate, MiniGPTv2, Segment, prompt_style
 from skyeye.data.record import MARK, Mention, Record, Turn
 from skyeye.data.sequence import IGNORE_INDEX, IMAGE_TOKEN_ID, SequenceBuilder, separate_rows

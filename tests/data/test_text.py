@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import Box
 from skyeye.data.geometry.box_text import SKYEYE
+from skyeye.data.geometry.boxes import Box
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import Turn
 from skyeye.data.text import MAX_CAPTION_WORDS, caption_text, first_question

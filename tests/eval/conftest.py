@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from skyeye.data.record import Record
-from skyeye.data.synth import write_world
 from skyeye.eval.metrics.captions import CaptionScorer
 from skyeye.eval.question import PROTOCOL_STYLE, asked
 from skyeye.eval.results import Answer
+from skyeye.synth import write_world
 
 HELD_OUT = 10
 

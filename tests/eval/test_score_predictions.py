@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from skyeye.cli import main
-from skyeye.data.images import image_size
+from skyeye.data.images.load import image_size
 from skyeye.eval.benchmarks import select
 from skyeye.eval.report.to_text import format_text
 from skyeye.eval.results import read_scores

@@ -15,7 +15,7 @@ from skyeye.config.schema import (
     PromptConfig,
     VisionConfig,
 )
-from skyeye.data.boxes import Box
+from skyeye.data.geometry.boxes import Box
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model

@@ -4,8 +4,8 @@
 import gc
 
 import skyeye.cli
-import skyeye.data.formats.llava
-import skyeye.data.formats.made_world
+import skyeye.data.formats.instructions.llava
+import skyeye.data.formats.generic.synthetic
 import skyeye.eval.in_training
 import skyeye.train.run
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from skyeye.config.load import load_recipe
 from skyeye.config.schema import SourceConfig
-from skyeye.data.boxes import Box
 from skyeye.data.formats import read_source
+from skyeye.data.geometry.boxes import Box
 from skyeye.data.record import MARK, Mention, Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.generate import answer

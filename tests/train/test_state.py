@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from skyeye.data.synth import write_world
 from skyeye.errors import SkyEyeError
 from skyeye.models.modeling import SkyEyeForConditionalGeneration as Model
+from skyeye.synth import write_world
 from skyeye.train import state
 from skyeye.train.guards import record_event
 from skyeye.train.resume import trim_log

@@ -1,9 +1,9 @@
 """Readers of published annotation formats: each turns files on disk into :class:`~skyeye.data.record.Record`.
 
 A reader is a module with ``read(path, images, split=None, **options)`` that yields records and, for whatever it did not
-take over, :class:`~skyeye.data.formats.common.Problem`; ``images`` is an
-:class:`~skyeye.data.formats.images.ImageLookup`. A new format is one file here and one line in :data:`READERS`; see
-docs/data_formats.md.
+take over, :class:`~skyeye.data.formats.base.problems.Problem`; ``images`` is an
+:class:`~skyeye.data.formats.base.image_folder.ImageLookup`. A new format is one file here and one line in
+:data:`READERS`; see docs/data_formats.md.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.formats.common import Problem, nearest
-from skyeye.data.formats.images import ImageLookup
-from skyeye.data.raster import IMAGE_OPTIONS, image_details
+from skyeye.data.formats.base.image_folder import ImageLookup
+from skyeye.data.formats.base.problems import Problem, nearest
+from skyeye.data.images.raster import IMAGE_OPTIONS, image_details
+from skyeye.data.images.reference import add_details
 from skyeye.data.record import Record
-from skyeye.data.reference import add_details
 from skyeye.errors import SkyEyeError
 
 #: ``format:`` of a source -> the module that reads it, imported when it is first used.
 READERS: dict[str, str] = {
-    "skyeye968k": "skyeye.data.formats.skyeye968k",
-    "llava": "skyeye.data.formats.instructions",
-    "made_world": "skyeye.data.formats.made_world",
-    "karpathy": "skyeye.data.formats.karpathy",
-    "class_folders": "skyeye.data.formats.class_folders",
-    "rsvqa": "skyeye.data.formats.rsvqa",
-    "rsivqa": "skyeye.data.formats.rsivqa",
-    "dota": "skyeye.data.formats.dota",
-    "yolo": "skyeye.data.formats.yolo",
-    "coco": "skyeye.data.formats.coco",
-    "rsitmd": "skyeye.data.formats.rsitmd",
-    "nwpu_captions": "skyeye.data.formats.nwpu_captions",
-    "capera": "skyeye.data.formats.capera",
-    "rsvg": "skyeye.data.formats.rsvg",
-    "dior_rsvg": "skyeye.data.formats.dior_rsvg",
-    "voc": "skyeye.data.formats.voc",
-    "fair1m": "skyeye.data.formats.voc",
-    "nwpu_vhr10": "skyeye.data.formats.nwpu_vhr10",
-    "jsonl": "skyeye.data.formats.jsonl",
-    "webdataset_pairs": "skyeye.data.formats.webdataset_pairs",
-    "shards": "skyeye.data.formats.shards",
+    "skyeye968k": "skyeye.data.formats.instructions.skyeye968k",
+    "llava": "skyeye.data.formats.instructions.dialects",
+    "made_world": "skyeye.data.formats.generic.synthetic",
+    "karpathy": "skyeye.data.formats.captions.karpathy",
+    "class_folders": "skyeye.data.formats.scenes.class_folders",
+    "rsvqa": "skyeye.data.formats.vqa.rsvqa",
+    "rsivqa": "skyeye.data.formats.vqa.rsivqa",
+    "dota": "skyeye.data.formats.detection.dota",
+    "yolo": "skyeye.data.formats.detection.yolo",
+    "coco": "skyeye.data.formats.detection.coco",
+    "rsitmd": "skyeye.data.formats.captions.rsitmd",
+    "nwpu_captions": "skyeye.data.formats.captions.nwpu_captions",
+    "capera": "skyeye.data.formats.captions.capera",
+    "rsvg": "skyeye.data.formats.grounding.rsvg",
+    "dior_rsvg": "skyeye.data.formats.grounding.dior_rsvg",
+    "voc": "skyeye.data.formats.detection.voc",
+    "fair1m": "skyeye.data.formats.detection.voc",
+    "nwpu_vhr10": "skyeye.data.formats.detection.nwpu_vhr10",
+    "jsonl": "skyeye.data.formats.generic.jsonl",
+    "webdataset_pairs": "skyeye.data.formats.generic.webdataset_pairs",
+    "shards": "skyeye.data.formats.generic.shards",
 }
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def read_with_problems(
     """Like :func:`read_source`, with the complete list of what was left out instead of a log line.
 
     Args:
-        keep_absent: see :class:`~skyeye.data.formats.images.ImageLookup`.
+        keep_absent: see :class:`~skyeye.data.formats.base.image_folder.ImageLookup`.
     """
     records: list[Record] = []
     problems: list[Problem] = []
@@ -85,7 +85,7 @@ def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -
     """The records of one source and what was left out, one at a time: no list of them is kept.
 
     Args:
-        keep_absent: see :class:`~skyeye.data.formats.images.ImageLookup`.
+        keep_absent: see :class:`~skyeye.data.formats.base.image_folder.ImageLookup`.
 
     Raises:
         SkyEyeError: as :func:`read_source`; that too few records are sound is known at the end.

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.errors import SkyEyeError
 
 #: Width and height of an image in pixels.

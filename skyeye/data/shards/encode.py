@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from skyeye.data.reference import parse_reference, read_bytes
+from skyeye.data.images.reference import parse_reference, read_bytes
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "jpg"),
@@ -48,14 +48,14 @@ def source_bytes(reference: str) -> bytes:
     _, details = parse_reference(reference)
     if details.keys() <= {"offset", "size"}:
         return read_bytes(reference)
-    from skyeye.data.images import load_image
+    from skyeye.data.images.load import load_image
 
     return _written(load_image(reference), Encoding("png"))
 
 
 def encode(reference: str, encoding: Encoding) -> bytes:
     """A picture written anew, turned as its EXIF entry says, in RGB with 8 bits a channel."""
-    from skyeye.data.images import load_image
+    from skyeye.data.images.load import load_image
 
     image = load_image(reference)
     if encoding.max_side and max(image.size) > encoding.max_side:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from skyeye.data.formats.common import nearest
+from skyeye.data.formats.base.problems import nearest
 from skyeye.data.record import Group, Record
 from skyeye.data.shards.index import ShardSet
 from skyeye.data.shards.layout import record_of

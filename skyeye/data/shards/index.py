@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from skyeye.data.reference import format_reference
+from skyeye.data.images.reference import format_reference
 from skyeye.data.shards.layout import (
     COLUMN_FOLDER,
     ENTRY_COLUMNS,
@@ -117,7 +117,7 @@ class ShardSet:
         raise SkyEyeError(f"has no entry {str(key)[:40]}", where=str(self.folder), remedy=_AGAIN)
 
     def image(self, entry: int) -> str:
-        """Reference string of an entry's image (:mod:`skyeye.data.reference`)."""
+        """Reference string of an entry's image (:mod:`skyeye.data.images.reference`)."""
         shard, offset, size = (int(self.entry[name][entry]) for name in ("shard", "image_offset", "image_size"))
         if not size:
             raise _damaged(f"{self.file(shard)}, entry {self.key(entry)}")

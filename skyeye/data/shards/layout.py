@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import Mention, Record, Region, Turn
 from skyeye.data.tasks import TASKS as KNOWN_TASKS
 

@@ -24,7 +24,7 @@ from skyeye import __version__
 from skyeye.config.schema import SourceConfig
 from skyeye.data.files import whole_file, write_json
 from skyeye.data.formats import check_source
-from skyeye.data.formats.images import IMAGE_SUFFIXES
+from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 from skyeye.data.shards.encode import Encoding
 from skyeye.data.shards.layout import FORMAT, HEADER, LEFT_OUT, SOURCES, SPLITS, TASKS, VERSION, shard_name
 from skyeye.data.shards.remote import is_url

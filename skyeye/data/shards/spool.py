@@ -19,7 +19,7 @@ import numpy as np
 from skyeye.config.schema import SourceConfig
 from skyeye.data.files import write_json
 from skyeye.data.formats import iter_source
-from skyeye.data.formats.common import Problem
+from skyeye.data.formats.base.problems import Problem
 from skyeye.data.shards.encode import source_bytes
 from skyeye.data.shards.layout import SPLITS, TASKS, sample_json, token_estimate
 from skyeye.errors import SkyEyeError

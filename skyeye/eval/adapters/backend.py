@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 
-from skyeye.data.hashing import pixel_digest
-from skyeye.data.images import load_image, to_rgb
+from skyeye.data.images.hashing import pixel_digest
+from skyeye.data.images.load import load_image, to_rgb
 from skyeye.data.record import Record, Turn
 from skyeye.data.tasks import FREE, check_task
 from skyeye.eval.generate import answer, open_to_answer

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.geometry.box_text import (
     GEOCHAT,
     NOTATIONS,
@@ -16,6 +15,7 @@ from skyeye.data.geometry.box_text import (
     notation,
     rewritable,
 )
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.metrics.sizes import sizes

@@ -25,9 +25,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from skyeye.data.formats.images import ABSENT
+from skyeye.data.formats.base.image_folder import ABSENT
+from skyeye.data.images.reference import parse_reference
 from skyeye.data.record import Record
-from skyeye.data.reference import parse_reference
 from skyeye.eval.answers.read import Prediction
 
 

@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.formats.common import BadRecord, Problem
-from skyeye.data.formats.json_lines import iter_json_lines
-from skyeye.data.formats.json_lists import iter_json_list
+from skyeye.data.formats.base.json_lines import iter_json_lines
+from skyeye.data.formats.base.json_lists import iter_json_list
+from skyeye.data.formats.base.problems import BadRecord, Problem
 from skyeye.errors import SkyEyeError
 
 LARGEST = 4 << 30  # bytes of a file; 625 thousand answers to RSVQA-HR have less than a hundredth

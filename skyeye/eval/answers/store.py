@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from skyeye.data.images.reference import parse_reference, read_bytes
 from skyeye.data.record import Record
-from skyeye.data.reference import parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.boxes import box_of
 from skyeye.eval.results import Answer, Mask

@@ -11,8 +11,8 @@ from typing import Literal
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_with_problems
-from skyeye.data.formats.common import Problem
-from skyeye.data.images import load_image
+from skyeye.data.formats.base.problems import Problem
+from skyeye.data.images.load import load_image
 from skyeye.data.prompts import read_tag
 from skyeye.data.record import MARK, Record
 from skyeye.data.tasks import FREE

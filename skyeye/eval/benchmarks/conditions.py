@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from skyeye.data.formats.common import Problem
+from skyeye.data.formats.base.problems import Problem
 from skyeye.data.record import Record
 from skyeye.eval.benchmarks.base import Benchmark
 from skyeye.eval.benchmarks.controls import shuffle_images, shuffle_phrases

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.formats.splits import SPLITS, normal_split
+from skyeye.data.formats.base.splits import SPLITS, normal_split
 from skyeye.errors import SkyEyeError
 from skyeye.eval import metrics
 from skyeye.eval.benchmarks import prompts

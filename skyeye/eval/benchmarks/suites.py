@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.data.formats import iter_source
-from skyeye.data.formats.common import nearest
+from skyeye.data.formats.base.problems import nearest
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import captions, grounding, scenes, vehicles, vqa, world

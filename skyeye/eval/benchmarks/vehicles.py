@@ -1,4 +1,5 @@
-"""Visual grounding on real boxes: expressions made by rule (``skyeye.data.formats.detection``) from detection labels.
+"""Visual grounding on real boxes: expressions made by rule (``skyeye.data.formats.detection.base``) from detection
+labels.
 
 No published data set pairs expressions with the images used here, so the expressions ("the bus", "the leftmost car")
 are ours and the scores cannot be compared with RSVG or DIOR-RSVG.

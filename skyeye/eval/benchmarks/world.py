@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.formats.made_world import REGIONS
+from skyeye.data.formats.generic.synthetic import REGIONS
 from skyeye.errors import SkyEyeError
 from skyeye.eval import metrics
 from skyeye.eval.benchmarks.base import Benchmark

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skyeye.data.boxes import Box, OrientedBox, iou
 from skyeye.data.geometry.box_text import Size
+from skyeye.data.geometry.boxes import Box, OrientedBox, iou
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.metrics.base import Scores, Statistic, by_label, percent, ratio

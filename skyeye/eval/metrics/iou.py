@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from skyeye.data.boxes import Box, iou
+from skyeye.data.geometry.boxes import Box, iou
 from skyeye.data.record import Record
 
 #: Digits that an IoU keeps: half an overlap is then 0.5, and not above it, in decimal fractions too.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import shapely
 
-from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.eval.metrics.iou import DIGITS
 
 _IMAGE = shapely.box(0, 0, 1, 1)

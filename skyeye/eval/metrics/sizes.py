@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyeye.data.geometry.box_text import Size
-from skyeye.data.images import image_size
+from skyeye.data.images.load import image_size
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from skyeye.data.boxes import Box, OrientedBox
-from skyeye.data.formats.images import ABSENT
+from skyeye.data.formats.base.image_folder import ABSENT
 from skyeye.data.geometry.box_text import SKYEYE
-from skyeye.data.images import image_size
+from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.images.load import image_size
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.boxes import box_of, read_answer
 from skyeye.html.thumbnails import Outline, outline, thumbnail

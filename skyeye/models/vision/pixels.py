@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from skyeye.config.schema import VisionConfig
-from skyeye.data.images import to_pixels
+from skyeye.data.images.load import to_pixels
 
 #: Red, green and blue: of one tower, or of each.
 Colour = tuple[float, float, float]
@@ -42,7 +42,7 @@ class PixelTransform:
         return pixel_shape(self.size)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Pixels float32 of :attr:`shape` of an RGB picture; see :func:`skyeye.data.images.to_pixels`."""
+        """Pixels float32 of :attr:`shape` of an RGB picture; see :func:`skyeye.data.images.load.to_pixels`."""
         if isinstance(self.size, int):
             return to_pixels(image, self.size, self.mean, self.std)
         towers = zip(self.size, self.mean, self.std, strict=True)

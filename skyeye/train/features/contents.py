@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skyeye.data.reference import format_reference, parse_reference, read_bytes
+from skyeye.data.images.reference import format_reference, parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 
 #: A line of ``names.bin``.

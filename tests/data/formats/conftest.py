@@ -10,8 +10,8 @@ from PIL import Image
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import check_source, read_with_problems
-from skyeye.data.formats.common import Problem
-from skyeye.data.formats.images import ImageLookup
+from skyeye.data.formats.base.image_folder import ImageLookup
+from skyeye.data.formats.base.problems import Problem
 
 
 @pytest.fixture

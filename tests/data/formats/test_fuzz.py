@@ -17,12 +17,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from skyeye.curate.detect.folder import recognise
 from skyeye.data.formats import READERS
-from skyeye.data.formats.common import Problem
-from skyeye.data.formats.images import ImageLookup
-from skyeye.data.formats.recognise import recognise
+from skyeye.data.formats.base.image_folder import ImageLookup
+from skyeye.data.formats.base.problems import Problem
+from skyeye.data.images.reference import parse_reference
 from skyeye.data.record import Record
-from skyeye.data.reference import parse_reference
 from skyeye.data.tasks import TASKS
 from skyeye.errors import SkyEyeError
 

@@ -5,7 +5,7 @@ import pytest
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import READERS, read_source
-from skyeye.data.formats.common import Problem
+from skyeye.data.formats.base.problems import Problem
 from skyeye.errors import SkyEyeError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skyeye.data.formats.recognise import recognise
+from skyeye.curate.detect.folder import recognise
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import Record
 

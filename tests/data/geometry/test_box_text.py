@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import Box, OrientedBox
-from skyeye.data.formats.written_boxes import read_mentions
+from skyeye.data.formats.base.written_boxes import read_mentions
 from skyeye.data.geometry.box_text import (
     NOTATIONS,
     SKYEYE,
@@ -19,6 +18,7 @@ from skyeye.data.geometry.box_text import (
     notation,
     read_answer_boxes,
 )
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import MARK, Mention, Turn
 from skyeye.errors import SkyEyeError

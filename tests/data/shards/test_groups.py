@@ -9,7 +9,7 @@ import pytest
 from skyeye.config.schema import MixtureEntry, SourceConfig
 from skyeye.data.formats import read_source, read_with_problems
 from skyeye.data.groups import GroupList
-from skyeye.data.images import load_image
+from skyeye.data.images.load import load_image
 from skyeye.data.mixture import Mixture
 from skyeye.data.record import group_by_image
 from skyeye.data.shards.groups import ShardGroups

@@ -15,7 +15,7 @@ from PIL import Image
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_source
-from skyeye.data.images import load_image
+from skyeye.data.images.load import load_image
 from skyeye.data.shards import pack as packing
 from skyeye.data.shards import write
 from skyeye.data.shards.encode import Encoding, extension

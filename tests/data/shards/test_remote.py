@@ -12,7 +12,7 @@ import webdataset as wds
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_source
-from skyeye.data.images import load_image
+from skyeye.data.images.load import load_image
 from skyeye.data.shards.groups import ShardGroups
 from skyeye.data.shards.index import ShardSet
 from skyeye.data.shards.pack import pack

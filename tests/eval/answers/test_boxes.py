@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.geometry.box_text import read_answer_boxes
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.boxes import in_notation, read_answer, read_boxes

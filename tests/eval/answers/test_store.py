@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skyeye.data.boxes import Box, OrientedBox
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.store import ALONE, AnswerStore, Process, digest

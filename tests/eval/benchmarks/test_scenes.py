@@ -1,6 +1,6 @@
 import pytest
 
-from skyeye.data.formats.splits import Splits
+from skyeye.data.formats.base.splits import Splits
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import BENCHMARKS, SUITES, scenes
 from skyeye.eval.benchmarks.published import WHOLE_SETS, size_note

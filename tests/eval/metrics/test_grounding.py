@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from skyeye.data.boxes import Box
 from skyeye.data.geometry.box_text import SKYEYE
+from skyeye.data.geometry.boxes import Box
 from skyeye.data.record import Record, Region, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval import metrics

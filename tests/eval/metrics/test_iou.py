@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import Box
+from skyeye.data.geometry.boxes import Box
 from skyeye.eval.metrics.iou import _overlaps, areas, matched_boxes, overlap
 
 hundredths = st.integers(0, 100)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.boxes import iou
+from skyeye.data.geometry.boxes import iou
 from skyeye.eval.metrics.normalise import normalise_answer, vqa_accuracy
 
 

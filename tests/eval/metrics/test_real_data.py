@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.boxes import Box, OrientedBox
 from skyeye.data.formats import read_with_problems
 from skyeye.data.geometry.box_text import GEOCHAT, SKYEYE
-from skyeye.data.images import image_size
+from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.images.load import image_size
 from skyeye.data.record import Record
 from skyeye.eval import metrics
 from skyeye.eval.answers.boxes import in_notation, read_boxes

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from skyeye.config.schema import VisionConfig
-from skyeye.data.images import to_pixels
+from skyeye.data.images.load import to_pixels
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.vision import JoinedTowers, PixelTransform, VisionTower, build_tower, vision_shape

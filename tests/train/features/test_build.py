@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from skyeye.data.reference import format_reference
+from skyeye.data.images.reference import format_reference
 from skyeye.errors import SkyEyeError
 from skyeye.train.features import build as building
 from skyeye.train.features import store

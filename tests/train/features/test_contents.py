@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skyeye.data.reference import format_reference
+from skyeye.data.images.reference import format_reference
 from skyeye.errors import SkyEyeError
 from skyeye.train.features import contents as module
 from skyeye.train.features.contents import Contents

@@ -1,0 +1,1 @@
+"""Which format lies in a folder or file."""

@@ -1,0 +1,128 @@
+"""A cheap look into one annotation file: which format its beginning, and no more than that, speaks for."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
+from skyeye.data.formats.base.problems import BadRecord
+from skyeye.data.formats.detection.base import nwpu_vhr10
+from skyeye.data.formats.generic.webdataset_pairs import CAPTION_SUFFIXES, tar_members
+from skyeye.data.formats.grounding.base import rsvg
+
+HEAD = 1 << 16  # bytes looked at
+_LINES = 40
+_FRACTION = r"-?(?:[01](?:\.\d*)?|\.\d+)(?:e-?\d+)?"
+_NUMBER = r"-?\d+(?:\.\d*)?(?:e[+-]?\d+)?"
+#: Format -> a line of it. Their order does not matter: no line fits two.
+_LINE_OF = {
+    "dota": re.compile(rf"(?:{_NUMBER}\s+){{8}}[A-Za-z][\w-]*(?:\s+\d)?", re.IGNORECASE),
+    "yolo": re.compile(rf"\d{{1,4}}(?:(?:\s+{_FRACTION}){{4}}|(?:\s+{_FRACTION}){{8}})", re.IGNORECASE),
+    "nwpu_vhr10": nwpu_vhr10.LINE,
+    "rsvg": rsvg.LINE,
+    "rsivqa": re.compile(r"[^\s:?]{1,200}\s*:[^?]{3,500}\?.*"),
+}
+_TAR_IMAGES = {suffix[1:] for suffix in IMAGE_SUFFIXES} | {"img_content"}
+_DOTA_HEADERS = ("imagesource:", "gsd:")
+
+
+def look(path: Path) -> str | None:
+    """The format of one file, None when it is none that is known. Files that cannot be read are none."""
+    kinds: dict[str, Callable[[Path], str | None]] = {
+        ".json": _json,
+        ".txt": _txt,
+        ".xml": _xml,
+        ".tar": _tar,
+        ".jsonl": _json_lines,
+        ".ndjson": _json_lines,
+    }
+    kind = kinds.get(path.suffix.lower())
+    return kind(path) if kind else None
+
+
+def head(path: Path, size: int = HEAD) -> str:
+    """The beginning of a file as text; signs that are no UTF-8 are replaced. ``""`` when it cannot be read."""
+    try:
+        if not path.is_file():
+            return ""  # a named pipe would keep whoever opens it waiting
+        with open(path, "rb") as file:
+            return file.read(size).decode("utf-8-sig", "replace")
+    except OSError:
+        return ""
+
+
+def _json_lines(path: Path) -> str | None:
+    text = head(path)
+    if not text.lstrip().startswith("{"):
+        return None
+    return "llava" if _has("conversations", text) else "jsonl"
+
+
+def _json(path: Path) -> str | None:
+    text = head(path)
+    has = {key for key in _JSON_KEYS if _has(key, text)}
+    instructions = {"conversations", "text", "conv"} & has or {"question", "answer", "img"} <= has
+    if text.lstrip().startswith("["):
+        return "llava" if instructions else None
+    if not text.lstrip().startswith("{"):
+        return None
+    if "ERA_caption" in has:
+        return "capera"
+    if {"images", "filename", "split"} <= has:
+        return "karpathy"
+    if {"filename", "raw"} <= has:
+        return "nwpu_captions"
+    if {"images", "annotations", "categories"} & has and {"file_name", "bbox", "supercategory"} & has:
+        return "coco"
+    return "llava" if "data" in has and instructions else None
+
+
+def _has(key: str, text: str) -> bool:
+    return re.search(rf'"{key}"\s*:', text) is not None
+
+
+_JSON_KEYS = (
+    *("conversations", "text", "conv", "question", "answer", "img", "data"),
+    *("ERA_caption", "filename", "split", "raw"),
+    *("images", "annotations", "categories", "file_name", "bbox", "supercategory"),
+)
+
+
+def _txt(path: Path) -> str | None:
+    text = head(path)
+    lines = text.splitlines()
+    if len(text) >= HEAD:
+        lines = lines[:-1]  # it is cut
+    lines = [line for line in lines if line.strip() and not line.startswith(_DOTA_HEADERS)][:_LINES]
+    votes = Counter(name for line in lines for name, form in _LINE_OF.items() if form.fullmatch(line[:2000].strip()))
+    best = votes.most_common(1)
+    return best[0][0] if best and best[0][1] * 2 > len(lines) else None
+
+
+def _xml(path: Path) -> str | None:
+    text = head(path)
+    if "<object" not in text:
+        return "voc" if "<annotation" in text else None  # an image without objects
+    if "<points>" in text:
+        return "fair1m"
+    if "<bndbox>" not in text:
+        return None
+    return "dior_rsvg" if re.search(r"<description>\s*[^<\s]", text) else "voc"
+
+
+def _tar(path: Path) -> str | None:
+    """Pairs of an image and a text of the same name, in the first members."""
+    names: dict[str, set[str]] = {}
+    try:
+        with open(path, "rb") as file:
+            for member in islice(tar_members(file, str(path)), 20):
+                stem, _, suffix = member.name.rpartition("/")[2].partition(".")
+                names.setdefault(stem, set()).add(suffix.lower())
+    except (OSError, BadRecord):
+        pass  # what is wrong is said when the archive is read; what came before may be enough to know it
+    pairs = [s for s in names.values() if s & _TAR_IMAGES and s & set(CAPTION_SUFFIXES)]
+    return "webdataset_pairs" if pairs else None

@@ -1,0 +1,155 @@
+"""``skyeye data show``: samples as a model meets them, on one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from skyeye.curate.check.texts import LONE_SURROGATE
+from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.record import Mention, Record
+from skyeye.data.sequence import IGNORE_INDEX, IMAGE_TOKEN_ID
+from skyeye.data.tasks import check_task
+from skyeye.errors import SkyEyeError
+from skyeye.html.page import render
+from skyeye.html.thumbnails import Outline, outline, thumbnail
+
+if TYPE_CHECKING:
+    from skyeye.data.sequence import SequenceBuilder
+
+PICTURE_SIDE = 480  # pixels of the longer side in the page
+MOST_PICTURES = 8  # of one sample, e.g. frames of a video
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token as the page shows it; equal image tokens are one chip with their ``count``."""
+
+    text: str
+    id: int
+    supervised: bool
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One record as the page shows it."""
+
+    record: Record
+    pictures: list[str]  # data: URLs; of an unreadable image the reason
+    outlines: list[Outline]
+    prefix: list[Token]
+    branch: list[Token]
+    lengths: dict[str, int]  # tokens of prefix and branch, and how many of them are learnt
+    refused: str  # why no sequence can be made of it
+
+
+def choose(records: Iterable[Record], count: int, seed: int, task: str | None = None) -> list[Record]:
+    """So many records by a checksum of seed, source and id: the same ones in whatever order they are read.
+
+    Tasks take turns, so that a rare one is shown beside a frequent one. Records go by one at a time.
+
+    Raises:
+        SkyEyeError: the task is unknown, or no record has it.
+    """
+    if task is not None:
+        check_task(task, "--task")
+    heaps: dict[str, list[tuple[int, int, Record]]] = {}
+    seen: set[str] = set()
+    for number, record in enumerate(records):
+        seen.add(record.task)
+        if task in (None, record.task):
+            key = f"{seed}\x1f{record.source}\x1f{record.id}".encode("utf-8", "surrogatepass")
+            rank = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
+            heap = heaps.setdefault(record.task, [])
+            (heapq.heappush if len(heap) < count else heapq.heappushpop)(heap, (-rank, -number, record))
+    if not heaps:
+        raise SkyEyeError(f"no record of task {task!r}", where="--task", remedy=f"there are: {', '.join(sorted(seen))}")
+    queues = [sorted(heap, reverse=True) for _, heap in sorted(heaps.items())]
+    chosen = [queue[turn][2] for turn in range(count) for queue in queues if turn < len(queue)]
+    return chosen[:count]
+
+
+def show(records: Sequence[Record], builder: SequenceBuilder, about: dict[str, str]) -> str:
+    """The page as HTML text.
+
+    Args:
+        records: what is shown, in order.
+        builder: makes the token sequences, with the tokenizer of the model that will read them.
+        about: ``target`` and ``tokenizer`` in words, for the head of the page.
+    """
+    samples = [_sample(record, builder) for record in records]
+    return render("skyeye.curate", "show.html.jinja", samples=samples, about=about, most=MOST_PICTURES)
+
+
+def _sample(record: Record, builder: SequenceBuilder) -> Sample:
+    prefix: list[Token] = []
+    branch: list[Token] = []
+    lengths: dict[str, int] = {}
+    refused = ""
+    try:
+        if any(LONE_SURROGATE.search(text) for turn in record.turns for text in (turn.question, turn.answer)):
+            raise SkyEyeError("the text holds half of a character (a lone surrogate), which no tokenizer takes")
+        group = builder.group([record])
+    except SkyEyeError as error:
+        refused = str(error)
+    else:
+        (own,) = group.branches
+        prefix = list(_tokens(builder.tokenizer, group.prefix_ids, [IGNORE_INDEX] * len(group.prefix_ids)))
+        branch = list(_tokens(builder.tokenizer, own.input_ids, own.labels))
+        learnt = sum(label != IGNORE_INDEX for label in own.labels)
+        lengths = {"prefix": len(group.prefix_ids), "branch": len(own.input_ids), "learnt": learnt}
+    pictures = [_picture(reference) for reference in record.images[:MOST_PICTURES]]
+    return Sample(record, pictures, list(_outlines(record)), prefix, branch, lengths, refused)
+
+
+def _tokens(tokenizer: Any, ids: Sequence[int], labels: Sequence[int]) -> Iterator[Token]:
+    run = 0  # image tokens that have not been told yet
+    for place, (id, label) in enumerate(zip(ids, labels, strict=True)):
+        if id == IMAGE_TOKEN_ID:
+            run += 1
+            if place + 1 == len(ids) or ids[place + 1] != IMAGE_TOKEN_ID:
+                yield Token("image", id, False, run)
+                run = 0
+            continue
+        yield Token(str(tokenizer.convert_ids_to_tokens(id)), id, label != IGNORE_INDEX)
+
+
+def _outlines(record: Record) -> Iterator[Outline]:
+    """Boxes of the texts; oriented ones of the references; and the known objects of a record that names no box."""
+    polygons = record.references.get("polygons") or []
+    drawn = 0
+    for turn in record.turns:
+        for kind, mentions in (("question", turn.question_mentions), ("answer", turn.answer_mentions)):
+            for box, phrase in _named_boxes(mentions).items():
+                drawn += 1
+                yield outline(box, kind, phrase)
+    for polygon in polygons:
+        if polygon is not None:
+            yield outline(polygon, "oriented")
+    if not drawn:
+        for region in record.regions:
+            whole = tuple(region.box) == (0.0, 0.0, 1.0, 1.0)  # the word for all of the ground
+            if not whole:
+                yield outline(region.polygon or region.box, "known", region.phrase)
+
+
+def _named_boxes(mentions: Iterable[Mention]) -> dict[Box, str]:
+    """The upright boxes of a text, each once, with the phrase before it."""
+    boxes: dict[Box, str] = {}
+    phrase = ""
+    for mention in mentions:
+        phrase = phrase if mention.phrase is None else mention.phrase.strip()
+        boxes |= {box.upright() if isinstance(box, OrientedBox) else box: phrase for box in mention.boxes}
+    return boxes
+
+
+def _picture(reference: str) -> str:
+    """A data: URL, or why there is none."""
+    try:
+        return thumbnail(reference, PICTURE_SIDE)
+    except SkyEyeError as error:
+        return str(error)

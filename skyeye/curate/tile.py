@@ -1,0 +1,336 @@
+"""Large pictures cut into overlapping tiles that carry their boxes along, in this project's own format.
+
+A tile is a PNG of ``size`` x ``size`` pixels (the last of a row or column is moved back to the border; a smaller
+picture is one tile). An object belongs to a tile when at least ``keep`` of its area lies in it; its box is clipped, an
+oriented one becomes the smallest rectangle around the part inside. Of an object with a smaller part in the tile that
+part is written as ``difficult``: nothing is asked about it, and no expression claims that it is not there.
+
+The result does not depend on the number of workers, and an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import re
+import shutil
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from skyeye.config.schema import SourceConfig
+from skyeye.curate.windows import Window, boxes_in, windows
+from skyeye.data.files import whole_file, write_whole
+from skyeye.data.formats import READERS, check_source, read_with_problems
+from skyeye.data.formats.base.image_folder import ImageLookup, list_images
+from skyeye.data.formats.base.problems import Problem
+from skyeye.data.formats.detection.base import Annotated, Labelled
+from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.images.load import any_size, as_file, image_size, to_rgb
+from skyeye.data.images.raster import (
+    IMAGE_OPTIONS,
+    image_details,
+    open_raster,
+    overview_stretch,
+    parse_bands,
+    parse_stretch,
+    stretched,
+)
+from skyeye.data.images.reference import add_details, parse_reference
+from skyeye.errors import SkyEyeError
+
+MAX_TILES = 100_000  # of one picture; a damaged header could ask for more than a disk holds
+FILE = "tiles.jsonl"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are cut.
+
+    Attributes:
+        size, overlap: of the tiles, in pixels.
+        keep: share of an object's area that must lie in a tile.
+        bands, stretch: of pictures that are not 8-bit RGB; see :mod:`skyeye.data.images.raster`.
+    """
+
+    size: int = 512
+    overlap: int = 128
+    keep: float = 0.5
+    bands: str | None = None
+    stretch: str | None = None
+
+    def __post_init__(self):
+        if not 16 <= self.size <= 8192:
+            raise SkyEyeError(f"size {self.size} is not between 16 and 8192", where="--size")
+        if not 0 <= self.overlap < self.size:
+            raise SkyEyeError(f"overlap {self.overlap} is not between 0 and the size", where="--overlap")
+        if not 0 < self.keep <= 1:
+            raise SkyEyeError(f"keep {self.keep} is not above 0 and at most 1", where="--keep")
+        parse_bands(self.bands, "--bands")
+        parse_stretch(self.stretch, "--stretch")
+
+
+def tile(
+    source: SourceConfig | Path,
+    out: str | Path,
+    settings: Settings | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Cut every picture of a source (or one picture, or all below a folder) and write ``out/tiles.jsonl``.
+
+    Args:
+        source: annotated pictures, or the path of pictures without annotation.
+        workers: processes.
+        progress: called with (pictures done, pictures).
+
+    Returns:
+        ``existed`` (nothing was left to do), ``pictures``, ``tiles``, ``objects`` (annotated), ``kept`` (boxes in
+        tiles), ``cut`` (parts written as difficult), ``lost`` (objects that are in no tile with enough of their area),
+        ``phrases`` (left out: words for one object of the whole picture need not be true of a tile) and ``problems``.
+
+    Raises:
+        SkyEyeError: no picture, an unknown format, or ``out`` holds tiles of something else.
+    """
+    settings, out = settings or Settings(), Path(out)
+    pictures, problems = _pictures(source)
+    if not pictures:
+        raise SkyEyeError("no picture to cut", where=str(source if isinstance(source, Path) else source.path))
+    plan = {"settings": asdict(settings), "pictures": len(pictures), "digest": _digest(pictures)}
+    parts = out / "parts"
+    existed = _continue(out, plan)
+    names = _names(pictures)
+    if not existed:
+        (out / "images").mkdir(parents=True, exist_ok=True)
+        parts.mkdir(exist_ok=True)
+        jobs = [(picture, name, out, settings, workers) for picture, name in zip(pictures, names, strict=True)]
+        try:
+            for finished, _ in enumerate(_run(jobs, workers), start=1):
+                if progress:
+                    progress(finished, len(jobs))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SkyEyeError(f"cannot be written: {reason}", where=str(out), remedy="start again to go on") from error
+        counts: Counter[str] = Counter()
+        failed: list[dict[str, str]] = []
+        write_whole(out / FILE, _lines([parts / f"{name}.json" for name in names], counts, failed))
+        write_whole(out / "tile.json", json.dumps({**plan, "counts": counts, "problems": failed}, indent=1))
+        shutil.rmtree(parts)
+    done = json.loads((out / "tile.json").read_text(encoding="utf-8"))
+    told = {key: done["counts"].get(key, 0) for key in ("tiles", "objects", "kept", "cut", "lost", "phrases")}
+    problems += [Problem(**problem) for problem in done["problems"]]
+    return {"existed": existed, "pictures": len(pictures), **told, "problems": problems}
+
+
+def _pictures(source: SourceConfig | Path) -> tuple[list[Annotated], list[Problem]]:
+    if isinstance(source, Path):
+        if source.is_dir():
+            found = [(str(source / path), path.with_suffix("").as_posix()) for path in list_images(source)]
+        else:
+            found = [(str(source), source.stem)]
+        return [Annotated(image, (), key, "train", image) for image, key in found], []
+    check_source(source, "SRC")
+    annotated = getattr(import_module(READERS[source.format]), "annotated", None)
+    if annotated is None:
+        return _from_regions(source)
+    known = inspect.signature(annotated).parameters  # the others are about questions, which are asked of the tiles
+    options = {key: value for key, value in source.options.items() if key in known}
+    details = image_details({key: source.options.get(key) for key in IMAGE_OPTIONS}, "options")
+    pictures, problems = [], []
+    for item in annotated(source.path, images=ImageLookup(source.images), split=source.split, **options):
+        if isinstance(item, Annotated):
+            pictures.append(replace(item, image=add_details(item.image, **details)))
+        else:
+            problems.append(item)
+    return pictures, problems
+
+
+def _from_regions(source: SourceConfig) -> tuple[list[Annotated], list[Problem]]:
+    """For formats that tell their objects only with their records; what got no record is not known here."""
+    records, problems = read_with_problems(source, "SRC")
+    regions: dict[str, dict[Any, None]] = {}
+    of: dict[str, Any] = {}
+    for record in records:
+        if len(record.images) == 1:
+            regions.setdefault(record.images[0], {}).update(dict.fromkeys(record.regions))
+            of.setdefault(record.images[0], record)
+    pictures = []
+    for image, known in regions.items():
+        objects = tuple(
+            Labelled(
+                region.phrase, Box(*region.box), of[image].where, False, region.polygon and OrientedBox(*region.polygon)
+            )
+            for region in known
+        )
+        pictures.append(
+            Annotated(image, objects, Path(parse_reference(image)[0]).stem, of[image].split, of[image].where)
+        )
+    return pictures, problems
+
+
+def _names(pictures: list[Annotated]) -> list[str]:
+    """File names of the pictures' tiles: their keys, with a checksum where a key is no file name or stands twice."""
+    plain = [re.sub(r"[^A-Za-z0-9_.-]+", "_", picture.key)[:100].lstrip(".") for picture in pictures]
+    often = Counter(name.lower() for name in plain)
+    return [
+        name if name == picture.key and often[name.lower()] == 1 else f"{name}-{_checksum(picture):08x}"
+        for name, picture in zip(plain, pictures, strict=True)
+    ]
+
+
+def _checksum(picture: Annotated) -> int:
+    return zlib.crc32(f"{picture.key}\n{picture.image}".encode("utf-8", "surrogatepass"))
+
+
+def _digest(pictures: list[Annotated]) -> str:
+    digest = hashlib.sha256()
+    for picture in pictures:
+        size = os.path.getsize(path) if os.path.exists(path := parse_reference(picture.image)[0]) else -1
+        digest.update(f"{picture}\n{size}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _continue(out: Path, plan: dict[str, Any]) -> bool:
+    """Whether ``out`` is finished; an unfinished one is gone on with when it was made for the same pictures."""
+    file = out / "tile.json"
+    if file.exists():
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            before = {}
+        if any(before.get(key) != value for key, value in plan.items()):
+            raise SkyEyeError(
+                "holds tiles of other pictures or other settings", where=str(out), remedy="give another OUT folder"
+            )
+        return (out / FILE).exists() and "counts" in before
+    if out.exists() and any(out.iterdir()):
+        raise SkyEyeError("is not empty and holds no tiles", where=str(out), remedy="give another OUT folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(plan, indent=1))
+    return False
+
+
+def _lines(parts: list[Path], counts: Counter[str], failed: list[dict[str, str]]) -> Iterator[str]:
+    """The lines of all pictures, in their order; what the parts say besides is added up."""
+    for part in parts:
+        content = json.loads(part.read_text(encoding="utf-8"))
+        counts.update(content["counts"])
+        failed += content["problems"]
+        yield from (line + "\n" for line in content["lines"])
+
+
+def _run(jobs: list[tuple], workers: int) -> Iterator[None]:
+    if workers <= 1:
+        yield from map(_cut, jobs)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield from pool.map(_cut, jobs)
+
+
+def _cut(job: tuple[Annotated, str, Path, Settings, int]) -> None:
+    """One picture: its tiles, then its part of the annotation, which says that it is done."""
+    picture, name, out, settings, workers = job
+    part = out / "parts" / f"{name}.json"
+    if part.exists():
+        return
+    counts: Counter[str] = Counter(objects=len(picture.objects))
+    lines, problems = [], []
+    try:
+        choice = {"bands": settings.bands, "stretch": settings.stretch}
+        reference = add_details(picture.image, **{key: value for key, value in choice.items() if value is not None})
+        width, height = image_size(reference)
+        places = windows(width, height, settings.size, settings.overlap)
+        if len(places) > MAX_TILES:
+            raise SkyEyeError(f"would become {len(places)} tiles, more than {MAX_TILES}", where=picture.image)
+        described = len(places) > 1
+        objects = tuple(thing for thing in picture.objects if not (described and thing.described))
+        counts["phrases"] = len(picture.objects) - len(objects)
+        kept: set[int] = set()
+        for window, pixels in _tiles(reference, places, workers):
+            file = f"images/{name}_{window[0]}_{window[1]}.png"
+            _write_png(pixels, out / file)
+            found = boxes_in(objects, width, height, window, settings.keep)
+            kept.update(index for index, _, enough in found if enough)
+            counts.update(
+                tiles=1, kept=sum(enough for *_, enough in found), cut=sum(not enough for *_, enough in found)
+            )
+            line = {
+                "id": f"{name}_{window[0]}_{window[1]}",
+                "image": file,
+                "split": picture.split,
+                "width": pixels.width,
+                "height": pixels.height,
+                "unit": "pixels",
+                "boxes": [entry for _, entry, _ in found],
+            }
+            lines.append(json.dumps(line, ensure_ascii=False))
+        counts["lost"] = len(objects) - len(kept)
+    except SkyEyeError as error:
+        lines, counts = [], Counter()
+        problems.append({"kind": "unreadable image", "where": picture.where, "what": str(error)})
+    write_whole(part, json.dumps({"lines": lines, "counts": counts, "problems": problems}))
+
+
+def _write_png(picture: Image.Image, path: Path) -> None:
+    with whole_file(path) as file:
+        picture.save(file, "PNG", compress_level=6)
+
+
+def _tiles(reference: str, places: list[Window], workers: int) -> Iterator[tuple[Window, Image.Image]]:
+    """The tiles of a picture, window by window where its format allows."""
+    _, details = parse_reference(reference)
+    if "frame" not in details and (details.keys() & {"bands", "stretch"} or _window_wise(reference)):
+        with open_raster(reference) as raster:
+            bands = parse_bands(details.get("bands"), reference)
+            stretch = overview_stretch(raster, bands, parse_stretch(details.get("stretch"), reference))
+            for window in places:
+                yield window, stretched(raster.read(bands, window), stretch)
+        return
+    with any_size():
+        picture = Image.open(as_file(reference))
+    with picture:
+        _check_memory(picture, reference, workers)
+        try:
+            picture = ImageOps.exif_transpose(picture)
+            picture.load()
+        except Exception as error:  # as in load_image
+            raise SkyEyeError(
+                f"the image is truncated or damaged ({type(error).__name__}: {error})", where=reference
+            ) from error
+        for window in places:
+            yield window, to_rgb(picture.crop(window), reference)
+
+
+def _window_wise(reference: str) -> bool:
+    """Whether rasterio gives Pillow's pixels: a TIFF of 8 bits, no palette, not turned; or one Pillow cannot read."""
+    if Path(parse_reference(reference)[0]).suffix.lower() not in (".tif", ".tiff"):
+        return False
+    try:
+        with any_size(), Image.open(as_file(reference)) as picture:
+            if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                return False
+    except UnidentifiedImageError:
+        return True
+    with open_raster(reference) as raster:
+        return raster.is_plain
+
+
+def _check_memory(picture: Image.Image, where: str, workers: int) -> None:
+    need = picture.width * picture.height * max(len(picture.getbands()), 1) * (4 if picture.mode in ("I", "F") else 1)
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
+    if free is not None and need * workers > 0.8 * free:
+        raise SkyEyeError(
+            f"decoding needs {need / 2**30:.1f} GiB for each worker, {free / 2**30:.1f} GiB are free",
+            where=where,
+            remedy="convert it to a tiled GeoTIFF, which is read window by window (pip install skyeye[geo])",
+        )

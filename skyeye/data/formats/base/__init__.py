@@ -1,0 +1,1 @@
+"""What readers share: problems, image folders, splits, JSON, boxes in texts."""

@@ -1,0 +1,161 @@
+"""From the name of an image in an annotation to the file on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from skyeye.data.formats.base.problems import BadRecord
+from skyeye.data.images.frames import count_frames, even_frames, natural_order
+from skyeye.data.images.reference import format_reference
+from skyeye.errors import SkyEyeError
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v"}
+
+#: Opens the reference of an image that is not there; no file is ever looked for under it.
+ABSENT = "absent:"
+
+
+@dataclass(frozen=True)
+class ImageLookup:
+    """How a reader finds the images that its annotations name.
+
+    Attributes:
+        root: folder of the images; None: the format knows where they lie beside the annotations.
+        keep_absent: a record whose image is not there is no problem, it names ``absent:<image>``. For work on
+            annotations alone, such as scoring answers that were given elsewhere.
+    """
+
+    root: str | None = None
+    keep_absent: bool = False
+
+    def folder(self, default: str | Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES)) -> ImageFolder:
+        """The images below :attr:`root`, or below ``default`` where there is none."""
+        return ImageFolder(self.root or default, suffixes, keep_absent=self.keep_absent)
+
+
+#: Images where the format expects them; one that is not there is a problem.
+BESIDE = ImageLookup()
+
+
+class ImageFolder:
+    """The images below a folder, listed once when the first is asked for.
+
+    Names are looked up in that list and never joined to a path, so no name in an annotation (``../../x``, an absolute
+    path) reaches a file outside the folder.
+
+    Args:
+        root: the folder.
+        suffixes: which files count; lower case, with the dot.
+        keep_absent: see :class:`ImageLookup`; the folder itself need not be there then.
+    """
+
+    def __init__(self, root: str | Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES), *, keep_absent: bool = False):
+        self.root, self.suffixes, self.keep_absent = Path(root), suffixes, keep_absent
+        self._by_stem: dict[str, list[PurePosixPath]] | None = None
+
+    def find(self, name: str, where: str) -> str:
+        """Path of the one image that ``name`` means: with or without extension, with or without its folder.
+
+        ``name`` and the path below the folder agree when one is the end of the other (``RSICD_images/a.jpg`` and
+        ``a.jpg``), so ``train/1.png`` is never taken for ``val/1.png``. The same extension wins over another, more
+        agreeing folders over fewer.
+
+        Raises:
+            BadRecord: ``missing image``, or ``ambiguous image`` when several files fit equally well.
+            SkyEyeError: the folder does not exist.
+        """
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        if not parts or ".." in parts:
+            raise BadRecord("missing image", where, f"image name {name!r} leaves the image folder {self.root}")
+        wanted = _key(parts)
+        best: list[PurePosixPath] = []
+        best_rank = (0, False)
+        for candidate in self._listing().get(wanted[-1], ()):
+            has = _key(candidate.parts)
+            agree = _common_ending(wanted, has)
+            if agree < len(has) and agree < len(wanted):
+                continue
+            rank = (agree, candidate.name.lower() == parts[-1].lower())
+            if rank > best_rank:
+                best, best_rank = [candidate], rank
+            elif rank == best_rank:
+                best.append(candidate)
+        if not best:
+            if self.keep_absent:
+                return ABSENT + name
+            raise BadRecord("missing image", where, f"image {name!r} is not in {self.root}")
+        if len(best) > 1:
+            raise BadRecord("ambiguous image", where, f"image {name!r} is {len(best)} files: {best[0]}, {best[1]} ...")
+        return str(self.root / best[0])
+
+    def find_frames(self, name: str, n: int, where: str) -> tuple[str, ...]:
+        """References of ``n`` frames, spread evenly over the video, or over the pictures of the folder, ``name``.
+
+        Raises:
+            BadRecord: as :meth:`find`; ``unreadable video``.
+        """
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        frames = [path for paths in self._listing().values() for path in paths if list(path.parent.parts) == parts]
+        frames = sorted((path for path in frames if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
+        if frames:
+            return tuple(str(self.root / frames[index]) for index in even_frames(len(frames), n))
+        video = self.find(name, where)
+        if video.startswith(ABSENT):
+            return (video,)
+        if Path(video).suffix.lower() not in VIDEO_SUFFIXES:
+            raise BadRecord("unreadable video", where, f"{video} is neither a video nor a folder of pictures")
+        try:
+            total = count_frames(video)
+        except SkyEyeError as error:
+            raise BadRecord("unreadable video", where, str(error)) from error
+        return tuple(format_reference(video, frame=index) for index in even_frames(total, n))
+
+    def _listing(self) -> dict[str, list[PurePosixPath]]:
+        if self._by_stem is None:
+            self._by_stem = {}
+            if self.keep_absent and not self.root.is_dir():
+                return self._by_stem
+            for path in list_images(self.root, self.suffixes):
+                self._by_stem.setdefault(_key(path.parts)[-1], []).append(path)
+        return self._by_stem
+
+
+def list_images(root: Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES)) -> list[PurePosixPath]:
+    """Image files (or those with ``suffixes``) below ``root``, relative to it, sorted.
+
+    Linked folders are followed, a circle of links only once.
+
+    Raises:
+        SkyEyeError: ``root`` is not a folder.
+    """
+    if not root.is_dir():
+        raise SkyEyeError("the image folder does not exist", where=str(root), remedy="set `images:` of this source")
+    found = []
+    for folder, below, names in os.walk(root, followlinks=True):
+        relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
+        real = os.path.realpath(folder)
+        if any(os.path.realpath(root / above) == real for above in relative.parents if above != relative):
+            below.clear()  # a link back to a folder we are in
+            continue
+        found += [relative / name for name in names if os.path.splitext(name)[1].lower() in suffixes]
+    return sorted(found)
+
+
+def _key(parts: tuple[str, ...] | list[str]) -> list[str]:
+    """Lower-case parts, the last without its image extension."""
+    stem, suffix = os.path.splitext(parts[-1])
+    last = stem if suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES else parts[-1]
+    return [part.lower() for part in (*parts[:-1], last)]
+
+
+def _common_ending(a: list[str], b: list[str]) -> int:
+    count = 0
+    for left, right in zip(reversed(a), reversed(b), strict=False):
+        if left != right:
+            break
+        count += 1
+    return count

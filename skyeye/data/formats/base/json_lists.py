@@ -1,0 +1,140 @@
+"""Long JSON lists, one element at a time: RSVQA-HR alone has 625 thousand records in one file."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from skyeye.errors import SkyEyeError
+
+CHUNK = 1 << 20  # bytes read at a time
+LONGEST = 1 << 24  # characters of one element; a conversation has some thousands
+#: An error this close to the end of what was read may come from the cut (``tru``, ``-12.``, ``1e``, ``\\u00``).
+_CUT = 64
+_BLANK = " \t\r\n"
+_DECODER = json.JSONDecoder()
+_SHAPES = {"{": "object", '"': "string", "t": "true/false", "f": "true/false", "n": "null"}
+
+
+def iter_json_list(path: str | Path, decoder: json.JSONDecoder = _DECODER) -> Iterator[Any]:
+    """The elements of a JSON file that holds a list, in order; memory is bounded by the longest element.
+
+    Elements before a mistake are yielded, then the mistake is raised with its place, in the words of
+    :func:`skyeye.data.formats.base.problems.load_json`.
+
+    Args:
+        decoder: makes the elements; one with ``object_pairs_hook`` sees a key that stands twice in an object.
+
+    Raises:
+        SkyEyeError: missing, empty, not UTF-8, not JSON (with line and column), not a list, or an element of more than
+            :data:`LONGEST` characters.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            yield from _Elements(file, path, decoder)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SkyEyeError(
+            f"cannot be read: {reason}", where=str(path), remedy="check `path:` of this source"
+        ) from error
+
+
+class _Elements:
+    """The text of a file in pieces, what of it is not used yet, and where that begins."""
+
+    def __init__(self, file: Any, path: Path, json_decoder: json.JSONDecoder):
+        self.file, self.path, self.json_decoder = file, path, json_decoder
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self.text, self.at = "", 0
+        self.bytes_read, self.lines, self.column = 0, 1, 1  # line and column (from 1) of text[0]
+        self.ended = False
+
+    def __iter__(self) -> Iterator[Any]:
+        self._more(CHUNK)
+        opening = self._next_sign()
+        if opening == "":
+            raise self._error(f"is empty ({self.path.stat().st_size} bytes)", "fetch the file again")
+        if opening != "[":
+            self._check_start(opening)
+        self.at += 1
+        if self._next_sign() != "]":
+            while True:
+                yield self._element()
+                sign = self._next_sign()
+                if sign == "]":
+                    break
+                if sign != ",":
+                    raise self._invalid("Expecting ',' delimiter", self.at)
+                self.at += 1
+        self.at += 1
+        if self._next_sign():
+            raise self._invalid("Extra data", self.at)
+
+    def _element(self) -> Any:
+        size = CHUNK
+        while True:
+            self._next_sign()
+            try:
+                value, end = self.json_decoder.raw_decode(self.text, self.at)
+            except json.JSONDecodeError as error:
+                unfinished = error.msg.startswith("Unterminated") or error.pos > len(self.text) - _CUT
+                if self.ended or not unfinished:
+                    raise self._invalid(error.msg, error.pos) from error
+            except (ValueError, RecursionError) as error:  # as in load_json
+                raise self._error(f"is not usable JSON: {error}", "fetch the file again", self.at) from error
+            else:
+                if end < len(self.text) - _CUT or self.ended:  # else a number may go on
+                    self.at = end
+                    return value
+            if len(self.text) - self.at > LONGEST:
+                raise self._error(f"holds an element of more than {LONGEST} characters", "split the file", self.at)
+            self._more(size)
+            size *= 2  # a long element is decoded anew a few times, not once a piece
+
+    def _next_sign(self) -> str:
+        """The next character that is not blank, ``""`` at the end of the file."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in _BLANK:
+                self.at += 1
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if self.ended:
+                return ""
+            self._more(CHUNK)
+
+    def _more(self, size: int) -> None:
+        self.lines, self.column = self._place(self.at)
+        pending = len(self.decoder.getstate()[0])
+        piece = self.file.read(size)
+        self.ended = not piece
+        try:
+            text = self.decoder.decode(piece, final=self.ended)
+        except UnicodeDecodeError as error:
+            at = self.bytes_read - pending + error.start
+            raise self._error(f"is not text: byte {at} is not UTF-8", "check `path:` of this source") from error
+        self.bytes_read += len(piece)
+        self.text, self.at = self.text[self.at :] + text, 0
+
+    def _place(self, at: int) -> tuple[int, int]:
+        lines = self.text.count("\n", 0, at)
+        return self.lines + lines, (at - self.text.rfind("\n", 0, at) if lines else self.column + at)
+
+    def _check_start(self, opening: str) -> None:
+        shape = _SHAPES.get(opening) or ("number" if opening in "-0123456789NI" else None)
+        if shape is None:
+            raise self._invalid("Expecting value", self.at)
+        raise self._error(f"holds a JSON {shape} where a list [...] is expected", "check `format:` of this source")
+
+    def _invalid(self, message: str, at: int) -> SkyEyeError:
+        return self._error(f"is not valid JSON: {message}", "the file may be cut off; fetch it again", at)
+
+    def _error(self, what: str, remedy: str, at: int | None = None) -> SkyEyeError:
+        where = str(self.path)
+        if at is not None:
+            line, column = self._place(at)
+            where = f"{where}, line {line}, column {column}"
+        return SkyEyeError(what, where=where, remedy=remedy)

@@ -1,0 +1,161 @@
+"""What the readers share: how a problem is told, and loading files that may be empty, broken or of another shape."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from skyeye.data.images.load import load as images
+from skyeye.errors import SkyEyeError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A record (or an object of an image) that a reader did not take over. Readers yield these between the records.
+
+    Attributes:
+        kind: short and countable: ``"missing image"``, ``"no answer"``, ``"inverted box"``, ``"too small"`` ...
+        where: file and record or line.
+        what: one sentence.
+        by_rule: the annotation is sound and a documented rule leaves it out; it does not count as broken.
+        count: how many units of the annotation it stands for: five captions when their one image is missing; 0 for a
+            remark that leaves nothing out. Each reader says what its unit is; every unit becomes a record or is
+            counted here.
+    """
+
+    kind: str
+    where: str
+    what: str
+    by_rule: bool = False
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class BadRecord(SkyEyeError):
+    """Raised while one record is parsed; readers turn it into a :class:`Problem` and go on with the next."""
+
+    def __init__(self, kind: str, where: str, what: str):
+        super().__init__(what, where=where)
+        self.kind = kind
+
+    def problem(self, count: int = 1) -> Problem:
+        return Problem(self.kind, str(self.where), self.what, count=count)
+
+
+def with_arguments_of(known: Callable, **more: Any) -> Callable[[Callable], Callable]:
+    """Decorator: the function takes what ``known`` takes, and by keyword ``more`` with these defaults.
+
+    The options of a source are checked against the signature of its reader; a reader that hands most of them on to
+    another function says so with this and need not name them again.
+    """
+    own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in more.items()]
+    parameters = [*inspect.signature(known).parameters.values(), *own]
+
+    def decorate(function: Callable) -> Callable:
+        function.__signature__ = inspect.signature(function).replace(parameters=parameters)
+        return function
+
+    return decorate
+
+
+def load_json(path: Path, want: type[list] | type[dict]) -> Any:
+    """The JSON value of a file.
+
+    Raises:
+        SkyEyeError: missing, empty, not text, not JSON (with line and column), or not a ``want`` at the top.
+    """
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SkyEyeError(
+            f"is not valid JSON: {error.msg}",
+            where=f"{path}, line {error.lineno}, column {error.colno}",
+            remedy="the file may be cut off; fetch it again",
+        ) from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of nested brackets
+        raise SkyEyeError(f"is not usable JSON: {error}", where=str(path), remedy="fetch the file again") from error
+    if not isinstance(value, want):
+        shape = {list: "a list [...]", dict: "an object {...}"}[want]
+        raise SkyEyeError(
+            f"holds a JSON {_json_name(value)} where {shape} is expected",
+            where=str(path),
+            remedy="check `format:` of this source",
+        )
+    return value
+
+
+def read_text(path: Path) -> str:
+    """The text of an annotation file (UTF-8, with or without byte order mark).
+
+    Raises:
+        SkyEyeError: missing, a folder, unreadable, empty, or not UTF-8.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SkyEyeError(
+            f"is not text: byte {error.start} is not UTF-8", where=str(path), remedy="check `path:` of this source"
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SkyEyeError(
+            f"cannot be read: {reason}", where=str(path), remedy="check `path:` of this source"
+        ) from error
+    if not text.strip():
+        raise SkyEyeError(
+            f"is empty ({Path(path).stat().st_size} bytes)", where=str(path), remedy="fetch the file again"
+        )
+    return text
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a file as an editor counts them; ``str.splitlines`` also parts at signs that occur inside captions.
+
+    Raises:
+        SkyEyeError: as :func:`read_text`.
+    """
+    return read_text(path).removesuffix("\n").split("\n")
+
+
+def image_size(reference: str, where: str) -> tuple[int, int]:
+    """Width and height in pixels of an image reference, from the file's header alone.
+
+    Raises:
+        BadRecord: not an image.
+    """
+    try:
+        return images.image_size(reference)
+    except SkyEyeError as error:
+        raise BadRecord("unreadable image", where, str(error)) from error
+
+
+def as_text(value: object) -> str | None:
+    """Text of a JSON string or number, stripped; None for anything else or nothing."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    return (value.strip() or None) if isinstance(value, str) else None
+
+
+def pick(choices: Sequence[str], key: str) -> str:
+    """One of the choices, the same one for the same key on every machine."""
+    return choices[zlib.crc32(key.encode("utf-8", "surrogatepass")) % len(choices)]
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """``"did you mean 'x'?"`` or the list of what is known."""
+    close = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def _json_name(value: object) -> str:
+    names = {dict: "object", list: "list", str: "string", bool: "true/false", type(None): "null"}
+    return names.get(type(value), "number")

@@ -1,0 +1,100 @@
+"""NWPU VHR-10: a text file per image with lines ``(x1,y1),(x2,y2),class``, corners in pixels, classes 1 to 10."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
+from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, text_lines
+from skyeye.data.formats.base.splits import Splits
+from skyeye.data.formats.detection.base import Annotated, Labelled, objects_of, reader_of
+from skyeye.data.geometry.boxes import Box
+from skyeye.errors import SkyEyeError
+
+#: Class 1, 2, ... 10, as the set's readme.txt names them.
+CLASSES = (
+    "airplane",
+    "ship",
+    "storage tank",
+    "baseball diamond",
+    "tennis court",
+    "basketball court",
+    "ground track field",
+    "harbor",
+    "bridge",
+    "vehicle",
+)
+FOLDERS = ("ground truth", "groundtruth", "ground_truth")
+_NUMBER = r"\s*(-?\d{1,9}(?:\.\d{0,9})?)\s*"
+LINE = re.compile(rf"\s*\({_NUMBER},{_NUMBER}\)\s*,\s*\({_NUMBER},{_NUMBER}\)\s*,\s*(\d{{1,9}})\s*", re.ASCII)
+
+
+def annotated(
+    path: str | Path,
+    images: ImageLookup = BESIDE,
+    split: str | None = None,
+    *,
+    splits: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.0,
+) -> Iterator[Annotated | Problem]:
+    """The images with their objects.
+
+    The unit is the line, or the file where it cannot be read; a line that is asked about gives several records, among
+    them exactly one ``[identify]``. The size of an image comes from its file.
+
+    Args:
+        path: folder with ``ground truth/*.txt``, or the folder of these files.
+        images: default: ``positive image set`` in ``path``, else ``path`` and everything below
+            (the negative images have no objects, and the same numbers for names).
+        splits, test_fraction: see :class:`~skyeye.data.formats.base.splits.Splits`.
+    """
+    path = Path(path)
+    labels = next((path / name for name in FOLDERS if (path / name).is_dir()), path)
+    files = [file for file in sorted(labels.glob("*.txt")) if file.stem.isdigit()]
+    if not files:
+        raise SkyEyeError("no <number>.txt in this folder", where=str(path), remedy="check `path:` of this source")
+    positive = path / "positive image set"
+    folder = images.folder(positive if positive.is_dir() else path)
+    rule = Splits(None, splits, test_fraction)
+    for file in files:
+        of = rule.of(file.stem)
+        if split is not None and of != split:
+            continue
+        lines = _lines(file)
+        if isinstance(lines, Problem):
+            yield lines
+            continue
+        try:
+            image = folder.find(file.stem, str(file))
+            size = image_size(image, str(file))
+        except BadRecord as error:
+            yield error.problem(count=len(lines))
+            continue
+        objects, problems = objects_of(lines, lambda line, where, size=size: _parse(line, where, *size))
+        yield from problems
+        yield Annotated(image, objects, file.stem, of, str(file))
+
+
+read = reader_of(annotated)
+
+
+def _lines(file: Path) -> list[tuple[str, str]] | Problem:
+    """(place, text) of the lines that are not blank."""
+    try:
+        lines = text_lines(file) if file.stat().st_size else []
+    except SkyEyeError as error:
+        return Problem("unreadable file", str(file), error.what)
+    return [(f"{file}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _parse(line: str, where: str, width: int, height: int) -> Labelled:
+    match = LINE.fullmatch(line)
+    if match is None:
+        raise BadRecord("malformed line", where, f"is not (x1,y1),(x2,y2),class: {line[:60]!r}")
+    number = int(match[5])
+    if not 1 <= number <= len(CLASSES):
+        raise BadRecord("unknown class", where, f"class {number} is not one of 1 to {len(CLASSES)}")
+    return Labelled(CLASSES[number - 1], Box.from_pixels(*(float(match[n]) for n in range(1, 5)), width, height), where)

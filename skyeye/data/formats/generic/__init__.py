@@ -1,0 +1,1 @@
+"""Readers of own data, shards, archives and synthetic scenes."""

@@ -1,0 +1,201 @@
+"""Files of LLaVA-style instructions, in any of the box notations of the field: GeoChat_Instruct, RS-instructions,
+MMRS-1M, LHRS-Instruct, VHM. Texts whose boxes became numbers stay in ``references["original"]``.
+
+A file is a JSON list, ``{"data": [...]}``, or one object per line. One record is read by
+:mod:`skyeye.data.formats.instructions.llava`, or is in the layout of LHRS-Instruct: ``{"name": ..., "conv":
+[{"Question": ..., "Answer": ...}]}``, for grounding ``{"img": ..., "question": ..., "answer": ...}``. VHM's marks
+``{VG}`` and ``{VQA}`` become the task tags. The unit is the record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
+from skyeye.data.formats.base.json_lines import iter_json_lines
+from skyeye.data.formats.base.json_lists import iter_json_list
+from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, load_json, nearest
+from skyeye.data.formats.base.splits import split_in
+from skyeye.data.formats.instructions.llava import parse_llava
+from skyeye.data.geometry.box_text import (
+    NOTATIONS,
+    SKYEYE,
+    BoxNotation,
+    Size,
+    detect_notation,
+    is_ambiguous,
+    notation,
+)
+from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.record import Record
+from skyeye.data.tasks import check_task
+from skyeye.errors import SkyEyeError
+
+_VHM = re.compile(r"\{(VG|VQA|CLS|IT|IDK)\}\s*")
+_VHM_TAGS = {"VG": "[refer] ", "VQA": "[vqa] ", "CLS": "[vqa] "}
+_DATA = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"data"\s*:')
+_EDGE = 0.011  # a box may leave the image by the rounding of its notation
+
+
+def read(
+    path: str | Path,
+    images: ImageLookup = BESIDE,
+    split: str | None = None,
+    *,
+    source: str | None = None,
+    task: str | None = None,
+    boxes: str = "auto",
+) -> Iterator[Record | Problem]:
+    """Records of one file, or of every ``*.json`` and ``*.jsonl`` below a folder.
+
+    Args:
+        path: file or folder.
+        images: folder of the images; default: beside the file.
+        split: keep only this split; train, val or test in the name of the file, else train.
+        source: name of the data set.
+        task: what records without a tag ask; default: a conversation in free words.
+        boxes: the notation of the boxes, a key of :data:`~skyeye.data.geometry.box_text.NOTATIONS`; ``auto`` tells
+            ``skyeye``, ``geochat``, ``fractions`` and ``qwen`` apart record by record. MMRS-1M needs ``padded``, VHM
+            ``thousandths``.
+    """
+    path = Path(path)
+    if task is not None:
+        check_task(task, "options.task")
+    if boxes not in ("auto", *NOTATIONS):
+        remedy = nearest(str(boxes), ["auto", *NOTATIONS])
+        raise SkyEyeError(f"unknown notation {boxes!r}", where="options.boxes", remedy=remedy)
+    files = sorted([*path.rglob("*.json"), *path.rglob("*.jsonl")]) if path.is_dir() else [path]
+    if not files:
+        raise SkyEyeError("no *.json file in this folder", where=str(path), remedy="check `path:` of this source")
+    folder = images.folder(path if path.is_dir() else path.parent)
+    for file in files:
+        of = split_in(file.stem) or "train"
+        if split is not None and of != split:
+            continue
+        for number, (where, item) in enumerate(_items(file)):
+            try:
+                if isinstance(item, BadRecord):
+                    raise item
+                yield _record(item, where, f"{file.stem}:{number}", source or "", of, task, boxes, folder)
+            except BadRecord as error:
+                yield error.problem()
+
+
+def _items(file: Path) -> Iterator[tuple[str, Any]]:
+    if file.suffix == ".jsonl":
+        yield from iter_json_lines(file)
+        return
+    try:
+        with open(file, "rb") as opened:
+            start = opened.read(4096)
+    except OSError as error:
+        remedy = "check `path:` of this source"
+        raise SkyEyeError(f"cannot be read: {error.strerror or error}", where=str(file), remedy=remedy) from error
+    if _DATA.match(start):
+        content = load_json(file, dict)["data"]
+        if not isinstance(content, list):
+            raise SkyEyeError("`data` is no list", where=str(file), remedy="check `format:` of this source")
+    else:
+        content = iter_json_list(file)
+    for index, item in enumerate(content):
+        yield f"{file}, record {index}", item
+
+
+def _record(
+    item: Any, where: str, id: str, source: str, split: str, task: str | None, boxes: str, folder: ImageFolder
+) -> Record:
+    if not isinstance(item, dict):
+        raise BadRecord("not a record", where, f"is not an object {{...}} but {str(item)[:60]!r}")
+    item = _as_llava(item)
+    messages = [message for message in _list(item.get("conversations")) if isinstance(message, dict)]
+    texts = [message["value"] for message in messages if isinstance(message.get("value"), str)]
+    written = notation(_notation(texts, where) or SKYEYE.name if boxes == "auto" else boxes)
+    size = _size(item, texts, written, folder, where)
+    if written.name != SKYEYE.name:
+        found = [box for text in texts for part in written.find(text, size) for box in part.boxes]
+        _check_inside(found, where)
+    record = parse_llava(
+        item,
+        where,
+        id=id,
+        source=source,
+        split=split,
+        task=task,
+        find_image=folder.find,
+        notation=written,
+        size=size,
+    )
+    if written.name == SKYEYE.name or not any(turn.mentions for turn in record.turns):
+        return record
+    return replace(record, references={**record.references, "original": {"notation": written.name, "texts": texts}})
+
+
+def _as_llava(item: dict[str, Any]) -> dict[str, Any]:
+    """The layouts of LHRS-Instruct and the marks of VHM, as LLaVA would write them."""
+    if "conversations" not in item:
+        turns = item.get("conv")
+        if turns is None and "question" in item:
+            turns = {"Question": item["question"], "Answer": item.get("answer")}
+        if turns is None:
+            return item
+        messages = []
+        for turn in turns if isinstance(turns, list) else [turns]:
+            turn = turn if isinstance(turn, dict) else {}
+            messages.append({"from": "human", "value": turn.get("Question")})
+            messages.append({"from": "gpt", "value": turn.get("Answer", turn.get("value"))})
+        name = next((item[key] for key in ("image", "name", "filename", "img") if key in item), None)
+        item = {"image": name, "conversations": messages}
+    messages = item["conversations"]
+    if isinstance(messages, list) and messages and isinstance(messages[0], dict):
+        asked = messages[0].get("value")
+        if isinstance(asked, str) and _VHM.search(asked):
+            asked = _VHM.sub(lambda match: _VHM_TAGS.get(match[1], ""), asked, count=1)
+            item = {**item, "conversations": [{**messages[0], "value": asked}, *messages[1:]]}
+    return item
+
+
+def _notation(texts: list[str], where: str) -> str | None:
+    named = [name for text in texts if (name := detect_notation(text))]
+    if "geochat" in named:
+        return "geochat"  # it takes boxes without an angle, too
+    if not named and any(map(is_ambiguous, texts)):
+        raise BadRecord(
+            "unclear box",
+            where,
+            "numbers in brackets could be thousandths or pixels; set options.boxes to the one meant",
+        )
+    return named[0] if named else None
+
+
+def _size(
+    item: dict[str, Any], texts: list[str], notation: BoxNotation, folder: ImageFolder, where: str
+) -> Size | None:
+    """Size of the image, where the boxes of this record cannot be read without it."""
+    if not notation.needs_size and not notation.angle:
+        return None
+    if not any(notation.find(text, (1, 1)) for text in texts):
+        return 1, 1
+    name = item.get("image")
+    name = name[0] if isinstance(name, list) and name else name
+    if not isinstance(name, str):
+        raise BadRecord("no image", where, f"boxes in {notation.name} need the image; the record names none")
+    return image_size(folder.find(name, where), where)
+
+
+def _check_inside(boxes: list[Box | OrientedBox], where: str) -> None:
+    for box in boxes:
+        upright = box.upright() if isinstance(box, OrientedBox) else box
+        leaves = not all(-_EDGE <= v <= 1 + _EDGE for v in upright)
+        if isinstance(box, OrientedBox):  # a turned box in a corner of the image reaches out of it
+            leaves = upright.clipped().area < 0.5 * upright.area
+        if leaves:
+            numbers = ", ".join(f"{v:.2f}" for v in upright)
+            raise BadRecord("box outside the image", where, f"box ({numbers} in fractions) leaves the image")
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,259 @@
+"""One record of LLaVA-style JSON: ``{"image": ..., "conversations": [{"from": ..., "value": ...}, ...]}``.
+
+SkyEye-968k and most other instruction sets of the field are written so, and read in several variants by those who use
+them: with and without ``<image>``, with and without the task tag, image names with or without folder and extension, the
+question and answer in ``text`` / ``ground_truth`` instead of ``conversations``. All are accepted; what does not fit is
+reported with file and record number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from skyeye.data.formats.base.problems import BadRecord, as_text, nearest
+from skyeye.data.formats.base.written_boxes import read_mentions
+from skyeye.data.geometry.box_text import SKYEYE, BoxNotation, Size
+from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.prompts import MiniGPTv2
+from skyeye.data.record import MARK, Mention, Record, Region, Turn
+from skyeye.data.tasks import FREE, TASKS
+
+_TAG_TASKS = {tag[1:-1]: task for task, tag in reversed(MiniGPTv2.tags.items())}  # "caption" -> caption, not video
+#: Stands in a text whose boxes are given as numbers beside it.
+PLACE = "<box>"
+_MARKER = re.compile(r"\s*(?:<Img>\s*<ImageHere>\s*</Img>|<ImageHere>|<image>|<video>)\s*", re.IGNORECASE)
+_TAG = re.compile(r"\[\s*([A-Za-z][\w -]*?)\s*\]\s*")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_NUMBERS = re.compile(r"\s*(?:<\s*(-?\d{1,9})\s*>\s*){4}")
+_CLASSIFY = re.compile(r"classify the image .*?classes:\s*(.+?)\.\s", re.IGNORECASE | re.DOTALL)
+_QUESTIONER, _ANSWERER = {"human", "user"}, {"gpt", "assistant", "model"}
+
+
+def parse_llava(
+    item: object,
+    where: str,
+    *,
+    id: str,
+    source: str,
+    split: str = "train",
+    task: str | None = None,
+    find_image: Callable[[str, str], str] | None = None,
+    notation: BoxNotation = SKYEYE,
+    size: Size | None = None,
+    mentions: Sequence[Sequence[Mention] | None] | None = None,
+) -> Record:
+    """One LLaVA-style record.
+
+    Args:
+        item: the JSON value, with ``image`` (name or list of frames) and either ``conversations`` or ``text`` and
+            ``ground_truth``.
+        where: file and record number, for messages.
+        task: what is asked when the first question carries no tag.
+        find_image: (name, where) -> path of the image; None keeps the names as they are.
+        notation, size: how its texts write boxes, and the size of its image where that needs it.
+        mentions: for each turn the boxes that belong to the places ``<box>`` of its texts; None: boxes are written.
+
+    Returns:
+        A record whose questions carry neither tag nor image marker. ``references`` are filled from the answer
+        (and from ``ground_truth``, when it stands beside a conversation) for tasks that are scored.
+
+    Raises:
+        BadRecord: nothing asked or answered, unknown tag or role, broken box, image not named or not found.
+    """
+    if not isinstance(item, dict):
+        raise BadRecord("not a record", where, f"is not an object {{...}} but {str(item)[:60]!r}")
+    texts, marked = _texts(item, where)
+    tags = [_tag(question, where) for question, _ in texts]
+    task = _task(texts, tags[0], task)
+    names = _image_names(item, where)
+    if not names and (marked or TASKS[task].images != "any"):
+        raise BadRecord("no image", where, "asks about an image but names none")
+    tasks = [task] if len(texts) == 1 else [FREE if tag is None else _TAG_TASKS[tag] for tag in tags]
+    turns = tuple(
+        read_turn(question, answer, of, notation, size, where)
+        if given is None
+        else _turn_with(question, answer, of, given, where)
+        for (question, answer), of, given in zip(texts, tasks, mentions or [None] * len(texts), strict=True)
+    )
+    if task == "refer" and not _boxes(turns[0].answer_mentions):
+        raise BadRecord("no box", where, f"[refer] is answered without a box: {texts[0][1][:60]!r}")
+    return Record(
+        id=id,
+        source=source,
+        task=task,
+        split=split,
+        turns=turns,
+        where=where,
+        regions=tuple(region for turn in turns for region in _regions(turn)),
+        images=tuple(find_image(name, where) if find_image else name for name in names),
+        references=_references(turns[0], *texts[0], item.get("ground_truth")) if len(turns) == 1 else {},
+    )
+
+
+def read_turn(
+    question: str, answer: str, task: str, notation: BoxNotation = SKYEYE, size: Size | None = None, where: str = ""
+) -> Turn:
+    """A question without its tag ("[VQA]how many" -> "how many"), its answer, and the boxes of both as numbers.
+
+    Raises:
+        BadRecord: a box is broken.
+    """
+    asked, of_question = _read(_TAG.sub("", question, count=1), notation, size, where)
+    said, of_answer = _read(answer, notation, size, where)
+    return Turn(asked, said, task, of_question + of_answer)
+
+
+def _turn_with(question: str, answer: str, task: str, mentions: Sequence[Mention], where: str) -> Turn:
+    """A turn whose boxes are given as numbers, for the places that are marked in its texts."""
+    asked, said = (text.replace(PLACE, MARK) for text in (_TAG.sub("", question, count=1), answer))
+    turn = Turn(asked, said, task, tuple(mentions))
+    if not turn.is_whole():
+        places = asked.count(MARK) + said.count(MARK)
+        raise BadRecord("malformed box", where, f"{places} places {PLACE} in the texts, {len(mentions)} mentions")
+    return turn
+
+
+def _read(text: str, notation: BoxNotation, size: Size | None, where: str) -> tuple[str, tuple[Mention, ...]]:
+    if MARK in text:
+        raise BadRecord("broken character", where, "the text holds U+FFFC, which stands for a box here")
+    if notation.name == SKYEYE.name:
+        _check_boxes(text, where)
+    bare, mentions = read_mentions(text, notation, size)
+    if notation.name != SKYEYE.name:
+        _check_boxes(bare, where)
+    for box in _boxes(mentions):
+        if isinstance(box, Box) and (box.x1 > box.x2 or box.y1 > box.y2):
+            raise BadRecord("inverted box", where, f"a box of {text[:60]!r} has its corners in the wrong order")
+    return bare, mentions
+
+
+def _boxes(mentions: Sequence[Mention]) -> list[Box | OrientedBox]:
+    return [box for mention in mentions for box in mention.boxes]
+
+
+def _upright(box: Box | OrientedBox) -> Box:
+    return (box.upright() if isinstance(box, OrientedBox) else box).clipped()
+
+
+def _regions(turn: Turn) -> Iterator[Region]:
+    """The boxes of an answer behind a marked phrase, until the next."""
+    phrase = None
+    for mention in turn.answer_mentions:
+        phrase = mention.phrase if mention.phrase is not None else phrase
+        if phrase is not None:
+            for box in mention.boxes:
+                yield Region(tuple(_upright(box)), phrase.strip(), tuple(box) if isinstance(box, OrientedBox) else None)
+
+
+def _texts(item: dict[str, Any], where: str) -> tuple[list[tuple[str, str]], bool]:
+    """Questions and answers without image markers, and whether there was a marker."""
+    messages = item.get("conversations")
+    if messages is None and "text" in item:
+        answer = item.get("ground_truth", item.get("answer"))
+        if isinstance(answer, list):  # several references; the first is the one to learn
+            answer = answer[0] if answer else None
+        messages = [{"from": "human", "value": item["text"]}, {"from": "gpt", "value": answer}]
+    if not isinstance(messages, list) or not messages:
+        found = ", ".join(map(str, item)) or "nothing"
+        raise BadRecord("no conversation", where, f"has neither conversations nor text; it has {found[:120]}")
+    values: list[str] = []
+    marked = False
+    for number, message in enumerate(messages):
+        role = message.get("from", message.get("role")) if isinstance(message, dict) else None
+        expected = _ANSWERER if number % 2 else _QUESTIONER
+        if not isinstance(role, str) or role.lower() not in expected:
+            who = "/".join(sorted(expected))
+            raise BadRecord("wrong turn", where, f"message {number} should come from {who}, not {str(role)[:30]!r}")
+        raw = message.get("value", message.get("content"))
+        text = as_text(raw)
+        if text is not None and number % 2 == 0:
+            text, markers = _MARKER.subn(" ", text)
+            marked = marked or markers > 0
+            text = " ".join(text.split("\n")).strip()
+        if not text:
+            kind = "no answer" if number % 2 else "no question"
+            raise BadRecord(kind, where, f"message {number} ({kind[3:]}) is empty or not text")
+        values.append(text)
+    if len(values) % 2:
+        raise BadRecord("no answer", where, f"the last question is not answered: {values[-1][:60]!r}")
+    return list(zip(values[::2], values[1::2], strict=True)), marked
+
+
+def _tag(question: str, where: str) -> str | None:
+    match = _TAG.match(question)
+    if not match:
+        return None
+    tag = match[1].lower()
+    if tag not in _TAG_TASKS:
+        raise BadRecord("unknown tag", where, f"unknown task tag [{match[1]}]; {nearest(tag, list(_TAG_TASKS))}")
+    return tag
+
+
+def _task(texts: Sequence[tuple[str, str]], tag: str | None, hint: str | None) -> str:
+    if len(texts) > 1:
+        return "conversation"
+    if tag is None and hint is None:
+        return "detail" if re.match(r"describe .*\bin detail", texts[0][0], re.IGNORECASE) else "conversation"
+    if tag is not None and (hint is None or MiniGPTv2.tags.get(hint) != f"[{tag}]"):
+        hint = _TAG_TASKS[tag]  # the record knows better than the file it is in
+    if hint == "vqa" and _CLASSIFY.search(texts[0][0]):
+        return "classification"
+    return hint
+
+
+def _image_names(item: dict[str, Any], where: str) -> list[str]:
+    value = item.get("image", item.get("images"))
+    names = value if isinstance(value, list) else [] if value is None or value == "" else [value]
+    texts = [as_text(name) for name in names]
+    if None in texts:
+        raise BadRecord("no image", where, f"image is not a file name: {str(value)[:60]!r}")
+    return texts
+
+
+def _check_boxes(text: str, where: str) -> None:
+    for inside in _BRACES.findall(text):
+        if "<" not in inside:
+            continue  # braces in prose
+        numbers = [int(n) for n in re.findall(r"-?\d{1,9}", inside)]
+        if not _NUMBERS.fullmatch(inside):
+            raise BadRecord("malformed box", where, f"{{{inside[:60]}}} is not a box {{<x1><y1><x2><y2>}}")
+        x1, y1, x2, y2 = numbers
+        if not all(0 <= n <= 100 for n in numbers):
+            raise BadRecord("box outside the image", where, f"box {{{inside}}} leaves 0..100")
+        if x1 > x2 or y1 > y2:
+            raise BadRecord("inverted box", where, f"box {{{inside}}} has its corners in the wrong order")
+
+
+def _references(turn: Turn, question: str, answer: str, truth: object) -> dict[str, Any]:
+    """What the answer of a single turn is scored with.
+
+    Args:
+        question, answer: as published.
+        truth: what stands beside the conversation.
+    """
+    question = _TAG.sub("", question, count=1)
+    truths = [t for t in map(as_text, truth if isinstance(truth, list) else [truth]) if t]
+    if turn.task in ("caption", "video_caption"):
+        return {"captions": truths or [answer]}
+    if turn.task in ("vqa", "classification"):
+        references: dict[str, Any] = {"answer": truths[0] if truths else answer}
+        named = _CLASSIFY.search(question) if turn.task == "classification" else None
+        if named:  # own data may ask for a class without listing them
+            references["classes"] = [name.strip() for name in named[1].split(",") if name.strip()]
+        return references
+    if turn.task in ("refer", "detection"):
+        return {**_places(turn.answer_mentions), "phrase": question}
+    if turn.task == "identify":
+        return {**_places(turn.question_mentions), "phrase": answer, "captions": truths or [answer]}
+    return {}
+
+
+def _places(mentions: Sequence[Mention]) -> dict[str, Any]:
+    boxes = _boxes(mentions)
+    places: dict[str, Any] = {"boxes": [list(_upright(box)) for box in boxes]}
+    if any(isinstance(box, OrientedBox) for box in boxes):
+        oriented = [box if isinstance(box, OrientedBox) else OrientedBox.from_box(box) for box in boxes]
+        places["polygons"] = [list(box) for box in oriented]
+    return places

@@ -1,0 +1,1 @@
+"""From the reference of an image to its pixels."""

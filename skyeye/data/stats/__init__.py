@@ -1,9 +1,0 @@
-"""``skyeye data stats``: how many of what a data set holds, in numbers, in words and in plots."""
-
-from __future__ import annotations
-
-from skyeye.data.stats.count import measure
-from skyeye.data.stats.page import write_page
-from skyeye.data.stats.words import in_words
-
-__all__ = ["in_words", "measure", "write_page"]

@@ -1,0 +1,115 @@
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup, list_images
+from skyeye.data.formats.base.problems import BadRecord
+from skyeye.errors import SkyEyeError
+
+
+@pytest.fixture
+def root(tmp_path, write_images):
+    write_images(
+        tmp_path / "images",
+        "train/0001.png",
+        "val/0001.png",
+        "Beach/beach_1.jpg",
+        "one.tif",
+        "both.jpg",
+        "both.png",
+        "v1.2.png",
+    )
+    write_images(tmp_path, "secret.png")
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("one.tif", "one.tif"),
+        ("one", "one.tif"),
+        ("one.jpg", "one.tif"),  # converted since the annotation was written
+        ("ONE.TIF", "one.tif"),
+        ("UCMerced/one.tif", "one.tif"),
+        ("/home/author/data/one.tif", "one.tif"),
+        ("data\\one.tif", "one.tif"),
+        ("./one.tif", "one.tif"),
+        ("beach_1.jpg", "Beach/beach_1.jpg"),
+        ("AID/Beach/beach_1", "Beach/beach_1.jpg"),
+        ("train/0001.png", "train/0001.png"),
+        ("val/0001", "val/0001.png"),
+        ("both.png", "both.png"),
+        ("v1.2", "v1.2.png"),
+    ],
+)
+def test_found(root, name, found):
+    assert ImageFolder(root).find(name, "here") == str(root / found)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("two.tif", "missing image"),
+        ("test/0001.png", "missing image"),  # never that of train or val
+        ("Airport/beach_1.jpg", "missing image"),
+        ("", "missing image"),
+        ("../secret.png", "missing image"),
+        ("train/../../secret.png", "missing image"),
+        ("train/../one.tif", "missing image"),
+        ("secret.png", "missing image"),
+        ("0001.png", "ambiguous image"),
+        ("both", "ambiguous image"),
+    ],
+)
+def test_not_found(root, name, kind):
+    with pytest.raises(BadRecord) as error:
+        ImageFolder(root).find(name, "here")
+    assert error.value.kind == kind
+    assert str(error.value).startswith("here: image ")
+
+
+@given(st.text(alphabet="./\\secrt01ngpone\0~", max_size=30))
+def test_no_name_leaves_the_folder(tmp_path_factory, name):
+    root = tmp_path_factory.getbasetemp() / "inside"
+    root.mkdir(exist_ok=True)
+    (root / "one.png").touch()
+    (root.parent / "secret.png").touch()
+    try:
+        found = ImageFolder(root).find(name, "here")
+    except BadRecord:
+        return
+    assert os.path.realpath(found) == os.path.realpath(root / "one.png")
+
+
+def test_absolute_path_of_a_real_file_is_not_followed(root):
+    with pytest.raises(BadRecord):
+        ImageFolder(root).find(str(root.parent / "secret.png"), "here")
+
+
+def test_links_are_followed_and_circles_are_not(root, write_images):
+    write_images(root.parent / "elsewhere", "far.png")
+    (root / "linked").symlink_to(root.parent / "elsewhere")
+    (root / "again").symlink_to(root.parent / "elsewhere")
+    (root.parent / "elsewhere" / "back").symlink_to(root)
+    names = [str(path) for path in list_images(root)]
+    assert names.count("linked/far.png") == names.count("again/far.png") == 1
+    assert len(names) == 9
+
+
+def test_folder_that_is_not_there(tmp_path):
+    with pytest.raises(SkyEyeError, match="nowhere: the image folder does not exist .*images:"):
+        ImageFolder(tmp_path / "nowhere").find("a", "here")
+
+
+def test_an_image_that_is_not_there_is_kept_by_its_name_where_that_was_asked_for(root, tmp_path):
+    for lookup in (ImageLookup(str(root), keep_absent=True), ImageLookup(keep_absent=True)):
+        folder = lookup.folder(root)
+        assert folder.find("gone.png", "here") == "absent:gone.png"
+        assert folder.find("train/0001.png", "here") == str(root / "train/0001.png")
+        with pytest.raises(BadRecord, match="leaves the image folder"):
+            folder.find("../gone.png", "here")
+    assert ImageLookup(keep_absent=True).folder(tmp_path / "nowhere").find("a", "here") == "absent:a"
+    with pytest.raises(BadRecord, match="is not in"):
+        BESIDE.folder(root).find("gone.png", "here")
