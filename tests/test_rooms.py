@@ -19,12 +19,12 @@ import skyeye
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("plan", "serve", "bench", "doctor"),
+    ("plan", "serve", "bench", "runs", "doctor"),
     ("train", "eval", "curate"),
-    ("generation", "runs"),
+    ("generation",),
     ("models", "synth", "html"),
     ("data",),
-    ("config",),
+    ("config", "run_log"),
     ("errors", "__init__"),
 )
 #: Arrows that may point upwards, and why.

@@ -19,8 +19,8 @@ from skyeye.bench.common import alternate, machine, ratios
 from skyeye.bench.model import sizes
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence, collate_prompts
 from skyeye.errors import SkyEyeError
+from skyeye.generation.engine import PromptGroup, SharedGeneration, can_share
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
-from skyeye.models.shared_generation import PromptGroup, SharedGeneration, can_share
 
 #: Tokens that all questions about an image open with: ``</Img> [vqa]`` in LLaMA-2 tokens, and what is common to all
 #: questions of each image in the test splits of RSVQA-LR and RSVQA-HR.

@@ -64,7 +64,7 @@ def _train(options: argparse.Namespace) -> int:
 
     from skyeye.bench.model import VOCABULARY
     from skyeye.bench.train import TrainingStep, bench_train
-    from skyeye.data.distributions import made_groups
+    from skyeye.plan.workloads import made_groups
 
     dtype = getattr(torch, options.dtype)
     # small steps: more pairs fit into the time, and their median is the sounder
@@ -138,8 +138,8 @@ def _model_and_groups(options: argparse.Namespace, images: dict[str | None, int]
     import torch
 
     from skyeye.bench.model import VOCABULARY, bench_model
-    from skyeye.data.distributions import made_groups
     from skyeye.models.precision import in_precision
+    from skyeye.plan.workloads import made_groups
 
     device, dtype, pixels = _device(options.device), getattr(torch, options.dtype), None
     if options.recipe is None:

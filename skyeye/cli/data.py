@@ -209,9 +209,10 @@ def _show(options: argparse.Namespace) -> int:
     if options.samples < 1:
         raise SkyEyeError(f"{options.samples} samples show nothing", where="--samples", remedy="1 or more")
     from skyeye.cli.tokens import open_builder
-    from skyeye.curate.show import choose, show
+    from skyeye.curate.show import show
     from skyeye.curate.target import records_of
     from skyeye.data.files import write_whole
+    from skyeye.data.record import choose
 
     target = _target(options)
     records = choose(records_of(target), options.samples, options.seed, options.task)

@@ -28,8 +28,8 @@ def _plan(options: argparse.Namespace) -> int:
 
     recipe = load_recipe(options.recipe, options.overrides)  # mistakes are answered before torch is imported
     from skyeye.data.files import write_json
-    from skyeye.train.plan import Hardware, make_plan
-    from skyeye.train.plan_text import in_words
+    from skyeye.plan.plan import Hardware, make_plan
+    from skyeye.plan.text import in_words
 
     hardware = Hardware(options.gpus, options.gpu_memory, options.reserve, options.mfu, options.peak_tflops)
     plan = make_plan(recipe, hardware)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,6 @@ from skyeye.curate.check.texts import LONE_SURROGATE
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import Mention, Record
 from skyeye.data.sequence import IGNORE_INDEX, IMAGE_TOKEN_ID
-from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
 from skyeye.html.page import render
 from skyeye.html.thumbnails import Outline, outline, thumbnail
@@ -45,32 +42,6 @@ class Sample:
     branch: list[Token]
     lengths: dict[str, int]  # tokens of prefix and branch, and how many of them are learnt
     refused: str  # why no sequence can be made of it
-
-
-def choose(records: Iterable[Record], count: int, seed: int, task: str | None = None) -> list[Record]:
-    """So many records by a checksum of seed, source and id: the same ones in whatever order they are read.
-
-    Tasks take turns, so that a rare one is shown beside a frequent one. Records go by one at a time.
-
-    Raises:
-        SkyEyeError: the task is unknown, or no record has it.
-    """
-    if task is not None:
-        check_task(task, "--task")
-    heaps: dict[str, list[tuple[int, int, Record]]] = {}
-    seen: set[str] = set()
-    for number, record in enumerate(records):
-        seen.add(record.task)
-        if task in (None, record.task):
-            key = f"{seed}\x1f{record.source}\x1f{record.id}".encode("utf-8", "surrogatepass")
-            rank = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
-            heap = heaps.setdefault(record.task, [])
-            (heapq.heappush if len(heap) < count else heapq.heappushpop)(heap, (-rank, -number, record))
-    if not heaps:
-        raise SkyEyeError(f"no record of task {task!r}", where="--task", remedy=f"there are: {', '.join(sorted(seen))}")
-    queues = [sorted(heap, reverse=True) for _, heap in sorted(heaps.items())]
-    chosen = [queue[turn][2] for turn in range(count) for queue in queues if turn < len(queue)]
-    return chosen[:count]
 
 
 def show(records: Sequence[Record], builder: SequenceBuilder, about: dict[str, str]) -> str:

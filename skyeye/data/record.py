@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from skyeye.data.geometry.boxes import Box, OrientedBox
-from skyeye.data.tasks import FREE
+from skyeye.data.tasks import FREE, check_task
+from skyeye.errors import SkyEyeError
 
 #: Stands in a text where boxes are written: U+FFFC, the object replacement character, once for each :class:`Mention`.
 MARK = "\ufffc"
@@ -120,3 +123,29 @@ def group_by_image(records: Iterable[Record]) -> list[Group]:
     for index, record in enumerate(records):
         by_images[record.images or index].append(record)
     return [Group(images=members[0].images, records=tuple(members)) for members in by_images.values()]
+
+
+def choose(records: Iterable[Record], count: int, seed: int, task: str | None = None) -> list[Record]:
+    """So many records by a checksum of seed, source and id: the same ones in whatever order they are read.
+
+    Tasks take turns, so that a rare one is shown beside a frequent one. Records go by one at a time.
+
+    Raises:
+        SkyEyeError: the task is unknown, or no record has it.
+    """
+    if task is not None:
+        check_task(task, "--task")
+    heaps: dict[str, list[tuple[int, int, Record]]] = {}
+    seen: set[str] = set()
+    for number, record in enumerate(records):
+        seen.add(record.task)
+        if task in (None, record.task):
+            key = f"{seed}\x1f{record.source}\x1f{record.id}".encode("utf-8", "surrogatepass")
+            rank = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
+            heap = heaps.setdefault(record.task, [])
+            (heapq.heappush if len(heap) < count else heapq.heappushpop)(heap, (-rank, -number, record))
+    if not heaps:
+        raise SkyEyeError(f"no record of task {task!r}", where="--task", remedy=f"there are: {', '.join(sorted(seen))}")
+    queues = [sorted(heap, reverse=True) for _, heap in sorted(heaps.items())]
+    chosen = [queue[turn][2] for turn in range(count) for queue in queues if turn < len(queue)]
+    return chosen[:count]

@@ -136,7 +136,7 @@ def _answers_key(checkpoint: Path, weights: str, of_model: Mapping[str, Any]) ->
 
 def load_answerer(checkpoint: Path, settings: EvalSettings) -> tuple[Answerer, PromptStyle, dict[str, Any]]:
     """The model of a checkpoint as a function from questions to answers, its words, and what to say about it."""
-    from skyeye.eval.generate import open_to_answer  # here, so that wrong names and missing data are told at once
+    from skyeye.generation.answer import open_to_answer  # here, so that wrong names and missing data are told at once
 
     model, processor = open_to_answer(checkpoint, settings.device)
     builder = processor.builder
@@ -154,7 +154,7 @@ def load_answerer(checkpoint: Path, settings: EvalSettings) -> tuple[Answerer, P
 
 def model_answerer(model: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, batch_size: int) -> Answerer:
     """A model in evaluation mode as a function from questions to answers; these are texts."""
-    from skyeye.eval.generate import answers_as_ready
+    from skyeye.generation.answer import answers_as_ready
 
     def answerer(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
         ready = answers_as_ready(model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens)

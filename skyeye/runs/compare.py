@@ -11,8 +11,9 @@ from skyeye.errors import SkyEyeError
 from skyeye.html.line_chart import COLOURS, Curve, chart
 from skyeye.html.numbers import short
 from skyeye.html.page import render
+from skyeye.run_log import METRICS
 from skyeye.runs.page import median_of, stage_starts
-from skyeye.runs.read import METRICS, Run
+from skyeye.runs.read import Run
 
 #: Settings that differ between any two runs and say nothing.
 PLACES = ("output_dir", "run.dir")

@@ -12,7 +12,8 @@ from skyeye.html.line_chart import COLOURS, Chart, Curve, Point, chart
 from skyeye.html.numbers import duration, short
 from skyeye.html.page import render
 from skyeye.html.thumbnails import Outline, jpeg_url, outline
-from skyeye.runs.read import METRICS, Run
+from skyeye.run_log import METRICS
+from skyeye.runs.read import Run
 
 LARGEST_PICTURE = 2 << 20  # bytes
 MOST_SAMPLES = 40  # of one stage

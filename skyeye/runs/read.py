@@ -5,7 +5,6 @@ that is not complete yet is left for later.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,25 +15,8 @@ import yaml
 
 from skyeye.errors import SkyEyeError
 from skyeye.eval.results import EvalResults, scores_from_json
+from skyeye.run_log import as_count, as_number, parse_json, read_log, read_objects
 
-#: Numbers of a log line that are drawn and compared: key -> (title, unit).
-METRICS: dict[str, tuple[str, str]] = {
-    "loss": ("Loss", "per supervised token"),
-    "learning_rate": ("Learning rate", ""),
-    "gradient_norm": ("Gradient norm", "before clipping"),
-    "samples_per_second": ("Samples", "per second"),
-    "tokens_per_second": ("Tokens", "per second, images included"),
-    "supervised_tokens_per_second": ("Supervised tokens", "per second"),
-    "image_tokens_per_second": ("Image tokens", "per second"),
-    "mfu": ("MFU", "share of the devices' peak"),
-    "data_wait_share": ("Waiting for data", "share of the time"),
-    "padding_share": ("Padding and idle processes", "share of the places"),
-    "memory_peak_gib": ("Memory peak", "GiB, first process"),
-}
-#: Further numbers of a log line.
-OTHERS = ("steps", "seconds_left", "step_seconds", "pause_seconds")
-
-LONGEST_LINE = 1 << 20  # bytes of a line of JSON
 LARGEST_FILE = 8 << 20  # bytes of a file that is read as a whole
 MOST_EVENTS = 1000  # of the last ones; a page with more could not be read
 MOST_LEFT_OUT = 20  # records left out that are listed; all are counted
@@ -98,7 +80,7 @@ def read_run(folder: str | Path) -> Run:
     run.lines = read_log(folder / "log.jsonl", run.notes)
     for line in run.lines:
         known = run.stages.get(line["stage"])
-        run.stages[line["stage"]] = known or _count(line.get("steps"))
+        run.stages[line["stage"]] = known or as_count(line.get("steps"))
     run.finished = [name for name in run.stages if (folder / "checkpoints" / name / "manifest.json").is_file()]
     run.events = list(read_objects(folder / "events.jsonl", run.notes))[-MOST_EVENTS:]
     run.environment = _json(folder / "environment.json", run.notes)
@@ -113,49 +95,6 @@ def read_run(folder: str | Path) -> Run:
         run.examinations += _examinations(path, run.notes)
     run.left_out = _left_out(folder / "skipped.txt")
     return run
-
-
-def read_log(path: Path, notes: list[str] | None = None) -> list[dict[str, Any]]:
-    """The lines of a log.jsonl: ``stage``, ``step`` and finite numbers (others are None), in order.
-
-    A run that was resumed has done some steps twice; the later line counts, and what stood behind it is gone.
-    """
-    notes = [] if notes is None else notes
-    stages: dict[str, list[dict[str, Any]]] = {}
-    odd = 0
-    for entry in read_objects(path, notes):
-        stage, step = entry.get("stage"), entry.get("step")
-        if not isinstance(stage, str) or _count(step) is None:
-            odd += 1
-            continue
-        line = {name: _number(entry[name]) for name in (*METRICS, *OTHERS) if name in entry}
-        line |= {"stage": stage, "step": step, "time": str(entry.get("time", ""))[:40]}
-        of_stage = stages.setdefault(stage, [])
-        while of_stage and of_stage[-1]["step"] >= step:
-            of_stage.pop()
-        of_stage.append(line)
-    if odd:
-        notes.append(f"{path.name}: {odd} lines without stage and step are left out")
-    return [line for of_stage in stages.values() for line in of_stage]
-
-
-def read_objects(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, one a line. What is no object is counted in ``notes``; a last line without its end
-    may be in the middle of being written and is not."""
-    if not path.is_file():
-        return
-    broken: list[int] = []
-    number = 0
-    with open(path, "rb") as file:
-        while raw := file.readline(LONGEST_LINE):
-            number += 1
-            entry = _parse(raw)
-            if isinstance(entry, dict):
-                yield entry
-            elif raw.strip() and raw.endswith(b"\n"):
-                broken.append(number)
-    if broken:
-        notes.append(f"{path.name}: {len(broken)} lines are no JSON objects, the first is line {broken[0]}")
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -174,9 +113,9 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 def _examinations(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     """The lines of ``eval/<stage>.jsonl`` with the numbers in them."""
     for entry in read_objects(path, notes):
-        stage, step, scores = entry.get("stage"), _count(entry.get("step")), entry.get("scores")
+        stage, step, scores = entry.get("stage"), as_count(entry.get("step")), entry.get("scores")
         if isinstance(stage, str) and step is not None and isinstance(scores, dict):
-            yield {"stage": stage, "step": step, "scores": {str(k): _number(v) for k, v in scores.items()}}
+            yield {"stage": stage, "step": step, "scores": {str(k): as_number(v) for k, v in scores.items()}}
         else:
             notes.append(f"{path.name}: a line without stage, step and scores is left out")
 
@@ -195,7 +134,7 @@ def _read_recipe(run: Run) -> None:
     stages = content.get("stages") if isinstance(content, dict) else None
     for stage in stages if isinstance(stages, list) else []:
         if isinstance(stage, dict) and isinstance(stage.get("name"), str):
-            run.stages[stage["name"]] = _count(stage.get("steps"))
+            run.stages[stage["name"]] = as_count(stage.get("steps"))
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:
@@ -204,7 +143,7 @@ def _samples(run: Run) -> list[dict[str, Any]]:
     for path in sorted((run.folder / "samples").glob("*-*.json")):
         content = _json(path, run.notes)
         stage, step, rows = (content.get(name) for name in ("stage", "step", "samples"))
-        if not isinstance(stage, str) or _count(step) is None or not isinstance(rows, list):
+        if not isinstance(stage, str) or as_count(step) is None or not isinstance(rows, list):
             run.notes.append(f"samples/{path.name}: is no file of samples")
             continue
         texts = ("id", "source", "task", "question", "expected", "answer", "failed")
@@ -224,7 +163,7 @@ def _samples(run: Run) -> list[dict[str, Any]]:
 def _boxes(value: Any) -> list[list[float]]:
     """What is a box of four finite numbers among the entries of a list."""
     entries = value if isinstance(value, list) else []
-    return [box for box in entries if isinstance(box, list) and len(box) == 4 and None not in map(_number, box)]
+    return [box for box in entries if isinstance(box, list) and len(box) == 4 and None not in map(as_number, box)]
 
 
 def _left_out(path: Path) -> tuple[int, list[str]]:
@@ -251,28 +190,8 @@ def _json(path: Path, notes: list[str]) -> dict[str, Any]:
     text = _text(path, notes)
     if not text:
         return {}
-    content = _parse(text)
+    content = parse_json(text)
     if not isinstance(content, dict):
         notes.append(f"{path.name}: is no JSON object")
         return {}
     return content
-
-
-def _parse(text: str | bytes) -> Any:
-    """JSON, or None for what is none; numbers beyond all bounds and nesting without end are none either."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _count(value: Any) -> int | None:
-    """A whole number of steps, or None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**12 else None
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e300 or not math.isfinite(value):
-        return None
-    return float(value)

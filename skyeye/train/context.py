@@ -14,10 +14,10 @@ from skyeye.config.schema import EvalConfig
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.processing import SkyEyeProcessor
-from skyeye.train.ema import MovingAverage
-from skyeye.train.interrupt import Interrupt
+from skyeye.train.checkpoint.ema import MovingAverage
+from skyeye.train.guards.interrupt import Interrupt
+from skyeye.train.monitor.trackers import Tracker
 from skyeye.train.setup import RunSetup
-from skyeye.train.trackers import Tracker
 
 
 class Evaluator(Protocol):

@@ -14,12 +14,12 @@ import torch
 from accelerate import Accelerator
 
 from skyeye.config.schema import RunConfig
+from skyeye.train.checkpoint.export import Exporter
+from skyeye.train.checkpoint.state import save_state
 from skyeye.train.context import Prepared
-from skyeye.train.export import Exporter
-from skyeye.train.guards import Guard
-from skyeye.train.interrupt import Interrupt
-from skyeye.train.state import save_state
-from skyeye.train.watchdog import Watchdog
+from skyeye.train.guards.guards import Guard
+from skyeye.train.guards.interrupt import Interrupt
+from skyeye.train.guards.watchdog import Watchdog
 
 
 class Hook(Protocol):

@@ -11,11 +11,11 @@ import torch
 
 from skyeye.data.sequence import IGNORE_INDEX
 from skyeye.train.context import Prepared
-from skyeye.train.guards import Guard
+from skyeye.train.guards.guards import Guard
 from skyeye.train.hooks import Hook
 from skyeye.train.loader import StepBatch
+from skyeye.train.monitor.progress import Monitor, StepReport
 from skyeye.train.optim import learning_rate, set_learning_rate
-from skyeye.train.progress import Monitor, StepReport
 from skyeye.train.setup import PlannedStage
 
 #: What is counted over the global batch, so that each loss is divided by its own number whatever the processes.
@@ -38,7 +38,7 @@ def train_stage(
     Args:
         batches: what this process computes, from ``start_step`` on, without the steps that ``guard`` skips.
         longest: a pack as long as any can be. It is computed first, with weight 0: memory peaks at once or not at all.
-        guard: holds harmful updates back, and decides when to go back or to stop (:mod:`skyeye.train.guards`).
+        guard: holds harmful updates back, and decides when to go back or to stop (:mod:`skyeye.train.guards.guards`).
         monitor: is told loss, learning rate and counts of every step.
         hook: called after every step; it may end the stage early.
 

@@ -12,17 +12,24 @@ from accelerate import Accelerator
 from skyeye.config.load import load_recipe, quick_recipe, recipe_to_yaml
 from skyeye.config.schema import Recipe
 from skyeye.data.files import write_json, write_whole
-from skyeye.train.background import CHORES, BackgroundTracker
+from skyeye.train.checkpoint.resume import (
+    Position,
+    changed_data,
+    changed_settings,
+    clear_logs,
+    find_position,
+    trim_logs,
+)
+from skyeye.train.checkpoint.state import state_folders
 from skyeye.train.context import Evaluator, RunContext
-from skyeye.train.distributed import print_once, rank, shut_down
-from skyeye.train.guards import record_event
+from skyeye.train.guards.guards import record_event
+from skyeye.train.guards.interrupt import REQUEUE, Interrupt
 from skyeye.train.hooks import asked_to_stop
-from skyeye.train.interrupt import REQUEUE, Interrupt
-from skyeye.train.resume import Position, changed_data, changed_settings, clear_logs, find_position, trim_logs
+from skyeye.train.monitor.background import CHORES, BackgroundTracker
+from skyeye.train.monitor.trackers import check_trackers, start_trackers
+from skyeye.train.parallel.distributed import print_once, rank, shut_down
 from skyeye.train.setup import RunSetup, prepare_model, setup_run
 from skyeye.train.stages import run_stage
-from skyeye.train.state import state_folders
-from skyeye.train.trackers import check_trackers, start_trackers
 
 
 def train(

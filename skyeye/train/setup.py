@@ -31,7 +31,7 @@ from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
-from skyeye.train.distributed import print_once
+from skyeye.train.parallel.distributed import print_once
 
 LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
 

@@ -13,28 +13,28 @@ from skyeye.data.mixture import Mixture
 from skyeye.data.sequence import SequenceBuilder
 from skyeye.models.compile import compile_layers
 from skyeye.models.objective import TrainingObjective
+from skyeye.train.checkpoint.ema import MovingAverage
+from skyeye.train.checkpoint.export import Exporter
+from skyeye.train.checkpoint.resume import Position
+from skyeye.train.checkpoint.snapshot import init_optimizer_state
+from skyeye.train.checkpoint.state import load_state
 from skyeye.train.context import Prepared, RunContext
-from skyeye.train.distributed import check_position, make_accelerator, trained_values
-from skyeye.train.ema import MovingAverage
-from skyeye.train.examination import EvalHook
-from skyeye.train.export import Exporter
 from skyeye.train.features.stage import stage_features
 from skyeye.train.features.store import FeatureReader
-from skyeye.train.guards import Guard, Rewind
+from skyeye.train.guards.guards import Guard, Rewind
+from skyeye.train.guards.rewind import go_back
+from skyeye.train.guards.watchdog import Watchdog
 from skyeye.train.hooks import AverageHook, ExportHook, Hook, Hooks, InterruptHook, StateHook
 from skyeye.train.loader import StepDivision, StepPacks, step_batches
 from skyeye.train.loop import train_stage
-from skyeye.train.loss_scale import patch_deepspeed_fp16
+from skyeye.train.monitor.evaluation import EvalHook
+from skyeye.train.monitor.progress import Monitor
+from skyeye.train.monitor.samples import SamplesHook, samples_of_stage
+from skyeye.train.monitor.throughput import peak_operations, step_operations
 from skyeye.train.optim import make_optimizer
-from skyeye.train.progress import Monitor
-from skyeye.train.resume import Position
-from skyeye.train.rewind import go_back
-from skyeye.train.samples import SamplesHook, samples_of_stage
+from skyeye.train.parallel.distributed import check_position, make_accelerator, trained_values
+from skyeye.train.parallel.loss_scale import patch_deepspeed_fp16
 from skyeye.train.setup import PlannedStage
-from skyeye.train.snapshot import init_optimizer_state
-from skyeye.train.state import load_state
-from skyeye.train.throughput import peak_operations, step_operations
-from skyeye.train.watchdog import Watchdog
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from skyeye.bench.generate import OPENING, bench_generate, with_openings
 from skyeye.bench.model import bench_model
 from skyeye.cli import main
 from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, VisionConfig
-from skyeye.data.distributions import made_groups
 from skyeye.data.record import Record, Turn
 from skyeye.data.sequence import IGNORE_INDEX, IMAGE_TOKEN_ID, Branch, GroupSequence
 from skyeye.errors import SkyEyeError
+from skyeye.plan.workloads import made_groups
 
 TEXT = {
     "model_type": "llama",

@@ -14,10 +14,10 @@ from skyeye.bench.model import bench_model
 from skyeye.bench.train import TrainingStep, bench_train, equality, some_samples
 from skyeye.cli import main
 from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, VisionConfig
-from skyeye.data.distributions import DISTRIBUTIONS, PREFIX_WORDS, made_groups
 from skyeye.models import prefix_attention
 from skyeye.models.flops import StepFlops, supervised
 from skyeye.models.precision import in_precision
+from skyeye.plan.workloads import DISTRIBUTIONS, PREFIX_WORDS, made_groups
 
 TEXT = {
     "model_type": "llama",

@@ -14,9 +14,9 @@ from PIL import Image
 
 from skyeye import cli
 from skyeye.config.schema import PromptConfig
-from skyeye.curate.show import choose, show
+from skyeye.curate.show import show
 from skyeye.data.formats.instructions.llava import read_turn
-from skyeye.data.record import Record, Region, Turn
+from skyeye.data.record import Record, Region, Turn, choose
 from skyeye.data.sequence import SequenceBuilder
 from skyeye.errors import SkyEyeError
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer

@@ -19,7 +19,7 @@ from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.detection.base import Labelled
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.geometry.polygons import clip_polygon, polygon_area
-from skyeye.data.images.load import load as images
+from skyeye.data.images import load as images
 from skyeye.data.images.load import load_image
 from skyeye.errors import SkyEyeError
 

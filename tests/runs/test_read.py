@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyeye.errors import SkyEyeError
+from skyeye.run_log import read_log
 from skyeye.runs.page import page
-from skyeye.runs.read import flatten, read_log, read_run
+from skyeye.runs.read import flatten, read_run
 
 
 def write_log(folder, text: str | bytes):

@@ -40,7 +40,7 @@ def sigusr1_in_third_step() -> None:
 
 def _clock_forward(seconds: float) -> None:
     """The watchdog of this process takes it that so much time has passed, and looks at the clock often."""
-    from skyeye.train import watchdog
+    from skyeye.train.guards import watchdog
 
     class Clock:
         def monotonic(self) -> float:
@@ -118,7 +118,7 @@ def spike_of_the_gradient_in_fourth_step() -> None:
 
 def share_out_every_parameter() -> None:
     """ZeRO-3 leaves parameters as small as those of tests whole on every process; here it does not."""
-    from skyeye.train import distributed
+    from skyeye.train.parallel import distributed
 
     real = distributed.deepspeed_settings
 
@@ -197,7 +197,7 @@ def _slow_once(owner: object, name: str, seconds: float, passed: float, last_onl
 
 def slow_answers() -> None:
     """They take longer than the limit of two minutes, by the clock of the watchdog."""
-    from skyeye.train.samples import Samples
+    from skyeye.train.monitor.samples import Samples
 
     _slow_once(Samples, "_answers", 2, passed=200)
 
@@ -217,7 +217,7 @@ def hang_in_the_last_state() -> None:
 
 
 def hang_in_the_export() -> None:
-    from skyeye.train import export
+    from skyeye.train.checkpoint import export
 
     _slow_once(export, "export", 1000, passed=117, last_only=True)
 
@@ -246,7 +246,7 @@ def sigint_before_features() -> None:
 
 def scores_that_rise() -> None:
     """Every model is better than those before it: the best one is exported after every benchmark."""
-    from skyeye.train.examination import EvalHook
+    from skyeye.train.monitor.evaluation import EvalHook
 
     EvalHook._is_best = lambda self, step, scores: self.settings.choose in scores
 
@@ -292,7 +292,7 @@ def nan_with_every_state_damaged() -> None:
 
 def nan_and_states_that_go_while_they_are_listed() -> None:
     """In steps five and six; the last process finds a state that the first one has removed when it is to be read."""
-    from skyeye.train import rewind
+    from skyeye.train.guards import rewind
 
     nan_in_steps_five_and_six()
     real = rewind.complete_states
@@ -312,7 +312,7 @@ def nan_from_the_third_step_and_sigterm_in_the_fourth() -> None:
 
 def sigterm_in_the_first_export() -> None:
     """The last process gets it: the stage is finished, and the next one has not begun."""
-    from skyeye.train import export as module
+    from skyeye.train.checkpoint import export as module
 
     real, calls = module.export, []
 
@@ -367,6 +367,6 @@ def disk_full_at_events() -> None:
 
 def scores_that_fall() -> None:
     """The first model of a stage is better than all after it."""
-    from skyeye.train.examination import EvalHook
+    from skyeye.train.monitor.evaluation import EvalHook
 
     EvalHook._is_best = lambda self, step, scores: all(line["step"] >= step for line in self._lines())

@@ -11,12 +11,12 @@ from accelerate import Accelerator
 
 from skyeye.config.schema import RunConfig
 from skyeye.train import hooks as module
-from skyeye.train.ema import MovingAverage
+from skyeye.train.checkpoint.ema import MovingAverage
+from skyeye.train.guards.interrupt import Interrupt
+from skyeye.train.guards.watchdog import Watchdog
 from skyeye.train.hooks import AnsweringHook, AverageHook, ExportHook, Hook, Hooks, InterruptHook, StateHook
-from skyeye.train.interrupt import Interrupt
+from skyeye.train.monitor.samples import SamplesHook
 from skyeye.train.run import train
-from skyeye.train.samples import SamplesHook
-from skyeye.train.watchdog import Watchdog
 
 
 class Told(Hook):

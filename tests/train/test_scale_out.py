@@ -16,7 +16,7 @@ from processes import free_port
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
-from skyeye.train import distributed
+from skyeye.train.parallel import distributed
 from skyeye.train.run import train
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

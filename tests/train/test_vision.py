@@ -13,7 +13,7 @@ from skyeye.config.load import load_recipe
 from skyeye.errors import SkyEyeError
 from skyeye.models import projectors
 from skyeye.models.pretrained import open_checkpoint
-from skyeye.train.plan import Hardware, make_plan
+from skyeye.plan.plan import Hardware, make_plan
 from skyeye.train.run import train
 
 EVA = {"image_size": 28, "patch_size": 7, "width": 16, "depth": 3, "heads": 2, "mlp_ratio": 2.0}

@@ -14,8 +14,8 @@ from skyeye.curate.detect.sniff import head, look
 from skyeye.curate.detect.tree import ANNOTATIONS, Tree, is_image
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 from skyeye.data.formats.base.splits import SPLITS, Splits, normal_split, split_in
-from skyeye.data.formats.captions.base import rsitmd
-from skyeye.data.formats.detection.base import nwpu_vhr10, voc
+from skyeye.data.formats.captions import rsitmd
+from skyeye.data.formats.detection import nwpu_vhr10, voc
 from skyeye.data.formats.generic.synthetic import REGIONS
 from skyeye.data.formats.instructions.skyeye968k import FOLDER_TASKS, published_as
 from skyeye.data.formats.vqa import rsivqa, rsvqa

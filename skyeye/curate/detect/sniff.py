@@ -10,9 +10,9 @@ from pathlib import Path
 
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 from skyeye.data.formats.base.problems import BadRecord
-from skyeye.data.formats.detection.base import nwpu_vhr10
+from skyeye.data.formats.detection import nwpu_vhr10
 from skyeye.data.formats.generic.webdataset_pairs import CAPTION_SUFFIXES, tar_members
-from skyeye.data.formats.grounding.base import rsvg
+from skyeye.data.formats.grounding import rsvg
 
 HEAD = 1 << 16  # bytes looked at
 _LINES = 40

@@ -7,8 +7,8 @@ The paper prints several wordings of a caption prompt in its figures and does no
 
 from __future__ import annotations
 
-from skyeye.data.formats.captions.base import base as captions
-from skyeye.data.formats.detection.base import base as detection
+from skyeye.data.formats.captions import base as captions
+from skyeye.data.formats.detection import base as detection
 from skyeye.data.formats.scenes import class_folders
 
 CAPTION = captions.PROMPTS[0]

@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from skyeye.config.schema import VisionConfig
+from skyeye.data.images import load as images
 from skyeye.data.images.load import image_size, load_image, to_pixels
-from skyeye.data.images.load import load as images
 from skyeye.errors import SkyEyeError
 
 MEAN, STD = VisionConfig.mean, VisionConfig.std

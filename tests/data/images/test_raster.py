@@ -12,8 +12,8 @@ from PIL import Image
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_source
+from skyeye.data.images import load as images
 from skyeye.data.images.load import image_size, load_image
-from skyeye.data.images.load import load as images
 from skyeye.data.images.raster import parse_bands, parse_stretch, set_stretch
 from skyeye.errors import SkyEyeError
 

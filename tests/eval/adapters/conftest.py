@@ -29,7 +29,7 @@ from skyeye.config.schema import (
     VisionConfig,
 )
 from skyeye.data.record import Record, Turn
-from skyeye.eval.generate import answer
+from skyeye.generation.answer import answer
 from skyeye.models.build import build_model
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
@@ -74,7 +74,7 @@ def files(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="session")
 def expected(checkpoint):
-    """What ``skyeye.eval.generate`` answers: (question, files, longest answer) -> text."""
+    """What ``skyeye.generation.answer`` answers: (question, files, longest answer) -> text."""
     model, processor = open_checkpoint(checkpoint)
     model.eval()
 
@@ -96,9 +96,9 @@ def standing_in(monkeypatch, modules: dict[str, dict]) -> None:
 
 def adapter(monkeypatch, name: str) -> ModuleType:
     """The adapter, imported anew with the kit that is there now."""
-    monkeypatch.delitem(sys.modules, f"skyeye.eval.adapters.{name}", raising=False)
-    module = importlib.import_module(f"skyeye.eval.adapters.{name}")
-    monkeypatch.delitem(sys.modules, f"skyeye.eval.adapters.{name}")
+    monkeypatch.delitem(sys.modules, f"skyeye.serve.harness.{name}", raising=False)
+    module = importlib.import_module(f"skyeye.serve.harness.{name}")
+    monkeypatch.delitem(sys.modules, f"skyeye.serve.harness.{name}")
     return module
 
 

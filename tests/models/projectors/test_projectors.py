@@ -11,10 +11,10 @@ from torch.testing import assert_close
 
 from skyeye.config.schema import LinearProjectorConfig, MLPProjectorConfig
 from skyeye.errors import SkyEyeError
+from skyeye.generation.engine import can_share
 from skyeye.models import projectors
 from skyeye.models.build import build_model
 from skyeye.models.projectors import PROJECTORS, Projector, build_projector, projector_settings, refuse_shared_prefix
-from skyeye.models.shared_generation import can_share
 
 
 @dataclass

@@ -11,13 +11,13 @@ from PIL import Image
 
 from skyeye.config.schema import LoraConfig, MLPProjectorConfig, VisionConfig
 from skyeye.data.sequence import IMAGE_TOKEN_ID
+from skyeye.generation.engine import PromptGroup, answer_groups
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert
 from skyeye.models.flops import StepFlops
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.processing import SkyEyeProcessor
-from skyeye.models.shared_generation import PromptGroup, answer_groups
 from skyeye.models.tokenizer import load_tokenizer
 from skyeye.models.vision.pixels import split_pixels
 

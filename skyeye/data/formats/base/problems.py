@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.images.load import load as images
+from skyeye.data.images import load as images
 from skyeye.errors import SkyEyeError
 
 

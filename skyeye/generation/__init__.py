@@ -1,0 +1,1 @@
+"""Answers, many at once, with the questions about an image from one prefix."""

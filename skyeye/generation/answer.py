@@ -1,0 +1,143 @@
+"""Greedy answers to the questions of records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
+from pathlib import Path
+
+import torch
+
+from skyeye.data.record import Record
+from skyeye.generation.engine import PromptGroup, answer_groups
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.pretrained import open_checkpoint
+from skyeye.models.processing import SkyEyeProcessor
+
+#: Encoded images that are kept for further records that show them.
+KEPT_IMAGES = 256
+_READERS = 4  # threads that read and decode image files
+
+
+def open_to_answer(
+    checkpoint: str | Path, device: str | torch.device | None = None
+) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
+    """Model and processor of a checkpoint directory, ready to be asked.
+
+    Args:
+        device: None: the GPU of this process when there is one.
+    """
+    model, processor = open_checkpoint(checkpoint)
+    model.eval()
+    if model.config.lora is not None and model.dtype == torch.float32:  # in half precision merging would round the base
+        model.language_model.merge_adapter()
+    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    model.to(device or own)
+    return model, processor
+
+
+def answers_as_ready(
+    model: SkyEyeForConditionalGeneration,
+    processor: SkyEyeProcessor,
+    records: Sequence[Record],
+    *,
+    batch_size: int = 32,
+    max_new_tokens: int = 20,
+) -> Iterator[tuple[int, str]]:
+    """Answer the first question of every record, greedily and once.
+
+    Questions about the same images are brought together: an image is encoded once however many questions it has, and
+    they share its keys and values (:mod:`skyeye.generation.engine`). The answers do not depend on ``batch_size``
+    (beyond the rounding of half precision).
+
+    Args:
+        model: in evaluation mode, on the device to use.
+        batch_size: questions decoded together.
+        max_new_tokens: longest answer, in tokens.
+
+    Yields:
+        (index of a record, its answer), in the order in which answers end.
+    """
+    places: dict[tuple[str, ...], list[int]] = {}
+    for i, record in enumerate(records):
+        places.setdefault(record.images, []).append(i)
+    groups = list(places.values())
+    ends = processor.builder.end_token_ids
+    with ThreadPoolExecutor(_READERS) as readers:
+        asked = _ask(model, processor, [[records[i] for i in group] for group in groups], batch_size, readers)
+        prompts = (PromptGroup(prompts, features, [max_new_tokens] * len(prompts)) for prompts, features in asked)
+        for said in answer_groups(model, prompts, rows=batch_size, eos_token_id=ends):
+            yield groups[said.group][said.prompt], processor.decode(said.ids)
+
+
+def answer(
+    model: SkyEyeForConditionalGeneration,
+    processor: SkyEyeProcessor,
+    records: Sequence[Record],
+    *,
+    batch_size: int = 32,
+    max_new_tokens: int = 20,
+) -> list[str]:
+    """All answers of :func:`answers_as_ready`, in the order of the records."""
+    ready = answers_as_ready(model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    return [text for _, text in sorted(ready)]
+
+
+def _ask(
+    model: SkyEyeForConditionalGeneration,
+    processor: SkyEyeProcessor,
+    groups: Sequence[Sequence[Record]],
+    batch_size: int,
+    readers: ThreadPoolExecutor,
+) -> Iterator[tuple[list[list[int]], torch.Tensor | None]]:
+    """The prompts of each group and its images (images, tokens_per_image, hidden_size), encoded when they are needed.
+
+    Images are encoded together for as many groups as fill a batch with questions; while these are answered, the files
+    of the next are read.
+    """
+    builder = processor.builder
+    encoded: dict[str, torch.Tensor] = {}
+    pixels: dict[str, Future[torch.Tensor]] = {}
+
+    def read(batch: Sequence[Sequence[Record]]) -> None:
+        for path in _paths(batch):
+            if path not in encoded and path not in pixels:
+                pixels[path] = readers.submit(processor.pixels, path)
+
+    batches = list(_batches(groups, batch_size))
+    for batch, following in zip_longest(batches, batches[1:], fillvalue=()):
+        shown = _paths(batch)
+        for path in [path for path in encoded if path not in shown][: max(0, len(encoded) - KEPT_IMAGES)]:
+            del encoded[path]
+        read(batch)
+        read(following)
+        new = [path for path in shown if path not in encoded]
+        for start in range(0, len(new), batch_size):
+            chunk = new[start : start + batch_size]
+            stacked = torch.stack([pixels.pop(path).result() for path in chunk]).to(model.device)
+            # no inference mode: what a layer of the tower keeps for later passes has to serve training, too
+            with torch.inference_mode(False), torch.no_grad():
+                encoded.update(zip(chunk, model.encode_images(stacked), strict=True))
+        for group in batch:
+            images = group[0].images
+            prompts = [builder.prompt(len(images), record.turns[:1]) for record in group]
+            yield prompts, torch.stack([encoded[path] for path in images]) if images else None
+
+
+def _batches(groups: Sequence[Sequence[Record]], size: int) -> Iterator[list[Sequence[Record]]]:
+    """Groups in their order, as many at a time as have ``size`` records."""
+    batch: list[Sequence[Record]] = []
+    for group in groups:
+        batch.append(group)
+        if sum(map(len, batch)) >= size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _paths(groups: Sequence[Sequence[Record]]) -> dict[str, None]:
+    """The image files that groups show, each once, in order."""
+    return dict.fromkeys(path for group in groups for path in group[0].images)

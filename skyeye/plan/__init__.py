@@ -1,0 +1,1 @@
+"""Memory, tokens and hours of a run, before it is started."""

@@ -1,0 +1,1 @@
+"""Resume states, exports and moving averages."""

@@ -1,0 +1,1 @@
+"""When a run helps itself, and when it stops."""

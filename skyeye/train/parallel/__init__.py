@@ -1,0 +1,1 @@
+"""Several processes: Accelerate, DeepSpeed, loss scales, the build lock."""

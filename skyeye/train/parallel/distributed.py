@@ -1,0 +1,175 @@
+"""Processes and strategies: one Accelerator per stage, with the settings that make it equal to a single process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs
+
+from skyeye.config.schema import RunConfig, StageConfig
+from skyeye.errors import SkyEyeError
+from skyeye.train.parallel.build_lock import build_safely
+
+#: DeepSpeed's default for ``reduce_bucket_size``, in numbers.
+LARGEST_BUCKET = 500_000_000
+
+MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def world_size() -> int:
+    """Number of processes that torchrun started; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Rank of this process; 0 without torchrun. Known before any process group exists."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def print_once(message: str) -> None:
+    """Print a line in process 0 alone."""
+    if rank() == 0:
+        print(message, flush=True)
+
+
+def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accelerator:
+    """The Accelerator for one stage under ``run.strategy``.
+
+    Args:
+        trained: numbers that the stage trains (:func:`trained_values`).
+
+    Raises:
+        SkyEyeError: when the strategy does not fit the number of processes, when the device does not compute in the
+            precision of the run, or when the processes did not find each other (Accelerate on a CPU can train each rank
+            on its own without a word, hence the sum over ones).
+    """
+    check_strategy(run, stage)
+    build_safely()  # before DeepSpeed loads its extension
+    AcceleratorState._reset_state()  # DeepSpeed takes its settings once per Accelerator, and each stage has its own
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    if run.tf32 and torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    patience = timedelta(minutes=run.timeout_minutes)
+    launched = "RANK" in os.environ  # naming a backend without a launcher would make Accelerate look for a group
+    accelerator = Accelerator(
+        mixed_precision="no" if run.strategy.startswith("zero") else MIXED_PRECISION[run.precision],
+        deepspeed_plugin=_deepspeed_plugin(run, stage, trained) if run.strategy.startswith("zero") else None,
+        step_scheduler_with_optimizer=False,
+        # On a CPU Accelerate synchronises DDP only when told cpu=True, and DeepSpeed only when not told.
+        cpu=run.strategy == "ddp" and not torch.cuda.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(backend=backend, timeout=patience)] if launched else None,
+    )
+    if run.precision == "fp16" and run.strategy in ("single", "ddp") and accelerator.scaler is None:
+        raise SkyEyeError(
+            "fp16 needs a GPU under single and ddp: here Accelerate would compute in float32 without a word",
+            where="run.precision",
+            remedy="use bf16 or fp32",
+        )
+    present = int(accelerator.reduce(torch.ones((), device=accelerator.device), "sum"))
+    if present != world_size():
+        raise SkyEyeError(
+            f"{world_size()} processes were started but {present} take part in the training",
+            remedy="the processes could not form a group; look at MASTER_ADDR, MASTER_PORT and the backend " + backend,
+        )
+    return accelerator
+
+
+def check_position(accelerator: Accelerator, position: Sequence[int]) -> None:
+    """Refuse to go on where the processes read different positions from the run folder: nodes have to share it.
+
+    Args:
+        position: where this process would begin: numbers such as stage and step.
+
+    Raises:
+        SkyEyeError: on all processes alike.
+    """
+    own = torch.tensor(list(position), dtype=torch.float64, device=accelerator.device)
+    if accelerator.num_processes == 1:
+        return
+    everyone = accelerator.gather(own[None])
+    if bool((everyone != everyone[0]).any()):
+        listed = "; ".join(f"rank {n}: {[int(v) for v in row]}" for n, row in enumerate(everyone.tolist()))
+        raise SkyEyeError(
+            f"the processes would begin at different places (stage, step): {listed}",
+            where="output_dir",
+            remedy="put output_dir on a file system that all nodes share",
+        )
+
+
+def check_strategy(run: RunConfig, stage: StageConfig) -> None:
+    """Refuse a strategy or a batch that the number of processes cannot carry out."""
+    processes = world_size()
+    if run.strategy == "single" and processes > 1:
+        raise SkyEyeError(
+            f"strategy 'single' was started with {processes} processes",
+            where="run.strategy",
+            remedy="use run.strategy=ddp or zero2, or start without torchrun",
+        )
+    if run.strategy.startswith("zero") and "RANK" not in os.environ:
+        raise SkyEyeError(
+            f"strategy '{run.strategy}' needs a launcher",
+            where="run.strategy",
+            remedy="torchrun --nproc_per_node=N -m skyeye.train RECIPE",
+        )
+    parts = processes * stage.accumulation
+    if stage.groups_per_step * stage.branches < parts:
+        raise SkyEyeError(
+            f"{stage.groups_per_step} groups of at most {stage.branches} samples do not fill {processes} processes x "
+            f"{stage.accumulation} packs",
+            where=f"stages.{stage.name}.groups_per_step",
+            remedy=f"use at least {parts}, so that each pack has a group",
+        )
+
+
+def trained_values(model: torch.nn.Module) -> int:
+    """How many numbers the trained parameters of a model have, also where ZeRO-3 of an earlier stage holds them."""
+    return sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
+
+
+def deepspeed_settings(run: RunConfig, stage: StageConfig, strategy: str, trained: int) -> dict:
+    """DeepSpeed's configuration for a ZeRO strategy, whichever ``run.strategy`` is.
+
+    Mixed precision goes through torch's autocast so that trained weights stay float32. The buckets that gradients are
+    sent through are allocated in full, so they are as large as ``trained`` numbers need and not larger.
+    """
+    level = int(strategy[-1])
+    config: dict = {
+        # Both are names only: the loop says which micro-batch is the last of a step, and divides the loss itself.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": stage.optimizer.clip_norm or 0.0,
+        "zero_optimization": {
+            "stage": level,
+            "overlap_comm": torch.cuda.is_available(),
+            "reduce_bucket_size": min(trained, LARGEST_BUCKET),
+        },
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+    }
+    if level == 3:
+        config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
+    if run.precision != "fp32":
+        dtype = "bfloat16" if run.precision == "bf16" else "float16"
+        config["torch_autocast"] = {"enabled": True, "dtype": dtype}
+    return config
+
+
+def _deepspeed_plugin(run: RunConfig, stage: StageConfig, trained: int) -> DeepSpeedPlugin:
+    config = deepspeed_settings(run, stage, run.strategy, trained)
+    # Accelerate would otherwise partition models while they are built (zero.Init), before their weights are loaded.
+    return DeepSpeedPlugin(hf_ds_config=config, zero3_init_flag=False)
+
+
+def shut_down(accelerator: Accelerator) -> None:
+    """Leave the process group in step: without the pause, ZeRO-3 over gloo now and then aborts at interpreter exit."""
+    if accelerator.num_processes > 1:
+        accelerator.wait_for_everyone()
+        torch.distributed.destroy_process_group()
+        time.sleep(0.5)

@@ -1,0 +1,136 @@
+"""Real processes: every strategy computes the run of a single process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from processes import HANGS, run, said
+from safetensors.torch import load_file
+
+from skyeye.config.load import load_recipe, recipe_to_yaml
+from skyeye.config.rules import check
+from skyeye.config.schema import AlignmentConfig, MixtureEntry, RunConfig, StageConfig
+from skyeye.errors import SkyEyeError
+from skyeye.train.checkpoint.resume import changed_settings
+from skyeye.train.parallel.distributed import check_strategy, deepspeed_settings
+
+
+def _losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory):
+    """Losses and final weights of the single process, computed once for all strategies."""
+    return {"folder": tmp_path_factory.mktemp("single") / "run"}
+
+
+def _torchrun(recipe: Path, *overrides: str) -> None:
+    """As a user starts two processes: everything is loaded by each of them anew."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--master_port=0"]
+    done = subprocess.run(
+        [*command, "-m", "skyeye.train", str(recipe), *overrides],
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3"])
+def test_two_processes_give_the_losses_and_weights_of_one(recipe, launch, tmp_path, one_process, strategy):
+    single = one_process["folder"]
+    if not single.exists():
+        launch(recipe(), f"output_dir={single}")
+    folder = tmp_path / strategy
+    settings = [f"output_dir={folder}", f"run.strategy={strategy}"]
+    if strategy == "zero2":
+        _torchrun(recipe(), *settings)
+    else:
+        launch(recipe(), *settings, processes=2)
+    assert _losses(folder) == pytest.approx(_losses(single), abs=2e-5)
+    for stage in ("pretrain", "single_task"):
+        ours = load_file(folder / "checkpoints" / stage / "model.safetensors")
+        alone = load_file(single / "checkpoints" / stage / "model.safetensors")
+        assert ours.keys() == alone.keys()
+        # Adam turns a last-bit difference of a near-zero gradient into a step of up to the learning rate (3e-3).
+        close = [torch.isclose(ours[name], alone[name], atol=2e-4).float().mean() for name in alone]
+        assert min(close) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("processes", "settings"),
+    [
+        (1, ["stages.0.accumulation=4", "stages.1.accumulation=2"]),
+        (1, ["run.share_prefix=false"]),
+        (1, ["run.tokens_per_pack=130"]),  # steps of unequal numbers of packs, groups that are split
+        (2, ["run.tokens_per_pack=130", "run.strategy=zero2"]),
+        (2, ["run.tokens_per_pack=130", "run.strategy=ddp", "stages.0.groups_per_step=5"]),
+    ],
+)
+def test_how_a_step_is_divided_changes_nothing(recipe, launch, tmp_path, processes, settings):
+    groups = [setting for setting in settings if "groups_per_step" in setting]
+    launch(recipe(), f"output_dir={tmp_path / 'whole'}", *groups)
+    launch(recipe(), f"output_dir={tmp_path / 'parts'}", *settings, processes=processes)
+    assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), abs=2e-5)
+
+
+def test_another_length_of_packs_in_a_resumed_run_says_that_it_may_leave_out_other_samples(recipe):
+    kept = recipe()
+    now = [recipe_to_yaml(load_recipe(kept, [setting])) for setting in ("run.tokens_per_pack=40", "run.workers=2")]
+    (longer,) = changed_settings(kept, now[0])
+    assert longer.startswith("run.tokens_per_pack: None -> 40") and "other samples may be left out" in longer
+    assert changed_settings(kept, now[1]) == ["run.workers: 0 -> 2"]
+
+
+@pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
+def test_buckets_hold_what_a_stage_trains_and_no_more(recipe, tmp_path, strategy):
+    path, settings = recipe(), [f"run.strategy={strategy}", "run.keep_states=9", "stages.0.steps=2"]
+    assert run(path, *settings, inject="injected:say_bucket_size") == [0], said(path)[-3000:]
+    lines = [line for line in said(path).splitlines() if "bucket size" in line]
+    states = [tmp_path / "run" / "states" / name for name in ("pretrain-0000002", "single_task-0000004")]
+    trained = [sum(t.numel() for t in load_file(state / "parameters.safetensors").values()) for state in states]
+    assert [int(line.split("bucket size")[1]) for line in lines] == trained and trained[0] > 2 * trained[1]
+
+
+def test_buckets_have_an_upper_limit():
+    for trained, expected in ((1000, 1000), (10**9, 500_000_000)):
+        settings = deepspeed_settings(RunConfig(), _stage(), "zero2", trained)
+        assert settings["zero_optimization"]["reduce_bucket_size"] == expected
+
+
+def _stage(**settings) -> StageConfig:
+    return StageConfig(name="s", mixture=[MixtureEntry(source="w")], steps=10, **settings)
+
+
+def test_a_stage_without_answers_that_trains_the_language_model_is_refused():
+    """DDP would wait for gradients that never come."""
+    alignment = AlignmentConfig(words=1.0)
+    for language in ("frozen", "lora", "full"):
+        issues = check(_stage(answers=False, alignment=alignment, language=language))
+        refused = any(str(issue).startswith(f"language: {language}, but without answers") for issue in issues)
+        assert refused == (language != "frozen")
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    check_strategy(RunConfig(strategy="ddp"), _stage(groups_per_step=2, branches=3, accumulation=2))
+    with pytest.raises(SkyEyeError, match="use at least 6"):
+        check_strategy(RunConfig(strategy="ddp"), _stage(groups_per_step=2, branches=2, accumulation=2))
+
+
+def test_single_with_several_processes_and_zero_without_launcher_are_refused(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(SkyEyeError, match="torchrun"):
+        check_strategy(RunConfig(strategy="zero2"), _stage())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SkyEyeError, match="2 processes"):
+        check_strategy(RunConfig(strategy="single"), _stage())
