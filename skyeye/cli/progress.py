@@ -22,3 +22,4 @@ class Counter:
         self._bar.update(done - self._bar.n)
         if done == total:
             self._bar.close()
+            self._bar = None  # the same work may begin again, for the next stage

@@ -75,11 +75,7 @@ def split(
     found = _Images.of(target)
     names, units = found.names, found.units
     root = _common_folder(names)
-    seen = []
-    for look in look_at_all(names, workers=workers):
-        seen.append(look)
-        if progress is not None:
-            progress(len(seen), len(names))
+    seen = list(look_at_all(names, workers=workers, progress=progress))
     _join_alike(units, seen, near_duplicates)
     relative = [_relative(name, root) for name in names]
     if pattern is not None:

@@ -66,11 +66,7 @@ def check(
             _hold_out(collection, source, name)
     loose = target.pictures_besides(collection.images)
     references = collection.images + loose
-    seen = []
-    for look in look_at_all(references, decode, workers):
-        seen.append(look)
-        if progress is not None:
-            progress(len(seen), len(references))
+    seen = list(look_at_all(references, decode, workers, progress))
     shown = seen[: len(collection.images)]
     vocabulary = collection.judge(shown, threshold)
     beside = Tally()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -54,8 +54,22 @@ def look_at(reference: str, decode: bool = True) -> Seen:
     return Seen(image.size, None, pixel_digest(image), perceptual_hash(image))
 
 
-def look_at_all(references: Sequence[str], decode: bool = True, workers: int = 2) -> Iterator[Seen]:
-    """:func:`look_at` for many, in order. Threads suffice: Pillow decodes outside Python's lock."""
+def look_at_all(
+    references: Sequence[str],
+    decode: bool = True,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Seen]:
+    """:func:`look_at` for many, in order. Threads suffice: Pillow decodes outside Python's lock.
+
+    Args:
+        progress: called with (images looked at, images).
+    """
+    done = 0
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
         for start in range(0, len(references), _BATCH):
-            yield from pool.map(partial(look_at, decode=decode), references[start : start + _BATCH])
+            for seen in pool.map(partial(look_at, decode=decode), references[start : start + _BATCH]):
+                done += 1
+                if progress is not None:
+                    progress(done, len(references))
+                yield seen

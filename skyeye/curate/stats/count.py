@@ -151,13 +151,11 @@ def _image_sizes(
     """``width x height`` -> images, the most frequent first; and how many cannot be read."""
     sizes: Counter[str] = Counter()
     unreadable = 0
-    for number, look in enumerate(look_at_all(sorted(images), decode=False, workers=workers), start=1):
+    for look in look_at_all(sorted(images), decode=False, workers=workers, progress=progress):
         if look.size is None:
             unreadable += 1
         else:
             sizes["{} x {}".format(*look.size)] += 1
-        if progress is not None:
-            progress(number, len(images))
     return {"unreadable": unreadable, "sizes": dict(sizes.most_common())}
 
 

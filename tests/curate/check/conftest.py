@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +24,3 @@ def write_pictures(picture):
             picture(number).save(folder / f"{name}.png")
 
     return write
-
-
-@pytest.fixture(scope="session")
-def real() -> Path:
-    """The folder of real samples, which is no part of the project."""
-    beside = Path(__file__).resolve().parents[3] / "../shared"
-    folder = Path(os.environ.get("SKYEYE_SHARED", beside)) / "data"
-    if not folder.is_dir():
-        pytest.skip(f"real samples are not on this machine: no folder {folder} (set SKYEYE_SHARED)")
-    return folder

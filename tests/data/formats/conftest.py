@@ -1,6 +1,5 @@
 import copy
 import json
-import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -62,16 +61,6 @@ def items():
         return [record for record in found if not isinstance(record, Problem)], left_out
 
     return items
-
-
-@pytest.fixture(scope="session")
-def real() -> Path:
-    """The folder of real samples, which is no part of the project."""
-    beside = Path(__file__).resolve().parents[3] / "../shared"
-    folder = Path(os.environ.get("SKYEYE_SHARED", beside)) / "data"
-    if not folder.is_dir():
-        pytest.skip(f"real samples are not on this machine: no folder {folder} (set SKYEYE_SHARED)")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.formats.base.problems import BadRecord
+from skyeye.data.formats.base.problems import BadRecord, unreadable
 from skyeye.errors import SkyEyeError
 
 LONGEST = 1 << 24  # bytes of one line; a long conversation has some thousands
@@ -38,10 +38,7 @@ def iter_json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any] | Ba
                 except BadRecord as error:
                     yield where, error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SkyEyeError(
-            f"cannot be read: {reason}", where=str(path), remedy="check `path:` of this source"
-        ) from error
+        raise unreadable(path, error) from error
     if empty:
         raise SkyEyeError(
             f"is empty ({path.stat().st_size} bytes)", where=str(path), remedy="write one JSON object per line"

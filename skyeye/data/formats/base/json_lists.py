@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.formats.base.problems import unreadable
 from skyeye.errors import SkyEyeError
 
 CHUNK = 1 << 20  # bytes read at a time
@@ -37,10 +38,7 @@ def iter_json_list(path: str | Path, decoder: json.JSONDecoder = _DECODER) -> It
         with open(path, "rb") as file:
             yield from _Elements(file, path, decoder)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SkyEyeError(
-            f"cannot be read: {reason}", where=str(path), remedy="check `path:` of this source"
-        ) from error
+        raise unreadable(path, error) from error
 
 
 class _Elements:

@@ -106,15 +106,18 @@ def read_text(path: Path) -> str:
             f"is not text: byte {error.start} is not UTF-8", where=str(path), remedy="check `path:` of this source"
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SkyEyeError(
-            f"cannot be read: {reason}", where=str(path), remedy="check `path:` of this source"
-        ) from error
+        raise unreadable(path, error) from error
     if not text.strip():
         raise SkyEyeError(
             f"is empty ({Path(path).stat().st_size} bytes)", where=str(path), remedy="fetch the file again"
         )
     return text
+
+
+def unreadable(path: Path, error: Exception) -> SkyEyeError:
+    """What is told of an annotation file that the system does not give out."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return SkyEyeError(f"cannot be read: {reason}", where=str(path), remedy="check `path:` of this source")
 
 
 def text_lines(path: Path) -> list[str]:
