@@ -140,8 +140,11 @@ def setup_run(recipe: Recipe) -> RunSetup:
     """Read the data of a recipe and plan its stages.
 
     Raises:
-        SkyEyeError: a source cannot be read, or the warm-up of a stage takes all of its epochs.
+        SkyEyeError: questions are to share a prefix, and the projector reads the question; a source cannot be read; the
+            warm-up of a stage takes all of its epochs.
     """
+    if recipe.run.share_prefix:
+        refuse_shared_prefix(PROJECTORS[recipe.model.projector.type])
     data = load_data(recipe.sources, recipe.stages)
     stages = plan_stages(recipe.stages, data.groups, recipe.seed)
     return RunSetup(recipe.seed, recipe.model, recipe.run, recipe.sources, data, stages)
@@ -201,10 +204,8 @@ def prepare_model(
     """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts.
 
     Raises:
-        SkyEyeError: questions are to share a prefix, and the projector reads the question; and what building raises.
+        SkyEyeError: what building and loading raise.
     """
-    if setup.run.share_prefix:
-        refuse_shared_prefix(PROJECTORS[setup.model.projector.type])
     torch.manual_seed(setup.seed)  # fresh parts get the same weights on every process
     settings, dtype = setup.model, DTYPES[setup.run.frozen]
     frozen = never_trained([stage.settings for stage in setup.stages])

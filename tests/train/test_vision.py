@@ -95,7 +95,8 @@ def test_a_projector_that_reads_the_question_shares_no_prefix(eyes, tmp_path, mo
     monkeypatch.setitem(projectors.PROJECTORS, "linear", ReadsText)
     with pytest.raises(SkyEyeError, match="model.projector, run.share_prefix: this projector reads the question"):
         train(eyes("levels"))
+    assert not (tmp_path / "run").exists()  # refused before anything is read or written
     with pytest.raises(SkyEyeError, match="set run.share_prefix: false"):
         make_plan(load_recipe(eyes("levels")), Hardware(gpus=1))
-    alone = eyes("levels", output_dir=str(tmp_path / "alone"))
-    assert train(alone, ["run.share_prefix=false"]) == tmp_path / "alone" / "checkpoints" / "single_task"
+    last = train(eyes("levels"), ["run.share_prefix=false"])
+    assert last == tmp_path / "run" / "checkpoints" / "single_task"
