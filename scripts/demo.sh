@@ -8,7 +8,7 @@ bash scripts/setup.sh
 images=3000
 held_out=150
 out=runs/demo
-world=$out/world
+scenes=$out/scenes
 model=$out/checkpoints/conversation
 recipe=configs/tiny.yaml
 
@@ -26,7 +26,7 @@ summary() {
 
 Next:
   source .venv/bin/activate
-  skyeye chat $model --image $world/images/test_000003.jpg
+  skyeye chat $model --image $scenes/images/test_000003.jpg
   skyeye train $recipe --quick seed=7            (a tenth of the steps, into $out-quick)
   skyeye --help
 END
@@ -34,11 +34,11 @@ END
 
 # The questions that the held-out files ask about one picture: one of each kind.
 questions() {
-    .venv/bin/python - "$world" "$1" <<'END'
+    .venv/bin/python - "$scenes" "$1" <<'END'
 import json, sys
-world, image = sys.argv[1:]
+scenes, image = sys.argv[1:]
 for task in ("caption", "classification", "vqa", "refer", "phrasegrounding"):
-    with open(f"{world}/test/{task}_test.json", encoding="utf-8") as file:
+    with open(f"{scenes}/test/{task}_test.json", encoding="utf-8") as file:
         asked = [x["conversations"][0]["value"] for x in json.load(file) if x["image"] == image]
     print(*(question.removeprefix("<image>\n") for question in asked[:1]), sep="\n", end="\n" if asked else "")
 END
@@ -52,8 +52,8 @@ fi
 trap 'echo; echo "Interrupted. Call bash scripts/demo.sh again to go on."; exit 130' INT
 SECONDS=0
 
-say "1/4 A made world of aerial scenes: $images pictures to learn from, $held_out held out for the test"
-skyeye data synth $world --images $images --held-out $held_out --seed 1
+say "1/4 Synthetic aerial scenes: $images pictures to learn from, $held_out held out for the test"
+skyeye data synth $scenes --images $images --held-out $held_out --seed 1
 
 if [ -f $model/manifest.json ]; then
     say "2/4 Training: done before"
@@ -67,7 +67,7 @@ if [ -f $out/report.html ]; then
     say "3/4 Scores: done before"
 else
     say "3/4 Scores on the held-out pictures"
-    skyeye eval $model --data-root $world --out $out
+    skyeye eval $model --data-root $scenes --out $out
 fi
 
 say "4/4 A few answers"
@@ -75,8 +75,8 @@ mkdir -p $out/chat
 for image in test_000000 test_000001 test_000002; do
     asks=()
     while IFS= read -r question; do asks+=(--ask "$question"); done < <(questions $image.jpg)
-    echo "$world/images/$image.jpg"
-    skyeye chat $model --image $world/images/$image.jpg --out $out/chat "${asks[@]}"
+    echo "$scenes/images/$image.jpg"
+    skyeye chat $model --image $scenes/images/$image.jpg --out $out/chat "${asks[@]}"
     echo
 done | tee $out/chat/answers.part
 mv $out/chat/answers.part $out/chat/answers.txt

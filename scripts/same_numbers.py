@@ -38,14 +38,17 @@ RENAMED: tuple[tuple[str, str], ...] = (
     (r"/blind$", "/shuffled_images"),
     (r"/deaf$", "/shuffled_phrases"),
     (r"/left out", "/skipped"),
+    (r"\bworld\.(scene|vqa|refer|grounding|identify|caption|frames)\b", r"synth.\1"),
+    (r"runs/demo/world", "runs/demo/scenes"),
 )
 
 #: Facts about a run that are no numbers of it.
 PASSING = {"date", "seconds", "versions", "fingerprint", "checkpoint", "processes", "command", "device"}
 
+#: ``{scenes}``: the folder that the recipes of a side name.
 STEPS = (
-    ("scenes", ["data", "synth", "runs/demo/world", "--images", "300", "--held-out", "30", "--seed", "1"]),
-    ("more scenes", ["data", "synth", "runs/parity/world", "--images", "200", "--held-out", "40", "--seed", "1"]),
+    ("scenes", ["data", "synth", "runs/demo/{scenes}", "--images", "300", "--held-out", "30", "--seed", "1"]),
+    ("more scenes", ["data", "synth", "runs/parity/{scenes}", "--images", "200", "--held-out", "40", "--seed", "1"]),
     ("tiny", ["train", "{configs}/tiny.yaml", "--quick"]),
     ("parity", ["train", "{configs}/parity.yaml", "stages.train.steps=40", "run.log_every=1", "run.dir=runs/shared"]),
     (
@@ -58,7 +61,7 @@ STEPS = (
     (
         "evaluation",
         [
-            *["eval", "runs/demo-quick/checkpoints/conversation", "--data-root", "runs/demo/world"],
+            *["eval", "runs/demo-quick/checkpoints/conversation", "--data-root", "runs/demo/{scenes}"],
             *["--out", "runs/demo-quick/scored", "--limit", "40"],
         ],
     ),
@@ -101,13 +104,19 @@ def unpacked(commit: str, folder: Path) -> Path:
 def run_side(tree: Path, folder: Path) -> None:
     """Every step of one side, each once."""
     folder.mkdir(parents=True, exist_ok=True)
+    scenes = "scenes" if "runs/demo/scenes" in (tree / "configs" / "tiny.yaml").read_text() else "world"
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     for name, words in STEPS:
         done = folder / f"{name}.done"
         if done.exists():
             continue
         print(f"{tree}: {name}", flush=True)
-        command = [sys.executable, "-m", "skyeye", *(word.format(configs=tree / "configs") for word in words)]
+        command = [
+            sys.executable,
+            "-m",
+            "skyeye",
+            *(word.format(configs=tree / "configs", scenes=scenes) for word in words),
+        ]
         with open(folder / f"{name}.log", "w", encoding="utf-8") as log:
             code = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode
         if code:

@@ -76,7 +76,7 @@ def examine(out: Path, seconds: float = 60.0) -> list[Finding]:
     return findings
 
 
-def in_words(findings: list[Finding]) -> str:
+def format_text(findings: list[Finding]) -> str:
     """The report as text, problems at the end as well."""
     width = max(len(finding.subject) for finding in findings)
     lines = [f"{'!' if f.remedy else ' '} {f.subject.ljust(width)}  {f.found}" for f in findings]

@@ -48,7 +48,7 @@ def read_log(path: Path, notes: list[str] | None = None) -> list[dict[str, Any]]
             of_stage.pop()
         of_stage.append(line)
     if odd:
-        notes.append(f"{path.name}: {odd} lines without stage and step are left out")
+        notes.append(f"{path.name}: {odd} lines without stage and step are skipped")
     return [line for of_stage in stages.values() for line in of_stage]
 
 

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import Record, Turn
-from skyeye.synth import write_world
+from skyeye.synth import write_scenes
 
 settings.register_profile("skyeye", deadline=None)  # a busy machine is no failure
 settings.load_profile("skyeye")
@@ -64,7 +64,7 @@ def written() -> Callable[[Record], Record]:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("made") / "world"
-    write_world(out, images=12, seed=3, held_out=4, size=56)
+    write_scenes(out, images=12, seed=3, held_out=4, size=56)
     return out
 
 
@@ -76,8 +76,8 @@ def recipe(tmp_path, world) -> Callable[..., Path]:
         stage = {
             "mixture": [{"source": "world"}],
             "steps": 4,
-            "groups_per_step": 4,
-            "branches": 3,
+            "images_per_step": 4,
+            "questions_per_image": 3,
             "optimizer": {"lr": 3e-3, "min_lr": 1e-4, "warmup_lr": 1e-3, "warmup_steps": 1},
         }
         content = {
@@ -100,7 +100,7 @@ def recipe(tmp_path, world) -> Callable[..., Path]:
                 "tokenizer": {"train_vocab_size": 700, "box_tokens": True},
                 "lora": {"r": 2, "alpha": 4, "dropout": 0.0},
             },
-            "sources": {"world": {"format": "made_world", "path": str(world)}},
+            "sources": {"world": {"format": "synthetic", "path": str(world)}},
             "stages": [
                 {"name": "pretrain", "vision": "full", "projector": "full", "language": "full", **stage},
                 {"name": "single_task", **stage},

@@ -103,7 +103,7 @@ def test_a_bad_recipe_is_refused_before_torch_is_loaded(recipe):
     [
         (["train", "recpe.yaml"], "did you mean 'recipe.yaml'?"),
         (["config", "show", "recipe.yaml", "seed"], "an override is key=value"),
-        (["eval", "nowhere", "--benchmarks", "world.vqa"], "nowhere: does not say where the benchmarks' data lie"),
+        (["eval", "nowhere", "--benchmarks", "synth.vqa"], "nowhere: does not say where the benchmarks' data lie"),
         (["chat", "nowhere", "--image", "gone.png"], "gone.png: the image is missing"),
         (["checkpoint", "show", "nowhere"], "nowhere: no such checkpoint"),
         (["checkpoint", "convert", "nowhere", "recipe.yaml"], "recipe.yaml: exists already"),
@@ -173,7 +173,7 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
         return EvalResults({}, {})
 
     monkeypatch.setattr(module, "evaluate", evaluate)
-    settings = "benchmarks: [world.vqa], data_root: world, limit: 5, prompts: {world.vqa: '[vqa] {question}'}"
+    settings = "benchmarks: [synth.vqa], data_root: world, limit: 5, prompts: {synth.vqa: '[vqa] {question}'}"
     recipe.write_text(f"{RECIPE}eval: {{{settings}}}\n")
     assert cli.main(["eval", str(recipe.parent)]) == 0
     given = ["--benchmarks", "a", "b", "--data-root", "d", "--limit", "2", "--batch-size", "1", "--no-controls"]
@@ -182,14 +182,14 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
     assert cli.main(["eval", str(recipe.parent), "--suite", "paper"]) == 0
     usual = {"suite": None, "limit": 5, "batch_size": 32, "controls": True, "max_new_tokens": None, "prompts": {}}
     usual |= {
-        "missing_images": "leave-out",
+        "missing_images": "skip",
         "device": None,
         "seed": 0,
-        "recipe_prompts": {"world.vqa": "[vqa] {question}"},
+        "recipe_prompts": {"synth.vqa": "[vqa] {question}"},
     }
     said = {"limit": 2, "batch_size": 1, "controls": False, "max_new_tokens": 9, "missing_images": "stop"}
     assert calls == [
-        (["world.vqa"], "world", "eval", usual),
+        (["synth.vqa"], "world", "eval", usual),
         (["a", "b"], "d", "o", {**usual, **said, "prompts": {"a": "[vqa] {question} = ?"}}),
         ([], "world", "eval", {**usual, "suite": "paper"}),
     ]

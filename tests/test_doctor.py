@@ -11,7 +11,7 @@ import pytest
 
 from skyeye import doctor
 from skyeye.cli import main
-from skyeye.doctor import Finding, examine, in_words
+from skyeye.doctor import Finding, examine, format_text
 
 
 def _of(findings, subject: str) -> Finding:
@@ -132,7 +132,7 @@ def test_what_breaks_an_examination_does_not_break_the_report(monkeypatch, tmp_p
     findings = examine(tmp_path)
     assert "ImportError: libcudart.so.12" in _of(findings, "devices").found
     assert {"python", "gloo", "java", "disk speed", "wandb"} <= {finding.subject for finding in findings}
-    assert in_words(findings).splitlines()[-1].endswith("problem(s)")
+    assert format_text(findings).splitlines()[-1].endswith("problem(s)")
 
 
 def test_the_command_says_sound_or_what_to_do(monkeypatch, tmp_path, capsys):

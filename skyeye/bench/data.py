@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from skyeye.bench.made_data import write_release
+from skyeye.bench.synthetic_data import write_release
 from skyeye.config.schema import MixtureEntry
 from skyeye.curate.assemble import assemble
 from skyeye.data.formats.generic.shards import open_groups
@@ -111,7 +111,7 @@ def _decoding(pairs: list[tuple[str, str]], workers: int, seconds: float) -> dic
     }
 
 
-def in_words(result: dict[str, Any]) -> str:
+def format_text(result: dict[str, Any]) -> str:
     """The figures as lines."""
     mark = {True: "within", False: "OVER"}
     assembled, decoding, within = result["assemble"], result["decoding"], result["within"]

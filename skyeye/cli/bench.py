@@ -112,7 +112,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _data(options: argparse.Namespace) -> int:
     from skyeye.bench.common import machine
-    from skyeye.bench.data import FULL, SMALL, bench_data, in_words
+    from skyeye.bench.data import FULL, SMALL, bench_data, format_text
     from skyeye.data.files import write_json
 
     size = FULL if options.full else SMALL
@@ -120,7 +120,7 @@ def _data(options: argparse.Namespace) -> int:
     if min(records, images, options.workers) < 1:
         raise SkyEyeError("must be 1 or more", where="--records, --images, --workers")
     result = bench_data(records, images, options.workers, folder=options.keep)
-    print(in_words(result))
+    print(format_text(result))
     if options.json:
         import torch
 

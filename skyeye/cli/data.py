@@ -26,7 +26,7 @@ def data_commands(group: Callable, command: Callable) -> None:
 
 
 def _commands_that_show(data: argparse._SubParsersAction, command: Callable) -> None:
-    synth = command(data, "synth", _synth, "draw a made world of aerial scenes, with everything asked about them")
+    synth = command(data, "synth", _synth, "draw synthetic aerial scenes, with everything asked about them")
     synth.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     synth.add_argument("--images", type=int, required=True, metavar="N", help="number of training images")
     synth.add_argument("--seed", type=int, default=1, metavar="S", help="same seed, same bytes (default 1)")
@@ -134,13 +134,13 @@ def _target(options: argparse.Namespace):
 
 
 def _synth(options: argparse.Namespace) -> int:
-    from skyeye.synth import write_world
+    from skyeye.synth import write_scenes
 
     drawing = Counter("drawing")
-    world = write_world(options.out, options.images, options.seed, options.held_out, options.size, progress=drawing)
-    state = "is already there" if world["existed"] else "written"
-    print(f"{options.out} {state}: {world['images']} training and {world['held_out']} held-out images")
-    for file, records in world["counts"].items():
+    scenes = write_scenes(options.out, options.images, options.seed, options.held_out, options.size, progress=drawing)
+    state = "is already there" if scenes["existed"] else "written"
+    print(f"{options.out} {state}: {scenes['images']} training and {scenes['held_out']} held-out images")
+    for file, records in scenes["counts"].items():
         print(f"  {file}: {records} records")
     return 0
 
@@ -148,7 +148,7 @@ def _synth(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     import json
 
-    from skyeye.curate.check import check, in_words
+    from skyeye.curate.check import check, format_text
     from skyeye.data.files import write_whole
 
     settings = {} if options.threshold is None else {"threshold": options.threshold}
@@ -161,7 +161,7 @@ def _check(options: argparse.Namespace) -> int:
     )
     if options.json is not None:
         write_whole(options.json, json.dumps(report, indent=1) + "\n")
-    print(in_words(report))
+    print(format_text(report))
     return 0 if report["sound"] else FOUND
 
 
@@ -169,14 +169,14 @@ def _stats(options: argparse.Namespace) -> int:
     import json
 
     from skyeye.cli.tokens import open_counter
-    from skyeye.curate.stats import in_words, measure, write_page
+    from skyeye.curate.stats import format_text, measure, write_page
 
     target = _target(options)
     count, tokenizer = open_counter(target, options.tokenizer)
     stats = measure(target, count, tokenizer, progress=Counter("looking at images"))
     if options.out is not None:
         write_page(stats, options.out)
-    print(json.dumps(stats, indent=1) if options.json else in_words(stats))
+    print(json.dumps(stats, indent=1) if options.json else format_text(stats))
     return 0
 
 
@@ -199,8 +199,8 @@ def _split(options: argparse.Namespace) -> int:
             print(f"{options.out / side}.jsonl: {count['records']} records, {count['images']} images")
         else:
             print(f"{side}: nothing; what belongs together cannot be divided so finely")
-    if written["left_out"]:
-        print(f"left out: {written['left_out']} records without an image")
+    if written["skipped"]:
+        print(f"skipped: {written['skipped']} records without an image")
     print(f"in a recipe: {{format: jsonl, path: {options.out / 'train.jsonl'}, images: {written['images_folder']}}}")
     return 0
 
@@ -239,8 +239,8 @@ def _pack(options: argparse.Namespace) -> int:
             sources[unique] = source
     header = pack(sources, options.out, **_shard_settings(options))
     for source in header["sources"]:
-        left_out = sum(source["left_out"].values())
-        print(f"  {source['name']}: {source['samples']} samples of {source['groups']} images, {left_out} left out")
+        skipped = sum(source["skipped"].values())
+        print(f"  {source['name']}: {source['samples']} samples of {source['groups']} images, {skipped} skipped")
     _say_packed(header, options.out)
     return 0
 
@@ -248,7 +248,7 @@ def _pack(options: argparse.Namespace) -> int:
 def _assemble(options: argparse.Namespace) -> int:
     import json
 
-    from skyeye.curate.assemble import assemble, in_words
+    from skyeye.curate.assemble import assemble, format_text
     from skyeye.data.files import write_whole
 
     report = assemble(
@@ -256,7 +256,7 @@ def _assemble(options: argparse.Namespace) -> int:
     )
     if options.json is not None:
         write_whole(options.json, json.dumps(report, indent=1) + "\n")
-    print(in_words(report))
+    print(format_text(report))
     if report["shards"] is None:
         return FOUND
     _say_packed(report["shards"], options.out)
@@ -289,7 +289,7 @@ def _say_packed(header: dict, out: Path) -> None:
     print(
         f"{out}: {header['samples']} samples, {header['images']} images, {len(header['shards'])} shards, {size:.0f} MB"
     )
-    print(f"left out: {header['left_out']}, listed in {out / 'left_out.txt'}\nfor a recipe: {out / 'sources.yaml'}")
+    print(f"skipped: {header['skipped']}, listed in {out / 'skipped.txt'}\nfor a recipe: {out / 'sources.yaml'}")
 
 
 def _tile(options: argparse.Namespace) -> int:
@@ -308,7 +308,7 @@ def _tile(options: argparse.Namespace) -> int:
     state = "already there" if told["existed"] else "written"
     print(f"{options.out / FILE} {state}: {told['tiles']} tiles of {told['pictures']} pictures")
     print(f"  {told['objects']} objects: {told['kept']} boxes in tiles, {told['cut']} parts marked difficult")
-    print(f"  {told['lost']} objects in no tile; {told['phrases']} left out: words about a whole picture")
+    print(f"  {told['lost']} objects in no tile; {told['phrases']} skipped: words about a whole picture")
     for kind, problems in sorted(_by_kind(told["problems"]).items()):
         print(f"  {len(problems)} x {kind}: {problems[0]}{' ...' if len(problems) > 1 else ''}")
     return FOUND if any(problem.kind == "unreadable image" for problem in told["problems"]) else 0

@@ -19,10 +19,10 @@ def doctor_command(commands: argparse._SubParsersAction, command: Callable) -> N
 def _doctor(options: argparse.Namespace) -> int:
     import json
 
-    from skyeye.doctor import examine, in_words
+    from skyeye.doctor import examine, format_text
 
     findings = examine(options.out)
-    print(in_words(findings))
+    print(format_text(findings))
     if options.json:
         from skyeye.data.files import write_whole
 

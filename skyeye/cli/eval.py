@@ -29,7 +29,7 @@ def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> No
     score.add_argument("--json", type=Path, metavar="FILE", help="write everything there, each id that did not fit too")
     score.add_argument(
         "--missing-images",
-        choices=("keep", "leave-out"),
+        choices=("keep", "skip"),
         default="keep",
         help="records without an image (default keep)",
     )
@@ -51,7 +51,7 @@ def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> No
     questions.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON lines to write")
     questions.add_argument(
         "--missing-images",
-        choices=("keep", "leave-out", "stop"),
+        choices=("keep", "skip", "stop"),
         default="keep",
         help="records without an image (default keep: the image is named as in the annotation)",
     )
@@ -82,7 +82,7 @@ def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
         "--prompt", action="append", default=[], metavar="NAME=TEXT", help="ask this instead of a benchmark's prompt"
     )
     evaluate.add_argument(
-        "--missing-images", choices=("leave-out", "stop"), help="records without an image (default leave-out, told)"
+        "--missing-images", choices=("skip", "stop"), help="records without an image (default skip, told)"
     )
     evaluate.add_argument("--device", metavar="DEVICE", help="cpu, cuda ...; default: a GPU where there is one")
 
@@ -108,7 +108,7 @@ def _eval(options: argparse.Namespace) -> int:
     settings = load_recipe(recipe).eval if recipe.is_file() else EvalConfig()
     data_root = options.data_root or settings.data_root
     if data_root is None:
-        remedy = "give --data-root: the folder of the made world, or the one that holds the data sets"
+        remedy = "give --data-root: the folder of the synthetic scenes, or the one that holds the data sets"
         raise SkyEyeError("does not say where the benchmarks' data lie", where=str(options.checkpoint), remedy=remedy)
     out = options.out or options.checkpoint / "eval"
     asked = options.benchmarks or ([] if options.suite else settings.benchmarks)

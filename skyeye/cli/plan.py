@@ -29,11 +29,11 @@ def _plan(options: argparse.Namespace) -> int:
     recipe = load_recipe(options.recipe, options.overrides)  # mistakes are answered before torch is imported
     from skyeye.data.files import write_json
     from skyeye.plan.plan import Hardware, make_plan
-    from skyeye.plan.text import in_words
+    from skyeye.plan.text import format_text
 
     hardware = Hardware(options.gpus, options.gpu_memory, options.reserve, options.mfu, options.peak_tflops)
     plan = make_plan(recipe, hardware)
-    print(in_words(plan))
+    print(format_text(plan))
     if options.json:
         write_json(options.json, plan, indent=1)
         print(f"written: {options.json}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.config.schema import SourceConfig
-from skyeye.curate.image_search import Found, find_folders
+from skyeye.curate.image_search import FolderMatch, find_folders
 from skyeye.curate.skyeye968k_table import IMAGE_SETS, TABLE
 from skyeye.data.formats.base.image_folder import ImageFolder
 from skyeye.data.formats.base.json_lists import iter_json_list
@@ -89,7 +89,7 @@ def assemble(
     return report
 
 
-def in_words(report: dict[str, Any]) -> str:
+def format_text(report: dict[str, Any]) -> str:
     """The report as a table for people."""
     lines = [f"{'':18}{'':17}{'paper':>9}{'annotated':>11}{'found':>9}{'missing':>9}"]
     for row in report["rows"]:
@@ -142,7 +142,7 @@ def _names(item: object) -> tuple[str, ...]:
     return tuple(str(name) for name in (value if isinstance(value, list) else [value]) if isinstance(name, (str, int)))
 
 
-def _present(names: set[str], found: Found | None) -> set[str]:
+def _present(names: set[str], found: FolderMatch | None) -> set[str]:
     """The names for which the folder has exactly one image."""
     if found is None:
         return set()
@@ -176,7 +176,7 @@ def _rows(files: list[_File]) -> list[dict[str, Any]]:
 
 
 def _images(
-    names: dict[str, set[str]], present: dict[str, set[str]], folders: dict[str, Found]
+    names: dict[str, set[str]], present: dict[str, set[str]], folders: dict[str, FolderMatch]
 ) -> list[dict[str, Any]]:
     listed = []
     for images in IMAGE_SETS:
@@ -194,7 +194,7 @@ def _images(
     return listed
 
 
-def _source(file: _File, folders: dict[str, Found]) -> SourceConfig:
+def _source(file: _File, folders: dict[str, FolderMatch]) -> SourceConfig:
     found = folders.get(file.folder)
     images = str(found.folder) if found else str(file.path.parent)
     return SourceConfig("skyeye968k", str(file.path), images)

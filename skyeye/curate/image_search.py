@@ -15,7 +15,7 @@ ALIKE = 0.4
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderMatch:
     """A folder for an image set.
 
     Attributes:
@@ -36,7 +36,7 @@ class _Folder:
     exact: int = 0  # of these, how many with the extension that the name has, if it has one
 
 
-def find_folders(roots: Sequence[Path], sets: Mapping[str, set[str]]) -> dict[str, Found]:
+def find_folders(roots: Sequence[Path], sets: Mapping[str, set[str]]) -> dict[str, FolderMatch]:
     """The folder of each image set below the roots.
 
     A folder is judged by the names found below it, and by its own name where it ends as the set's (``rsitmd/images``).
@@ -63,11 +63,11 @@ def find_folders(roots: Sequence[Path], sets: Mapping[str, set[str]]) -> dict[st
             if named or alike >= ALIKE:
                 score = folder.present / len(names) + alike / 4 + named / 4
                 offers.append((-score, -folder.exact, -len(place[1].parts), str(place[1]), hint, place, named, folder))
-    found: dict[str, Found] = {}
+    found: dict[str, FolderMatch] = {}
     taken: list[tuple[int, PurePosixPath]] = []
     for *_, hint, place, named, folder in sorted(offers, key=lambda offer: offer[:5]):
         if hint not in found and not any(_overlap(place, other) for other in taken):
-            found[hint] = Found(roots[place[0]] / place[1], named, folder.present)
+            found[hint] = FolderMatch(roots[place[0]] / place[1], named, folder.present)
             taken.append(place)
     return found
 

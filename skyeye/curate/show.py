@@ -32,7 +32,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ShownRecord:
     """One record as the page shows it."""
 
     record: Record
@@ -56,7 +56,7 @@ def show(records: Sequence[Record], builder: SequenceBuilder, about: dict[str, s
     return render("skyeye.curate", "show.html.jinja", samples=samples, about=about, most=MOST_PICTURES)
 
 
-def _sample(record: Record, builder: SequenceBuilder) -> Sample:
+def _sample(record: Record, builder: SequenceBuilder) -> ShownRecord:
     prefix: list[Token] = []
     branch: list[Token] = []
     lengths: dict[str, int] = {}
@@ -74,7 +74,7 @@ def _sample(record: Record, builder: SequenceBuilder) -> Sample:
         learnt = sum(label != IGNORE_INDEX for label in own.labels)
         lengths = {"prefix": len(group.prefix_ids), "branch": len(own.input_ids), "learnt": learnt}
     pictures = [_picture(reference) for reference in record.images[:MOST_PICTURES]]
-    return Sample(record, pictures, list(_outlines(record)), prefix, branch, lengths, refused)
+    return ShownRecord(record, pictures, list(_outlines(record)), prefix, branch, lengths, refused)
 
 
 def _tokens(tokenizer: Any, ids: Sequence[int], labels: Sequence[int]) -> Iterator[Token]:

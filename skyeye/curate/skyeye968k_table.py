@@ -17,7 +17,7 @@ class ImageSet(NamedTuple):
     home: str
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A row of the paper's table. ``files`` are annotation files without ``.json`` and the name of each as a source."""
 
     task: str
@@ -45,22 +45,22 @@ IMAGE_SETS: tuple[ImageSet, ...] = (
     ImageSet("DIOR (trainval)", "JPEGImages-trainval", "https://gcheng-nwpu.github.io/"),
 )
 
-TABLE: tuple[Row, ...] = (
-    Row("captioning", "RSICD", 43.7, {"caption_RSICD_train": "caption_rsicd"}),
-    Row("captioning", "RSITMD", 21.5, {"caption_RSITMD_train": "caption_rsitmd"}),
-    Row("captioning", "UCM-Captions", 8.4, {"caption_UCM_train": "caption_ucm"}),
-    Row("captioning", "Sydney-Captions", 2.5, {"caption_Sydney_train": "caption_sydney"}),
-    Row("captioning", "NWPU-Captions", 126.0, {"caption_NWPU_train": "caption_nwpu"}),
-    Row("video captioning", "CapERA", 7.4, {"caption_ERA_train": "caption_era"}),
-    Row("VQA", "ERA-VQA", 1.5, {"EARVqa": "vqa_era"}),
-    Row("VQA", "RSIVQA", 17.7, {"DOTAvqa_train": "vqa_dota", "SydneyVqa": "vqa_sydney", "UCMvqa": "vqa_ucm"}),
-    Row("VQA", "RSVQA-LR", 57.2, {"RSVQALR_train": "vqa_rsvqa_lr"}),
-    Row("VQA", "RSVQA-HR", 625.3, {"RSVQAHR_train": "vqa_rsvqa_hr"}),
-    Row("visual grounding", "RSVG", 5.5, {"rsvg": "vg_rsvg"}),
-    Row("visual grounding", "DIOR-RSVG", 27.0, {"DIORvg_train": "vg_dior"}),
-    Row("phrase grounding", "RSPG", 6.8, {"diorpg_train": "pg_dior"}),
-    Row("conversation", "DOTA", 1.4, {"DOTA_Conversa": "talk_dota"}),
-    Row("conversation", "DIOR", 14.7, {"DIOR_Conversa": "talk_dior"}),
-    Row("conversation", "UCM", 1.7, {"UCM_Conversa": "talk_ucm"}),
-    Row("conversation", "Sydney", 0.5, {"Sydney_Conversa": "talk_sydney"}),
+TABLE: tuple[TableRow, ...] = (
+    TableRow("captioning", "RSICD", 43.7, {"caption_RSICD_train": "caption_rsicd"}),
+    TableRow("captioning", "RSITMD", 21.5, {"caption_RSITMD_train": "caption_rsitmd"}),
+    TableRow("captioning", "UCM-Captions", 8.4, {"caption_UCM_train": "caption_ucm"}),
+    TableRow("captioning", "Sydney-Captions", 2.5, {"caption_Sydney_train": "caption_sydney"}),
+    TableRow("captioning", "NWPU-Captions", 126.0, {"caption_NWPU_train": "caption_nwpu"}),
+    TableRow("video captioning", "CapERA", 7.4, {"caption_ERA_train": "caption_era"}),
+    TableRow("VQA", "ERA-VQA", 1.5, {"EARVqa": "vqa_era"}),
+    TableRow("VQA", "RSIVQA", 17.7, {"DOTAvqa_train": "vqa_dota", "SydneyVqa": "vqa_sydney", "UCMvqa": "vqa_ucm"}),
+    TableRow("VQA", "RSVQA-LR", 57.2, {"RSVQALR_train": "vqa_rsvqa_lr"}),
+    TableRow("VQA", "RSVQA-HR", 625.3, {"RSVQAHR_train": "vqa_rsvqa_hr"}),
+    TableRow("visual grounding", "RSVG", 5.5, {"rsvg": "vg_rsvg"}),
+    TableRow("visual grounding", "DIOR-RSVG", 27.0, {"DIORvg_train": "vg_dior"}),
+    TableRow("phrase grounding", "RSPG", 6.8, {"diorpg_train": "pg_dior"}),
+    TableRow("conversation", "DOTA", 1.4, {"DOTA_Conversa": "talk_dota"}),
+    TableRow("conversation", "DIOR", 14.7, {"DIOR_Conversa": "talk_dior"}),
+    TableRow("conversation", "UCM", 1.7, {"UCM_Conversa": "talk_ucm"}),
+    TableRow("conversation", "Sydney", 0.5, {"Sydney_Conversa": "talk_sydney"}),
 )

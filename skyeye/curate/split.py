@@ -66,7 +66,7 @@ def split(
 
     Returns:
         ``sides``: of each the numbers of ``records`` and ``images``; ``images_folder``: what the names in the files are
-        relative to; ``left_out``: records without an image, which the format of the files cannot hold.
+        relative to; ``skipped``: records without an image, which the format of the files cannot hold.
 
     Raises:
         SkyEyeError: fractions or expression make no sense, a file is there already, or images lie inside shards.
@@ -235,7 +235,7 @@ def _divide(
     for stratum in strata:
         total = sum(len(groups[unit]) for unit in stratum)
         wanting = [fraction * total for fraction in fractions]
-        checksums = {unit: _checksum(seed, min(relative[image] for image in groups[unit])) for unit in stratum}
+        checksums = {unit: _drawing_key(seed, min(relative[image] for image in groups[unit])) for unit in stratum}
         for unit in sorted(stratum, key=lambda unit: (-len(groups[unit]), checksums[unit])):
             open_sides = [side for side in range(3) if fractions[side] > 0]
             side = max(open_sides, key=lambda side: (wanting[side] / (fractions[side] * total), fractions[side]))
@@ -245,7 +245,7 @@ def _divide(
     return sides
 
 
-def _checksum(seed: int, name: str) -> bytes:
+def _drawing_key(seed: int, name: str) -> bytes:
     return hashlib.blake2b(f"{seed}\x1f{name}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -258,12 +258,12 @@ def _write(
     root: str,
 ) -> dict[str, Any]:
     counts = {side: {"records": 0, "images": sides.count(side)} for side in SPLITS}
-    left_out = 0
+    skipped = 0
     with ExitStack() as stack:
         files = {side: stack.enter_context(whole_file(out / f"{side}.jsonl")) for side in SPLITS if side in sides}
         for number, record in enumerate(records_of(target)):
             if not record.images:
-                left_out += 1
+                skipped += 1
                 continue
             images = [relative[found.numbers[image]] for image in record.images]
             side = sides[found.numbers[record.images[0]]]
@@ -281,7 +281,7 @@ def _write(
             files[side].write(text.encode("utf-8", "backslashreplace"))
     listed = [{"filename": name, "split": side} for name, side in sorted(zip(relative, sides, strict=True))]
     write_whole(out / "images.splits", json.dumps({"images_folder": root, "images": listed}, indent=1) + "\n")
-    return {"sides": counts, "images_folder": root, "left_out": left_out}
+    return {"sides": counts, "images_folder": root, "skipped": skipped}
 
 
 def _asked(record: Record) -> dict[str, Any]:

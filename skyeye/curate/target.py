@@ -13,7 +13,7 @@ from skyeye.config.load import load_recipe
 from skyeye.config.schema import Recipe, SourceConfig
 from skyeye.data.formats import READERS, iter_source
 from skyeye.data.formats.base.image_folder import list_images
-from skyeye.data.formats.base.problems import Problem, nearest, read_text
+from skyeye.data.formats.base.problems import Problem, read_text, suggest
 from skyeye.data.images.reference import parse_reference
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
@@ -67,12 +67,12 @@ def open_target(path: str | Path, *, format: str | None = None, images: str | Pa
         return Target(path, {name: source for name, source in recipe.sources.items() if name in used}, recipe)
     if format is not None:
         if format not in READERS:
-            raise SkyEyeError(f"unknown format {format!r}", where="--format", remedy=nearest(format, list(READERS)))
+            raise SkyEyeError(f"unknown format {format!r}", where="--format", remedy=suggest(format, list(READERS)))
         found = [(path.stem, SourceConfig(format, str(path)))]
     else:
-        from skyeye.curate.detect.folder import recognise  # it imports every reader
+        from skyeye.curate.detect.folder import detect_formats  # it imports every reader
 
-        found = recognise(path)
+        found = detect_formats(path)
     if not found and path.is_file():
         raise SkyEyeError("is one picture, not a data set", where=str(path), remedy="give the folder of the data set")
     if images is not None:

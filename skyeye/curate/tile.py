@@ -97,7 +97,7 @@ def tile(
     Returns:
         ``existed`` (nothing was left to do), ``pictures``, ``tiles``, ``objects`` (annotated), ``kept`` (boxes in
         tiles), ``cut`` (parts written as difficult), ``lost`` (objects that are in no tile with enough of their area),
-        ``phrases`` (left out: words for one object of the whole picture need not be true of a tile) and ``problems``.
+        ``phrases`` (skipped: words for one object of the whole picture need not be true of a tile) and ``problems``.
 
     Raises:
         SkyEyeError: no picture, an unknown format, or ``out`` holds tiles of something else.
@@ -183,12 +183,12 @@ def _names(pictures: list[Annotated]) -> list[str]:
     plain = [re.sub(r"[^A-Za-z0-9_.-]+", "_", picture.key)[:100].lstrip(".") for picture in pictures]
     often = Counter(name.lower() for name in plain)
     return [
-        name if name == picture.key and often[name.lower()] == 1 else f"{name}-{_checksum(picture):08x}"
+        name if name == picture.key and often[name.lower()] == 1 else f"{name}-{_drawing_key(picture):08x}"
         for name, picture in zip(plain, pictures, strict=True)
     ]
 
 
-def _checksum(picture: Annotated) -> int:
+def _drawing_key(picture: Annotated) -> int:
     return zlib.crc32(f"{picture.key}\n{picture.image}".encode("utf-8", "surrogatepass"))
 
 

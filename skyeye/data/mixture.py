@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skyeye.config.schema import MixtureEntry, Sampling
-from skyeye.data.formats.base.problems import nearest
+from skyeye.data.formats.base.problems import suggest
 from skyeye.data.groups import GroupSource
 from skyeye.data.record import Group, Record, Turn
 from skyeye.data.tasks import check_task
@@ -36,8 +36,8 @@ class Mixture:
     Group n comes from an entry chosen by its weight (see :func:`weights`) among those whose ``start``..``end`` covers
     n / total_groups. The k-th visit to a source walks a seeded permutation per epoch: every image is seen once before
     any is seen twice. Entries that name the same source and the same tasks share their epochs. Of an image, at most
-    ``branches`` records are drawn without replacement: first a task by weight, then one of its records; identical
-    questions with identical answers count once.
+    ``questions_per_image`` records are drawn without replacement: first a task by weight, then one of its records;
+    identical questions with identical answers count once.
 
     Args:
         groups: source name -> its groups.
@@ -45,7 +45,7 @@ class Mixture:
         seed: the recipe's seed.
         stage: name of the stage; two stages with the same mixture see different orders.
         total_groups: groups the stage draws, steps x groups per step.
-        branches: records drawn of a group, at most.
+        questions_per_image: records drawn of a group, at most.
         sampling, temperature: what a weight of 1 means; see :func:`weights`.
 
     Raises:
@@ -60,13 +60,20 @@ class Mixture:
         seed: int,
         stage: str,
         total_groups: int,
-        branches: int,
+        questions_per_image: int,
         sampling: Sampling = "ratio",
         temperature: float = 1.0,
     ):
-        if branches < 1:
-            raise SkyEyeError(f"branches {branches} is below 1", where=f"stage {stage}", remedy="use 1 or more")
-        self.seed, self.stage, self.total_groups, self.branches = seed, stage, total_groups, branches
+        if questions_per_image < 1:
+            raise SkyEyeError(
+                f"questions_per_image {questions_per_image} is below 1", where=f"stage {stage}", remedy="use 1 or more"
+            )
+        self.seed, self.stage, self.total_groups, self.questions_per_image = (
+            seed,
+            stage,
+            total_groups,
+            questions_per_image,
+        )
         self.entries = list(entries)
         pools, pool_of_entry = _pools(groups, self.entries, stage)
         self._pools = list(pools.values())
@@ -140,7 +147,7 @@ class Mixture:
         return self._orders[pool][1]
 
     def _choose(self, group: Group, tasks: Mapping[str, float] | None, n: int) -> tuple[Record, ...]:
-        """At most ``branches`` of the group's distinct records."""
+        """At most ``questions_per_image`` of the group's distinct records."""
         by_text: dict[tuple[Turn, ...], Record] = {}
         for record in group.records:
             by_text.setdefault(record.turns, record)
@@ -151,7 +158,7 @@ class Mixture:
         else:
             left = {task: [r for r in distinct if r.task == task] for task, weight in tasks.items() if weight > 0}
             weights = dict(tasks)
-        wanted = min(self.branches, sum(map(len, left.values())))
+        wanted = min(self.questions_per_image, sum(map(len, left.values())))
         uniform = iter(_uniform(self._words(2 * wanted, "records", n)))
         taken: set[int] = set()
         for _ in range(wanted):
@@ -245,7 +252,7 @@ def _wanted_tasks(entry: MixtureEntry, where: str) -> frozenset[str] | None:
 def _eligible(groups: Mapping[str, GroupSource], entry: MixtureEntry, tasks: frozenset[str] | None, where: str) -> Pool:
     """The source's groups that have something to ask under this entry."""
     if entry.source not in groups:
-        raise SkyEyeError(f"unknown source {entry.source!r}", where=where, remedy=nearest(entry.source, list(groups)))
+        raise SkyEyeError(f"unknown source {entry.source!r}", where=where, remedy=suggest(entry.source, list(groups)))
     source = groups[entry.source]
     members = source.with_tasks(tasks)
     if not len(members):

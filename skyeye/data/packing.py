@@ -103,7 +103,7 @@ def usable(
 ) -> tuple[GroupSequence | None, list[tuple[str, str]]]:
     """The rows of the records of a group that can be learnt from, and (id, reason) of the others.
 
-    Left out are records that give no row (:meth:`SequenceBuilder.group`) and those longer than ``budget`` tokens. Which
+    Skipped are records that give no row (:meth:`SequenceBuilder.group`) and those longer than ``budget`` tokens. Which
     these are depends on the records alone, so all processes leave out the same.
     """
     problems: list[tuple[str, str]] = []
@@ -160,8 +160,8 @@ def _at_least(pieces: list[GroupSequence], number: int) -> list[GroupSequence]:
         if len(whole.branches) < 2:
             raise SkyEyeError(
                 f"{len(pieces)} samples do not fill {number} packs",
-                where="groups_per_step",
-                remedy="raise groups_per_step or branches, or use fewer processes or less accumulation",
+                where="images_per_step",
+                remedy="raise images_per_step or questions_per_image, or use fewer processes or less accumulation",
             )
         half = len(whole.branches) // 2
         pieces[index : index + 1] = [

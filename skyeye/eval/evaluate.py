@@ -19,7 +19,7 @@ from skyeye.eval.answers.boxes import read_boxes
 from skyeye.eval.answers.store import ALONE, Answerer, AnswerStore, Process
 from skyeye.eval.benchmarks import Benchmark, chosen_benchmarks, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun, prepare
-from skyeye.eval.files import PROCESSOR, fingerprint, origin
+from skyeye.eval.files import PROCESSOR, checkpoint_fingerprint, origin
 from skyeye.eval.question import PROTOCOL_STYLE
 from skyeye.eval.results import Answer, EvalResults
 from skyeye.eval.settings import EvalSettings
@@ -49,8 +49,8 @@ def evaluate(
 
     Args:
         checkpoint: directory that ``save_pretrained`` wrote, with the processor.
-        benchmarks: names, or ``world.*`` for a family.
-        data_root: folder of the made world, or the folder that holds the data sets.
+        benchmarks: names, or ``synth.*`` for a family.
+        data_root: folder of the synthetic scenes, or the folder that holds the data sets.
         settings: how they are asked.
         suite: name of a list of benchmarks; those whose data are not there are told and skipped.
 
@@ -120,7 +120,7 @@ def _about(checkpoint: Path, settings: EvalSettings) -> dict[str, Any]:
     return {
         "checkpoint": str(checkpoint),
         **origin(checkpoint),
-        "fingerprint": fingerprint(checkpoint),
+        "fingerprint": checkpoint_fingerprint(checkpoint),
         "seed": settings.seed,
         "limit": settings.limit,
         "batch_size": settings.batch_size,
@@ -131,7 +131,8 @@ def _about(checkpoint: Path, settings: EvalSettings) -> dict[str, Any]:
 
 def _answers_key(checkpoint: Path, weights: str, of_model: Mapping[str, Any]) -> str:
     """Name of the folder for the answers of this model alone."""
-    return f"{weights[:16]}-{fingerprint(checkpoint, PROCESSOR)[:8]}-{of_model['dtype']}-{of_model['prompt_layout']}"
+    words = checkpoint_fingerprint(checkpoint, PROCESSOR)
+    return f"{weights[:16]}-{words[:8]}-{of_model['dtype']}-{of_model['prompt_layout']}"
 
 
 def load_answerer(checkpoint: Path, settings: EvalSettings) -> tuple[Answerer, PromptStyle, dict[str, Any]]:

@@ -34,7 +34,7 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def fingerprint(checkpoint: Path, names: Sequence[str] = WEIGHTS) -> str:
+def checkpoint_fingerprint(checkpoint: Path, names: Sequence[str] = WEIGHTS) -> str:
     """SHA-256 over the files of a checkpoint directory that have these names (patterns): by default the weights and
     config.json; :data:`PROCESSOR` for what makes ids and pixels of questions and images."""
     digest = hashlib.sha256()
@@ -54,7 +54,7 @@ def origin(checkpoint: Path) -> dict[str, Any]:
     return {"recipe": recipe.get("name"), "stage": manifest.get("stage"), "step": manifest.get("step")}
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Python and library versions that scores depend on."""
     found = {"python": platform.python_version()}
     for name in _LIBRARIES:

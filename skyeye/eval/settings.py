@@ -18,7 +18,7 @@ class EvalSettings:
         controls: also ask with shuffled images and shuffled phrases.
         max_new_tokens: longest answer; None: what each benchmark says.
         prompts: benchmark -> what is asked instead of its own prompt.
-        recipe_prompts: the same where ``prompts`` say nothing; those of benchmarks that are not asked are passed over.
+        recipe_prompts: the same where ``prompts`` say nothing; those of benchmarks that are not asked are skipped.
         missing_images: what becomes of records whose image is missing or broken.
         seed: of the permutations of the controls and of ``limit``.
         device: ``"cpu"``, ``"cuda"`` ...; None: a GPU when there is one.
@@ -30,6 +30,6 @@ class EvalSettings:
     max_new_tokens: int | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
     recipe_prompts: Mapping[str, str] = field(default_factory=dict)
-    missing_images: MissingImages = "leave-out"
+    missing_images: MissingImages = "skip"
     seed: int = 0
     device: str | None = None

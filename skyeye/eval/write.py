@@ -16,7 +16,7 @@ from skyeye.data.formats.base.image_folder import ABSENT
 from skyeye.data.prompts import PromptStyle
 from skyeye.eval.benchmarks import BENCHMARKS
 from skyeye.eval.benchmarks.conditions import CONTROLS, BenchmarkRun
-from skyeye.eval.files import versions, write_jsonl
+from skyeye.eval.files import library_versions, write_jsonl
 from skyeye.eval.metrics.captions import default_scorer
 from skyeye.eval.question import PROTOCOL_STYLE
 from skyeye.eval.report import latex, markdown, report
@@ -70,7 +70,7 @@ def about_scoring(started: float) -> dict[str, Any]:
         "seconds": round(time.time() - started, 1),
         "units": UNITS,
         "caption_tokenizer": default_scorer().tokenizer,
-        "versions": versions(),
+        "versions": library_versions(),
     }
 
 

@@ -17,7 +17,7 @@ import torch
 
 from skyeye.data.sequence import IMAGE_TOKEN_ID, collate_prompts
 from skyeye.errors import SkyEyeError
-from skyeye.generation.prefix_cache import Entering, SharedKeys, StaticStep, Step
+from skyeye.generation.prefix_cache import Entering, ForwardLayout, SharedKeys, StaticLayout
 from skyeye.models.language import before_head
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.prefix_attention import NAME
@@ -104,7 +104,7 @@ def can_share(model: SkyEyeForConditionalGeneration) -> bool:
         return False
     keys = SharedKeys()
     keys.reserve(1, 0, 1, 1)
-    step = Step(keys, [], [], [Entering(0, 0, True, [1])], model.device)
+    step = ForwardLayout(keys, [], [], [Entering(0, 0, True, [1])], model.device)
     try:
         _logits(model, torch.zeros(1, 1, dtype=torch.long, device=model.device), None, [0], step)
     except SkyEyeError:  # it limits its attention: see prefix_attention
@@ -242,7 +242,7 @@ class SharedGeneration:
                 last.append(len(ids) - 1)
             spans.append(Entering(place, common, group is not None, [len(row.ids) for row in rows]))
         device = self.model.device
-        step = Step(
+        step = ForwardLayout(
             self.keys,
             [(row.prefix.place, row.prefix.tokens) for row in active],
             [row.stored for row in active],
@@ -264,7 +264,7 @@ class SharedGeneration:
             positions[number] = row.prefix.tokens + row.stored
             hidden[number, row.prefix.place, : row.prefix.tokens] = False
         device = self.model.device
-        step = StaticStep(self.keys, lengths.to(device), hidden.flatten(1).to(device))
+        step = StaticLayout(self.keys, lengths.to(device), hidden.flatten(1).to(device))
         logits = self._decode(self.model, ids[None].to(device), positions[None].to(device), step)
         return logits[: len(self._active)]
 
@@ -297,7 +297,7 @@ def _logits(
     ids: torch.Tensor,
     features: torch.Tensor | None,
     positions: Sequence[int],
-    step: Step,
+    step: ForwardLayout,
     chosen: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Logits at the ``chosen`` places (1, T) of a line of tokens (1, T)."""
@@ -309,12 +309,12 @@ def _logits(
 
 
 def _static_logits(
-    model: SkyEyeForConditionalGeneration, ids: torch.Tensor, positions: torch.Tensor, step: StaticStep
+    model: SkyEyeForConditionalGeneration, ids: torch.Tensor, positions: torch.Tensor, step: StaticLayout
 ) -> torch.Tensor:
     return _language_model(model, model.get_input_embeddings()(ids), positions, step).logits[0]
 
 
-def _language_model(model, embeddings: torch.Tensor, positions: torch.Tensor, step: Step | StaticStep):
+def _language_model(model, embeddings: torch.Tensor, positions: torch.Tensor, step: ForwardLayout | StaticLayout):
     return model.language_model(
         inputs_embeds=embeddings,
         # transformers makes no mask where it is given one of four dimensions; the step does not read it

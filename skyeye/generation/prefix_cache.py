@@ -2,9 +2,9 @@
 
 A *row* is a prompt that is being answered: what follows its prefix, then its answer. All rows of a forward pass stand
 in one line of tokens (1, T): rows that go on bring one token each, rows that enter bring the rest of their prompt, and
-before the first rows of a new prefix come its own tokens. :class:`Step` computes such a line on any device.
-:class:`StaticStep` computes lines without entering rows by operations of fixed shapes, as compiled graphs on CUDA want
-them; it is tested on CPUs only.
+before the first rows of a new prefix come its own tokens. :class:`ForwardLayout` computes such a line on any device.
+:class:`StaticLayout` computes lines without entering rows by operations of fixed shapes, as compiled graphs on CUDA
+want them; it is tested on CPUs only.
 
 The language model hands a step to its attention by the keyword ``shared_keys``: models of transformers that let their
 attention be chosen pass on keywords they do not know.
@@ -105,7 +105,7 @@ class Entering:
     lengths: list[int]  # tokens of each row
 
 
-class Step:
+class ForwardLayout:
     """The layout of one forward pass: rows 0 .. n-1 go on, further rows enter.
 
     Args:
@@ -196,7 +196,7 @@ class Step:
         return mixed.flatten(0, 1)
 
 
-class StaticStep:
+class StaticLayout:
     """One token of every row by operations whose shapes depend on the capacity alone.
 
     All rows are multiplied with all prefixes and what is not theirs is masked: with the few prefixes that questions
@@ -213,7 +213,7 @@ class StaticStep:
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
-        """As :meth:`Step.attend`, for a line of as many tokens as there is room for rows."""
+        """As :meth:`ForwardLayout.attend`, for a line of as many tokens as there is room for rows."""
         k, v = key[0], value[0]
         prefixes, rows = self.keys.of_layer(layer, k, v)
         q = (query[0] * scaling).view(k.shape[0], -1, *query.shape[2:])

@@ -28,22 +28,22 @@ def token_loss(
     logits: torch.Tensor,
     targets: torch.Tensor,
     *,
-    number_token_ids: torch.Tensor | None = None,
-    number_smoothing: float = 0.0,
+    box_token_ids: torch.Tensor | None = None,
+    box_token_smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Sum of the cross entropies of (N, V) logits, in float32, at (N,) target ids.
 
     Args:
-        number_token_ids: (101,) ids of the box tokens <0> .. <100>.
-        number_smoothing: > 0 replaces the target of a box token by :func:`soft_numbers` with this deviation.
+        box_token_ids: (101,) ids of the box tokens <0> .. <100>.
+        box_token_smoothing: > 0 replaces the target of a box token by :func:`soft_numbers` with this deviation.
     """
     log_probabilities = logits.float().log_softmax(dim=-1)
     losses = F.nll_loss(log_probabilities, targets, reduction="none")
-    if number_smoothing > 0:
-        number_token_ids = number_token_ids.to(targets.device)
-        rows, numbers = (targets.unsqueeze(1) == number_token_ids).nonzero(as_tuple=True)
-        soft = soft_numbers(numbers, number_smoothing)
-        smoothed = -(soft * log_probabilities[rows][:, number_token_ids]).sum(dim=-1)
+    if box_token_smoothing > 0:
+        box_token_ids = box_token_ids.to(targets.device)
+        rows, numbers = (targets.unsqueeze(1) == box_token_ids).nonzero(as_tuple=True)
+        soft = soft_numbers(numbers, box_token_smoothing)
+        smoothed = -(soft * log_probabilities[rows][:, box_token_ids]).sum(dim=-1)
         losses = losses.index_put((rows,), smoothed)
     return losses.sum()
 

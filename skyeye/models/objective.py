@@ -25,11 +25,11 @@ class TrainingObjective(nn.Module):
         model: with its trained parts chosen.
         answers: False leaves the answers out, and with them the language model's forward pass.
         alignment: weights of the word-region alignment.
-        number_smoothing: soft targets for box numbers, see :func:`skyeye.models.losses.token_loss`.
-        number_noise: share of the box numbers in the answers that are replaced by random ones where the model reads
+        box_token_smoothing: soft targets for box numbers, see :func:`skyeye.models.losses.token_loss`.
+        box_token_noise: share of the box numbers in the answers that are replaced by random ones where the model reads
             them (not where it is to predict them). Otherwise only the first number of a box has to be found from the
             question: the others follow from the ones before.
-        number_token_ids: ids of <0> .. <100>, needed by ``number_smoothing`` and ``number_noise``.
+        box_token_ids: ids of <0> .. <100>, needed by ``box_token_smoothing`` and ``box_token_noise``.
 
     Raises:
         SkyEyeError: soft or noisy numbers without these ids.
@@ -41,22 +41,22 @@ class TrainingObjective(nn.Module):
         *,
         answers: bool = True,
         alignment: AlignmentConfig | None = None,
-        number_smoothing: float = 0.0,
-        number_noise: float = 0.0,
-        number_token_ids: Sequence[int] | None = None,
+        box_token_smoothing: float = 0.0,
+        box_token_noise: float = 0.0,
+        box_token_ids: Sequence[int] | None = None,
     ):
         super().__init__()
-        if (number_smoothing > 0 or number_noise > 0) and not number_token_ids:
+        if (box_token_smoothing > 0 or box_token_noise > 0) and not box_token_ids:
             raise SkyEyeError(
                 "soft or noisy box numbers need numbers that are single tokens",
-                where="number_smoothing, number_noise",
+                where="box_token_smoothing, box_token_noise",
                 remedy="set model.tokenizer.box_tokens: true, or both to 0",
             )
         hidden_size = model.config.text_config.hidden_size
         self.model = model
         self.answers, self.alignment = answers, alignment or AlignmentConfig()
-        self.number_smoothing, self.number_noise = number_smoothing, number_noise
-        self.number_token_ids = None if not number_token_ids else torch.tensor(number_token_ids)
+        self.box_token_smoothing, self.box_token_noise = box_token_smoothing, box_token_noise
+        self.box_token_ids = None if not box_token_ids else torch.tensor(box_token_ids)
         self.region_reader = BoxReader(hidden_size) if self.alignment.boxes else None
         self.phrase_reader = BoxReader(hidden_size) if self.alignment.phrases else None
         self.training = model.training
@@ -64,7 +64,7 @@ class TrainingObjective(nn.Module):
     @property
     def number_targets(self) -> dict:
         """What a loss of tokens needs to know about box numbers (:func:`skyeye.models.losses.token_loss`)."""
-        return {"number_token_ids": self.number_token_ids, "number_smoothing": self.number_smoothing}
+        return {"box_token_ids": self.box_token_ids, "box_token_smoothing": self.box_token_smoothing}
 
     def forward(
         self,
@@ -100,7 +100,7 @@ class TrainingObjective(nn.Module):
         nothing = 0.0 if blank is None else (0.0 * blank).sum()
         if not self.answers and self.training:
             return aligned + nothing
-        embeddings = self.model.embed(self.noisy_numbers(input_ids, labels), features)
+        embeddings = self.model.embed(self.noisy_box_tokens(input_ids, labels), features)
         if blank is not None:  # here, so that the backward pass, too, asks for what that of images does
             embeddings = embeddings + nothing.to(embeddings.dtype)
         keep = self.phrase_reader is not None
@@ -108,12 +108,12 @@ class TrainingObjective(nn.Module):
         loss = predictions.loss(None if counts is None else max(counts["labels"], 1), **self.number_targets)
         return loss + aligned + self.phrases(predictions.hidden_states, phrase_boxes, counts)
 
-    def noisy_numbers(self, input_ids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+    def noisy_box_tokens(self, input_ids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """(B, T) ids with some box numbers of the answers replaced by random ones, in training."""
-        if not self.number_noise or not self.training or labels is None:
+        if not self.box_token_noise or not self.training or labels is None:
             return input_ids
-        numbers = self.number_token_ids.to(input_ids.device)
-        chosen = torch.isin(labels, numbers) & (torch.rand(labels.shape, device=labels.device) < self.number_noise)
+        numbers = self.box_token_ids.to(input_ids.device)
+        chosen = torch.isin(labels, numbers) & (torch.rand(labels.shape, device=labels.device) < self.box_token_noise)
         return torch.where(chosen, numbers[torch.randint(NUMBERS, labels.shape, device=labels.device)], input_ids)
 
     def regions(

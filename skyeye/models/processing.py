@@ -16,7 +16,7 @@ from skyeye.data.images.load import load_image, to_rgb
 from skyeye.data.record import Turn
 from skyeye.data.sequence import Row, SequenceBuilder, collate_prompts
 from skyeye.models.configuration import SkyEyeConfig
-from skyeye.models.tokenizer import decode, load_tokenizer, number_token_ids
+from skyeye.models.tokenizer import box_token_ids, decode, load_tokenizer
 from skyeye.models.vision import PixelTransform
 
 #: A picture, or the file of one.
@@ -114,9 +114,9 @@ class SkyEyeProcessor(ProcessorMixin):
         return SequenceBuilder(self.tokenizer, prompt, self.tokens_per_image)
 
     @property
-    def number_token_ids(self) -> list[int] | None:
+    def box_token_ids(self) -> list[int] | None:
         """Ids of the box numbers ``<0>`` .. ``<100>`` where each is one token."""
-        return number_token_ids(self.tokenizer)
+        return box_token_ids(self.tokenizer)
 
     @property
     def model_input_names(self) -> list[str]:

@@ -107,7 +107,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, box_tokens: bool = Tr
     return _wrap(_backend(vocabulary, [], _splitter(box_tokens)))
 
 
-def number_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int] | None:
+def box_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int] | None:
     """Ids of ``<0>`` .. ``<100>`` where the tokenizer has them as single pieces, else None."""
     vocabulary = tokenizer.get_vocab()
     return [vocabulary[number] for number in _NUMBERS] if all(n in vocabulary for n in _NUMBERS) else None

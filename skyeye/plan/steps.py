@@ -46,15 +46,15 @@ def planned_data(recipe: Recipe, tokens_per_image: int, vocabulary: int) -> Plan
     thousands = sum(source.images for source in DISTRIBUTIONS["skyeye968k"])
     stages = []
     for number, stage in enumerate(recipe.stages):
-        count = SAMPLED_STEPS * stage.groups_per_step
+        count = SAMPLED_STEPS * stage.images_per_step
         groups = made_groups(
             "skyeye968k",
             count,
             tokens_per_image=tokens_per_image,
             vocabulary=vocabulary,
-            branches=stage.branches,
+            questions_per_image=stage.questions_per_image,
         )
-        made[stage.name] = [groups[first::SAMPLED_STEPS][: stage.groups_per_step] for first in range(SAMPLED_STEPS)]
+        made[stage.name] = [groups[first::SAMPLED_STEPS][: stage.images_per_step] for first in range(SAMPLED_STEPS)]
         steps = stage.steps if stage.steps is not None else steps_of_epochs(stage, thousands * 1000)
         stages.append(PlannedStage(number, stage, steps, recipe.seed))
     origin = f"made groups with the numbers and lengths of SkyEye-968k, not this recipe's data: {missing}"
@@ -78,7 +78,7 @@ def _of_recipe(setup: RunSetup, tokens_per_image: int) -> PlannedData:
     builder = SequenceBuilder(tokenizer, setup.model.prompt, tokens_per_image)
     drawn = {}
     for stage in setup.stages:
-        mixture, size = setup.mixture(stage), stage.settings.groups_per_step
+        mixture, size = setup.mixture(stage), stage.settings.images_per_step
         chosen = sorted({place * stage.steps // SAMPLED_STEPS for place in range(SAMPLED_STEPS)})
         drawn[stage.name] = [
             [

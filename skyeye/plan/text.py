@@ -9,7 +9,7 @@ from skyeye.plan.plan import COUNTED_TOKENS, GIB
 _COMPONENTS = ("weights", "gradients", "optimizer", "activations", "logits", "working", "buffers", "update", "total")
 
 
-def in_words(plan: dict[str, Any]) -> str:
+def format_text(plan: dict[str, Any]) -> str:
     """The tables and sentences that ``skyeye plan`` prints."""
     lines = [
         f"{plan['recipe']}: {plan['gpus']} GPUs of {plan['gpu_memory_gib']:g} GiB, {plan['reserve_gib']:g} of it kept"

@@ -21,7 +21,7 @@ PREFIX_WORDS = 7
 
 
 @dataclass(frozen=True)
-class Source:
+class WorkloadSource:
     """One kind of data: how many samples it has, of how many images, and the lengths of a sample.
 
     ``question`` and ``answer`` are the deciles' middle (shortest, usual, longest) of a triangular distribution.
@@ -38,18 +38,18 @@ _VQA = ((17, 21, 28), (2, 2, 5))
 _CAPTION = ((15, 21, 22), (8, 12, 19))
 _GROUNDING = ((26, 31, 42), (16, 16, 17))
 
-DISTRIBUTIONS: dict[str, list[Source]] = {
-    "rsvqa": [Source("RSVQA", 100, 1, *_VQA)],
-    "captions": [Source("captions", 5, 1, *_CAPTION)],
+DISTRIBUTIONS: dict[str, list[WorkloadSource]] = {
+    "rsvqa": [WorkloadSource("RSVQA", 100, 1, *_VQA)],
+    "captions": [WorkloadSource("captions", 5, 1, *_CAPTION)],
     "skyeye968k": [  # thousands
-        Source("captions of RSICD, RSITMD, UCM, Sydney, NWPU, CapERA", 209.5, 41.9, *_CAPTION),
-        Source("ERA-VQA", 1.5, 1.5, *_VQA),
-        Source("RSIVQA", 17.7, 4.1, *_VQA),
-        Source("RSVQA-LR", 57.2, 0.572, *_VQA),
-        Source("RSVQA-HR", 625.3, 6.56, *_VQA),
-        Source("RSVG, DIOR-RSVG", 32.5, 16.5, *_GROUNDING),
-        Source("RSPG", 6.8, 6.8, (20, 24, 30), (20, 40, 90)),
-        Source("conversations", 18.3, 9.0, (20, 60, 120), (20, 50, 120)),
+        WorkloadSource("captions of RSICD, RSITMD, UCM, Sydney, NWPU, CapERA", 209.5, 41.9, *_CAPTION),
+        WorkloadSource("ERA-VQA", 1.5, 1.5, *_VQA),
+        WorkloadSource("RSIVQA", 17.7, 4.1, *_VQA),
+        WorkloadSource("RSVQA-LR", 57.2, 0.572, *_VQA),
+        WorkloadSource("RSVQA-HR", 625.3, 6.56, *_VQA),
+        WorkloadSource("RSVG, DIOR-RSVG", 32.5, 16.5, *_GROUNDING),
+        WorkloadSource("RSPG", 6.8, 6.8, (20, 24, 30), (20, 40, 90)),
+        WorkloadSource("conversations", 18.3, 9.0, (20, 60, 120), (20, 50, 120)),
     ],
 }
 
@@ -83,7 +83,7 @@ def made_groups(
     return groups
 
 
-def _branch(source: Source, vocabulary: int, generator: random.Random, image: str) -> Branch:
+def _branch(source: WorkloadSource, vocabulary: int, generator: random.Random, image: str) -> Branch:
     def length(low: int, usual: int, high: int) -> int:
         return round(generator.triangular(low, high, usual))
 

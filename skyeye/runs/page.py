@@ -30,7 +30,7 @@ class StageRow:
 
 
 @dataclass(frozen=True)
-class Sample:
+class AnswerHistory:
     """One fixed sample with its answers in the order of the steps: (step, answer, whether it was failed)."""
 
     about: str
@@ -77,7 +77,7 @@ def page(run: Run) -> str:
 def _score_charts(run: Run, starts: dict[str, int], end: int) -> list[Chart]:
     """One chart for each benchmark that was scored in training, with its metrics; parts of a metric are left out."""
     points: dict[str, dict[str, list[Point]]] = {}
-    for line in run.examinations:
+    for line in run.evaluations:
         for name, value in line["scores"].items():
             benchmark, _, metric = name.partition("/")
             if line["stage"] in starts and metric and "/" not in metric:
@@ -172,7 +172,7 @@ def _words(value: Any) -> str:
     return text if len(text) <= 1000 else text[:1000] + " ..."
 
 
-def _samples(run: Run) -> list[tuple[str, bool, list[Sample]]]:
+def _samples(run: Run) -> list[tuple[str, bool, list[AnswerHistory]]]:
     """For each stage: its name, whether its samples are held out, and the samples with their answers over time."""
     stages = dict.fromkeys(content["stage"] for content in run.samples)
     shown = []
@@ -187,11 +187,11 @@ def _samples(run: Run) -> list[tuple[str, bool, list[Sample]]]:
     return shown
 
 
-def _sample(run: Run, answers: list[tuple[int, dict[str, Any]]]) -> Sample:
+def _sample(run: Run, answers: list[tuple[int, dict[str, Any]]]) -> AnswerHistory:
     if len(answers) > MOST_ANSWERS:
         answers = answers[:1] + answers[1 - MOST_ANSWERS :]
     _, row = answers[-1]
-    return Sample(
+    return AnswerHistory(
         " · ".join(row[key] for key in ("task", "source", "id") if row[key]),
         [url for name in row["pictures"] if (url := _picture(run.folder / "samples" / "pictures" / name))],
         [outline(Box(*box), kind) for kind, boxes in row["boxes"].items() for box in boxes],

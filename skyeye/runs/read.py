@@ -19,7 +19,7 @@ from skyeye.run_log import as_count, as_number, parse_json, read_log, read_objec
 
 LARGEST_FILE = 8 << 20  # bytes of a file that is read as a whole
 MOST_EVENTS = 1000  # of the last ones; a page with more could not be read
-MOST_LEFT_OUT = 20  # records left out that are listed; all are counted
+MOST_SKIPPED = 20  # records skipped that are listed; all are counted
 MOST_SETTINGS = 20_000  # a recipe with more is none
 PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")  # of samples/pictures/, as written: no name leads out of the folder
 
@@ -35,8 +35,8 @@ class Run:
         samples: contents of ``samples/*.json``, in the order of ``stages`` and steps.
         settings: recipe flattened, ``stages.pretrain.optimizer.lr`` -> text.
         scores: path below the folder -> results in a scores.json.
-        examinations: benchmarks scored in training, by stage and step: ``scores`` is benchmark/metric -> value.
-        left_out: how many records were left out, and the first of them.
+        evaluations: benchmarks scored in training, by stage and step: ``scores`` is benchmark/metric -> value.
+        skipped: how many records were skipped, and the first of them.
         notes: what could not be read, in words.
     """
 
@@ -50,8 +50,8 @@ class Run:
     settings: dict[str, str] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, EvalResults] = field(default_factory=dict)
-    examinations: list[dict[str, Any]] = field(default_factory=list)
-    left_out: tuple[int, list[str]] = (0, [])
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    skipped: tuple[int, list[str]] = (0, [])
     notes: list[str] = field(default_factory=list)
 
     def of_stage(self, stage: str) -> list[dict[str, Any]]:
@@ -92,8 +92,8 @@ def read_run(folder: str | Path) -> Run:
             except SkyEyeError as error:
                 run.notes.append(str(error))
     for path in sorted(folder.glob("eval/*.jsonl")):
-        run.examinations += _examinations(path, run.notes)
-    run.left_out = _left_out(folder / "skipped.txt")
+        run.evaluations += _evaluations(path, run.notes)
+    run.skipped = _skipped(folder / "skipped.txt")
     return run
 
 
@@ -110,14 +110,14 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield from flatten(entry, f"{name}.{key}" if name else key)
 
 
-def _examinations(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+def _evaluations(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     """The lines of ``eval/<stage>.jsonl`` with the numbers in them."""
     for entry in read_objects(path, notes):
         stage, step, scores = entry.get("stage"), as_count(entry.get("step")), entry.get("scores")
         if isinstance(stage, str) and step is not None and isinstance(scores, dict):
             yield {"stage": stage, "step": step, "scores": {str(k): as_number(v) for k, v in scores.items()}}
         else:
-            notes.append(f"{path.name}: a line without stage, step and scores is left out")
+            notes.append(f"{path.name}: a line without stage, step and scores is skipped")
 
 
 def _read_recipe(run: Run) -> None:
@@ -166,13 +166,13 @@ def _boxes(value: Any) -> list[list[float]]:
     return [box for box in entries if isinstance(box, list) and len(box) == 4 and None not in map(as_number, box)]
 
 
-def _left_out(path: Path) -> tuple[int, list[str]]:
+def _skipped(path: Path) -> tuple[int, list[str]]:
     if not path.is_file():
         return 0, []
     first, count = [], 0
     with open(path, encoding="utf-8", errors="replace") as file:
         for count, line in enumerate(file, 1):
-            if count <= MOST_LEFT_OUT:
+            if count <= MOST_SKIPPED:
                 first.append(line.rstrip("\n")[:500])
     return count, first
 

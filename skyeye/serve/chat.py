@@ -24,7 +24,7 @@ MAX_NEW_TOKENS = 256
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What the model said. ``boxes`` are the places in it, each with the phrase it belongs to (``""`` without one)."""
 
     text: str
@@ -57,7 +57,7 @@ class ChatSession:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model, processor, picture)
 
-    def ask(self, question: str) -> Answer:
+    def ask(self, question: str) -> Reply:
         """Answer greedily and remember the turn.
 
         Raises:
@@ -82,7 +82,7 @@ class ChatSession:
         )
         text = self.processor.decode(output[0])
         self.turns.append(Turn(question, text))
-        return Answer(text, tuple(labelled_boxes(text, builder.style)))
+        return Reply(text, tuple(labelled_boxes(text, builder.style)))
 
     def forget(self) -> None:
         """Start the conversation over; the picture stays."""
@@ -131,7 +131,7 @@ def converse(session: ChatSession, image: Path, out: Path) -> None:
             print(f"error: {error}")
 
 
-def tell(session: ChatSession, answer: Answer, image: Path, out: Path) -> None:
+def tell(session: ChatSession, answer: Reply, image: Path, out: Path) -> None:
     """Print an answer and, when it names places, draw them."""
     print(answer.text or "(no words)", flush=True)
     if answer.boxes:

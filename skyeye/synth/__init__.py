@@ -1,5 +1,5 @@
-"""A made world of aerial scenes: drawn with Pillow and numpy, known exactly, written in the published layouts."""
+"""Synthetic aerial scenes: drawn with Pillow and numpy, known exactly, written in the published layouts."""
 
-from skyeye.synth.write import write_world
+from skyeye.synth.write import write_scenes
 
-__all__ = ["write_world"]
+__all__ = ["write_scenes"]

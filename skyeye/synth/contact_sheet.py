@@ -1,4 +1,4 @@
-"""A contact sheet: the first pictures of a world on one page. ``python -m skyeye.synth.contact_sheet WORLD OUT.png``"""
+"""A contact sheet: the first pictures of a set on one page. ``python -m skyeye.synth.contact_sheet SCENES OUT.png``"""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from PIL import Image
 from skyeye.errors import SkyEyeError
 
 
-def contact_sheet(world: str | Path, out: str | Path, n: int = 16, side: int = 168) -> None:
-    """Paste the first ``n`` training pictures of ``world``, ``side`` pixels each, four in a row, into ``out``."""
-    names = sorted((Path(world) / "images").glob("world_*.jpg"))[:n]
+def contact_sheet(scenes: str | Path, out: str | Path, n: int = 16, side: int = 168) -> None:
+    """Paste the first ``n`` training pictures of ``scenes``, ``side`` pixels each, four in a row, into ``out``."""
+    names = sorted((Path(scenes) / "images").glob("scene_*.jpg"))[:n]
     if not names:
-        raise SkyEyeError("holds no pictures of a made world", where=str(world), remedy="write one: skyeye data synth")
+        raise SkyEyeError(
+            "holds no pictures of synthetic scenes", where=str(scenes), remedy="write one: skyeye data synth"
+        )
     gap, columns = 4, 4
     rows = -(-len(names) // columns)
     sheet = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + gap) + gap), "white")

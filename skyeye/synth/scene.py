@@ -1,4 +1,4 @@
-"""What is in a made scene: pure data, drawn from a seeded generator, without any pixel.
+"""What is in a synthetic scene: pure data, drawn from a seeded generator, without any pixel.
 
 Positions are fractions of the image side; every box edge is a multiple of 1/112, so that boxes fall on whole pixels at
 112, 224 or 448 px. A box encloses an object together with the ground it stands on (a plane's apron, a ship's basin).

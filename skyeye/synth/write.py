@@ -1,7 +1,7 @@
-"""Writes a made world: pictures, the published annotation tree for training, held-out files with references.
+"""Writes synthetic scenes: pictures, the published annotation tree for training, held-out files with references.
 
-See docs/made_world.md for every file. Each picture comes from its own generator, seeded by (seed, series, index): the
-same seed gives the same bytes whatever the number of processes, and a larger world begins with the smaller one.
+See docs/synthetic_scenes.md for every file. Each picture comes from its own generator, seeded by (seed, series, index):
+the same seed gives the same bytes whatever the number of processes, and a larger set begins with the smaller one.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from skyeye.synth.render import draw_clip, draw_scene
 from skyeye.synth.scene import FRAMES, Clip, Scene, make_clip, make_scene
 
 VERSION = 1
-ABOUT = "world.yaml"
+ABOUT = "scenes.yaml"
 REGIONS = "regions.jsonl"
 #: In whose words the annotations are written: those of SkyEye-968k.
 PUBLISHED_STYLE = MiniGPTv2()
 #: Series of pictures -> number in the seed, and beginning of their file names.
-SERIES = {"train": (0, "world"), "test": (1, "test"), "train_clips": (2, "frames"), "test_clips": (3, "test_frames")}
+SERIES = {"train": (0, "scene"), "test": (1, "test"), "train_clips": (2, "frames"), "test_clips": (3, "test_frames")}
 TRAIN_FILES = {
-    "caption": "caption/caption_world_train.json",
+    "caption": "caption/caption_scenes_train.json",
     "video_caption": "caption/caption_frames_train.json",
-    "vqa": "vqa/world_train.json",
-    "classification": "vqa/world_train.json",
-    "refer": "vg/world_train.json",
-    "identify": "vg/world_train.json",
-    "detection": "phrasegrounding/world_train.json",
-    "grounding": "phrasegrounding/world_train.json",
+    "vqa": "vqa/scenes_train.json",
+    "classification": "vqa/scenes_train.json",
+    "refer": "vg/scenes_train.json",
+    "identify": "vg/scenes_train.json",
+    "detection": "phrasegrounding/scenes_train.json",
+    "grounding": "phrasegrounding/scenes_train.json",
     "conversation": "multitask_conversation/world_Conversa.json",
 }
 TEST_FILES = {
@@ -58,7 +58,7 @@ TEST_FILES = {
 Progress = Callable[[int, int], None]
 
 
-def write_world(
+def write_scenes(
     out: str | Path,
     images: int,
     seed: int,
@@ -67,11 +67,11 @@ def write_world(
     progress: Progress | None = None,
     processes: int | None = None,
 ) -> dict[str, Any]:
-    """Draw a world of training and held-out scenes into the folder ``out``.
+    """Draw a set of training and held-out scenes into the folder ``out``.
 
     Args:
         images: number of training images. One frame sequence comes with every twenty.
-        seed: of the whole world.
+        seed: of the whole set.
         held_out: number of held-out images, besides ``images``; default a tenth, at least 32. One held-out frame
             sequence comes with every four.
         size: side of the pictures in pixels.
@@ -80,7 +80,7 @@ def write_world(
 
     Returns:
         What was written: ``images``, ``held_out``, ``seed``, ``size``, ``version`` and ``counts`` (file -> records),
-        and ``existed``: True when ``out`` held this very world already and nothing was done.
+        and ``existed``: True when ``out`` held this very set already and nothing was done.
 
     Raises:
         SkyEyeError: ``out`` holds something else, or a number makes no sense.
@@ -92,7 +92,7 @@ def write_world(
             f"cannot draw {images} images and {held_out} held-out ones of {size} px with seed {seed}",
             remedy="give at least one image of each, at least 56 px, and a seed of 0 or more",
         )
-    about = {"world": "skyeye", "version": VERSION, "images": images, "held_out": held_out, "seed": seed, "size": size}
+    about = {"scenes": "skyeye", "version": VERSION, "images": images, "held_out": held_out, "seed": seed, "size": size}
     existing = _existing(out, about)
     if existing:
         return existing | {"existed": True}
@@ -113,16 +113,16 @@ def write_world(
 
 
 def _existing(out: Path, about: dict[str, Any]) -> dict[str, Any] | None:
-    """What ``out`` says about itself when it is the world asked for; None when the folder is free."""
+    """What ``out`` says about itself when it is the set asked for; None when the folder is free."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     remedy = "choose another folder, or remove this one"
     if not (out / ABOUT).is_file():
-        raise SkyEyeError("is there already and is no made world", where=str(out), remedy=remedy)
+        raise SkyEyeError("is there already and holds no synthetic scenes", where=str(out), remedy=remedy)
     found = yaml.safe_load((out / ABOUT).read_text(encoding="utf-8"))
     if not isinstance(found, dict) or any(found.get(key) != value for key, value in about.items()):
         keys = [key for key in about if not isinstance(found, dict) or found.get(key) != about[key]]
-        raise SkyEyeError(f"holds another made world (other {', '.join(keys)})", where=str(out), remedy=remedy)
+        raise SkyEyeError(f"holds other synthetic scenes (other {', '.join(keys)})", where=str(out), remedy=remedy)
     return found
 
 

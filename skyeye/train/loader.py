@@ -59,14 +59,14 @@ class StepDivision:
     """How the groups of a step become packs, and which of them are this process's.
 
     Attributes:
-        groups_per_step: over all processes and packs.
+        images_per_step: over all processes and packs.
         accumulation: packs of a process, at least.
         rank, world: of this process, and how many there are.
         share_prefix: False gives every sample a row of its own, image included: the reference's way, to compare with.
         budget: longest pack in tokens; None: no limit.
     """
 
-    groups_per_step: int
+    images_per_step: int
     accumulation: int
     rank: int
     world: int
@@ -84,7 +84,7 @@ class PatchFeatures(Protocol):
 class StepPacks(Dataset):
     """The steps of one process.
 
-    Step s takes the groups ``s * groups_per_step`` and following, the same for every number of processes and every
+    Step s takes the groups ``s * images_per_step`` and following, the same for every number of processes and every
     accumulation; all processes divide them in the same way and each computes its own packs.
 
     A record that gives no sequence, or one longer than the budget, is skipped before the division, by all processes
@@ -165,8 +165,8 @@ class StepPacks(Dataset):
 
     def _sequences(self, step: int) -> tuple[list[GroupSequence], list[tuple[str, str]]]:
         """The groups of a step over all processes, and what was skipped of them."""
-        first = step * self.division.groups_per_step
-        groups = [self.mixture.draw(n) for n in range(first, first + self.division.groups_per_step)]
+        first = step * self.division.images_per_step
+        groups = [self.mixture.draw(n) for n in range(first, first + self.division.images_per_step)]
         sequences: list[GroupSequence] = []
         skipped: list[tuple[str, str]] = []
         for group in merge_same_images(groups):

@@ -84,28 +84,28 @@ class PlannedStage:
             settings.mixture,
             seed=self.seed,
             stage=self.name,
-            total_groups=self.steps * settings.groups_per_step,
-            branches=settings.branches,
+            total_groups=self.steps * settings.images_per_step,
+            questions_per_image=settings.questions_per_image,
             sampling=settings.sampling,
             temperature=settings.temperature,
         )
 
     def objective(
-        self, model: SkyEyeForConditionalGeneration, number_token_ids: Sequence[int] | None
+        self, model: SkyEyeForConditionalGeneration, box_token_ids: Sequence[int] | None
     ) -> TrainingObjective:
         """Choose what is trained of ``model``, and put the losses of the stage around it.
 
         Args:
-            number_token_ids: of the model's tokenizer; None where numbers are no tokens.
+            box_token_ids: of the model's tokenizer; None where numbers are no tokens.
         """
         model.set_trainable(**self.trained)
         return TrainingObjective(
             model,
             answers=self.settings.answers,
             alignment=self.settings.alignment,
-            number_smoothing=self.settings.number_smoothing,
-            number_noise=self.settings.number_noise,
-            number_token_ids=number_token_ids,
+            box_token_smoothing=self.settings.box_token_smoothing,
+            box_token_noise=self.settings.box_token_noise,
+            box_token_ids=box_token_ids,
         )
 
 
@@ -195,7 +195,7 @@ def plan_stages(stages: Sequence[StageConfig], groups: Mapping[str, GroupSource]
 
 def steps_of_epochs(stage: StageConfig, images: int) -> int:
     """The steps of a stage that says ``epochs``, of which one is ``images`` images."""
-    return math.ceil(stage.epochs * images / stage.groups_per_step)
+    return math.ceil(stage.epochs * images / stage.images_per_step)
 
 
 def prepare_model(

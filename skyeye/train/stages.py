@@ -58,7 +58,7 @@ def run_stage(context: RunContext, stage: PlannedStage, position: Position) -> t
         The stage's Accelerator, and whether the stage was finished (False: interrupted, its state is saved).
     """
     run = context.setup.run
-    objective = stage.objective(context.model, context.processor.number_token_ids)
+    objective = stage.objective(context.model, context.processor.box_token_ids)
     if run.gradient_checkpointing:
         context.model.activation_checkpointing_enable()
     accelerator = make_accelerator(run, stage.settings, trained_values(objective))
@@ -155,7 +155,7 @@ def _step_packs(
 ) -> StepPacks:
     run, model, settings = context.setup.run, context.model, stage.settings
     division = StepDivision(
-        groups_per_step=settings.groups_per_step,
+        images_per_step=settings.images_per_step,
         accumulation=settings.accumulation,
         rank=accelerator.process_index,
         world=accelerator.num_processes,

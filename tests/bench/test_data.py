@@ -5,7 +5,7 @@ import json
 import pytest
 
 from skyeye.bench import data
-from skyeye.bench.made_data import IMAGES, write_release
+from skyeye.bench.synthetic_data import IMAGES, write_release
 
 
 def test_what_is_made_has_the_proportions_of_the_table(tmp_path):
@@ -42,5 +42,5 @@ def test_every_figure_is_there(tmp_path, monkeypatch):
     assert result["start"]["step_images"] == data.GROUPS_PER_STEP and result["middle"]["seconds_to_first_step"] > 0
     assert all(result[part]["peak_bytes"] > 10e6 for part in ("assemble", "start", "read"))
     assert (tmp_path / "shards/index.json").is_file()
-    words = data.in_words(result)
+    words = data.format_text(result)
     assert "peak memory" in words and "bare PIL" in words

@@ -41,8 +41,14 @@ def test_a_setting_is_inside_of_another():
     ("overrides", "expected"),
     [
         # two mistakes in different stages, with the same words
-        (["stages.0.branches=0", "stages.1.branches=0"], ["stages[0].branches", "stages[1].branches"]),
-        (["stages.0.branches=many", "stages.1.branches=0"], ["stages[0].branches", "stages[1].branches"]),
+        (
+            ["stages.0.questions_per_image=0", "stages.1.questions_per_image=0"],
+            ["stages[0].questions_per_image", "stages[1].questions_per_image"],
+        ),
+        (
+            ["stages.0.questions_per_image=many", "stages.1.questions_per_image=0"],
+            ["stages[0].questions_per_image", "stages[1].questions_per_image"],
+        ),
         # a mistyped key in one stage, and rules about another
         (["stages.0.temperatur=2", "stages.1.temperature=2"], ["stages[0].temperatur", "stages[1].temperature"]),
         (
@@ -54,8 +60,11 @@ def test_a_setting_is_inside_of_another():
             ["stages[0].mixture[0].sourc", "stages[1].mixture[0].source"],
         ),
         # within a stage
-        (["stages.0.vision=ful", "stages.0.number_noise=2"], ["stages[0].vision", "stages[0].number_noise"]),
-        (["stages.0.branches=0", "stages.0.vision=lora"], ["stages[0].branches", "stages[0].vision"]),
+        (["stages.0.vision=ful", "stages.0.box_token_noise=2"], ["stages[0].vision", "stages[0].box_token_noise"]),
+        (
+            ["stages.0.questions_per_image=0", "stages.0.vision=lora"],
+            ["stages[0].questions_per_image", "stages[0].vision"],
+        ),
         # between sections: a setting of the same name elsewhere is another setting
         (["stages.0.langage=full", "model.lora.variant=dora"], ["stages[0].langage"]),
         (["stages.1.langage=full", "model.lora.variant=dora"], ["stages[1].langage", "stages[0].language"]),
@@ -68,7 +77,7 @@ def test_a_setting_is_inside_of_another():
         (["model.lora={rr: 1, variant: dora}"], ["model.lora.rr"]),
         (["model.lora=3", "model.prompt.template=x"], ["model.lora", "model.prompt.template"]),
         # a section of which something needed is missing
-        (["stages.1={name: null, branches: 0}"], ["stages[1].name", "stages[1].branches"]),
+        (["stages.1={name: null, questions_per_image: 0}"], ["stages[1].name", "stages[1].questions_per_image"]),
     ],
 )
 def test_what_is_reported_together(recipe, overrides, expected):

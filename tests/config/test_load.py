@@ -92,10 +92,10 @@ def test_extends_merges_and_amends_a_stage_by_name(tmp_path):
     write(tmp_path / "bases", BASE, "base.yaml")
     write(tmp_path, "extends: bases/base.yaml\nseed: 7\nstages: {pretrain: {steps: 30}}", "middle.yaml")
     top = write(tmp_path, "extends: middle.yaml\nname: top\nmodel: {language: {config: {hidden_size: 16}}}", "top.yaml")
-    recipe = load_recipe(top, ["stages.pretrain.branches=2"])
+    recipe = load_recipe(top, ["stages.pretrain.questions_per_image=2"])
     assert (recipe.name, recipe.seed) == ("top", 7)
     assert [stage.steps for stage in recipe.stages] == [30, 50]
-    assert recipe.stages[0].branches == 2 and recipe.stages[0].optimizer.warmup_steps == 10
+    assert recipe.stages[0].questions_per_image == 2 and recipe.stages[0].optimizer.warmup_steps == 10
     assert recipe.model.language.config == {"model_type": "llama", "hidden_size": 16}
     replaced = write(tmp_path, "extends: bases/base.yaml\nstages: [{name: x, steps: 2000, mixture: []}]", "list.yaml")
     assert [stage.name for stage in load_recipe(replaced).stages] == ["x"]

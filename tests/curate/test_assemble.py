@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from skyeye.cli import main
-from skyeye.curate.assemble import assemble, in_words
+from skyeye.curate.assemble import assemble, format_text
 from skyeye.curate.image_search import find_folders
 from skyeye.data.shards.groups import ShardGroups
 from skyeye.data.shards.index import ShardSet
@@ -81,10 +81,10 @@ def test_single_images_and_annotation_files_that_are_missing_count(release, tmp_
     assert report["shards"] is None and not (tmp_path / "out").exists()
     assert report["rows"][0]["missing"] == named.count(named[0])
     assert report["files"] == {"missing": ["EARVqa.json"], "unknown": ["vqa/own.json"]}
-    words = in_words(report)
+    words = format_text(report)
     assert "annotations MISSING: EARVqa.json" in words and "left aside: vqa/own.json" in words
     packed = assemble(tree, [images], tmp_path / "out", allow_missing=True)["shards"]
-    assert packed["samples"] == 18 * 9 - named.count(named[0]) and packed["left_out"] == named.count(named[0])
+    assert packed["samples"] == 18 * 9 - named.count(named[0]) and packed["skipped"] == named.count(named[0])
 
 
 def test_numbered_sets_are_not_taken_for_each_other(tmp_path, names_of):

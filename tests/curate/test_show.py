@@ -189,16 +189,16 @@ def test_the_command_with_the_tokenizers_of_a_recipe_a_folder_and_none(tmp_path,
     assert cli.main(["data", "show", str(recipe()), "--out", str(out), "--samples", "5"]) == 0
     assert "5 samples; tokenizer: learnt from the recipe's data" in capsys.readouterr().out
     assert "4 × image" in out.read_text()  # (28 / 7) ** 2 patches, four joined
-    assert cli.main(["data", "show", str(world), "--format", "made_world", "--out", str(out)]) == 0
+    assert cli.main(["data", "show", str(world), "--format", "synthetic", "--out", str(out)]) == 0
     assert "a stand-in" in capsys.readouterr().out and "256 × image" in out.read_text()
     train_tokenizer(["how many"], 700).save_pretrained(tmp_path / "tokenizer")
-    arguments = ["data", "show", str(world), "--format", "made_world", "--out", str(out), "--tokenizer"]
+    arguments = ["data", "show", str(world), "--format", "synthetic", "--out", str(out), "--tokenizer"]
     assert cli.main([*arguments, str(tmp_path / "tokenizer"), "--task", "vqa"]) == 0
     page = Page(out.read_text())
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
     assert all(int(id) < len(tokenizer) for _, _, id, _ in page.tokens)
     assert cli.main([*arguments, str(tmp_path / "nowhere")]) == 2
-    assert cli.main(["data", "show", str(world), "--format", "made_world", "--out", str(out), "--samples", "0"]) == 2
+    assert cli.main(["data", "show", str(world), "--format", "synthetic", "--out", str(out), "--samples", "0"]) == 2
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -186,7 +186,7 @@ def test_frames_shown_together_and_texts_without_images(make, tmp_path):
     ]
     written = split(make({f"p{n}.png": n for n in range(6)}, extra), tmp_path / "out", (0.5, 0.0, 0.5))
     sides = read_back(tmp_path / "out", written)
-    assert written["left_out"] == 1 and sum(map(len, sides.values())) == 19
+    assert written["skipped"] == 1 and sum(map(len, sides.values())) == 19
     assert any({"p0.png", "p1.png"} <= names(records) for records in sides.values())
 
 

@@ -271,7 +271,7 @@ def test_keys_that_are_no_file_names(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "my.jsonl", "out"]
 
 
-def test_words_for_one_object_of_a_whole_picture_are_left_out_of_tiles(tmp_path):
+def test_words_for_one_object_of_a_whole_picture_are_skipped_of_tiles(tmp_path):
     Image.new("RGB", (100, 50)).save(tmp_path / "a.png")
     boxes = [{"box": [1, 1, 9, 9], "phrase": "the leftmost ship"}]
     (tmp_path / "my.jsonl").write_text(json.dumps({"image": "a.png", "unit": "pixels", "boxes": boxes}))
@@ -280,7 +280,7 @@ def test_words_for_one_object_of_a_whole_picture_are_left_out_of_tiles(tmp_path)
 
 
 def test_formats_that_tell_objects_only_with_their_records(world, tmp_path):
-    told = tile(SourceConfig("made_world", str(world), split="test"), tmp_path / "out", Settings(size=32, overlap=8))
+    told = tile(SourceConfig("synthetic", str(world), split="test"), tmp_path / "out", Settings(size=32, overlap=8))
     assert told["pictures"] and told["objects"] and told["kept"]
 
 

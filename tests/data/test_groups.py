@@ -14,8 +14,8 @@ from skyeye.errors import SkyEyeError
 
 @pytest.fixture(scope="module")
 def sources(world, tmp_path_factory):
-    """The training records of a small made world, as files and as shards."""
-    files = SourceConfig("made_world", str(world), split="train")
+    """The training records of a small synthetic scenes, as files and as shards."""
+    files = SourceConfig("synthetic", str(world), split="train")
     out = tmp_path_factory.mktemp("shards") / "out"
     pack({"world": files}, out)
     return files, SourceConfig("shards", str(out), options={"source": "world"})

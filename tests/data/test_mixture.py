@@ -39,9 +39,11 @@ def held(groups):
     return {name: GroupList(record for g in of for record in g.records) for name, of in groups.items()}
 
 
-def mixture(groups, entries=None, seed=7, stage="first", total=200, branches=4):
+def mixture(groups, entries=None, seed=7, stage="first", total=200, questions_per_image=4):
     entries = entries or [MixtureEntry(name) for name in groups]
-    return Mixture(held(groups), entries, seed=seed, stage=stage, total_groups=total, branches=branches)
+    return Mixture(
+        held(groups), entries, seed=seed, stage=stage, total_groups=total, questions_per_image=questions_per_image
+    )
 
 
 def drawn(mix, ns=None):
@@ -113,7 +115,7 @@ def test_start_and_end_make_a_curriculum():
 
 
 def test_branches_are_drawn_without_replacement():
-    mix = mixture({"a": [group("a.png", questions=9)]}, branches=4, total=300)
+    mix = mixture({"a": [group("a.png", questions=9)]}, questions_per_image=4, total=300)
     draws = [tuple(r.id for r in mix.draw(n).records) for n in range(300)]
     assert all(len(set(d)) == 4 for d in draws)
     assert all(list(d) == sorted(d) for d in draws)  # they keep the order of the group
@@ -123,18 +125,18 @@ def test_branches_are_drawn_without_replacement():
 
 
 def test_identical_questions_and_answers_count_once():
-    mix = mixture({"a": [group("a.png", questions=3, copies=4)]}, branches=12)
+    mix = mixture({"a": [group("a.png", questions=3, copies=4)]}, questions_per_image=12)
     assert [r.id for r in mix.draw(0).records] == ["a.png:vqa:0:0", "a.png:vqa:1:0", "a.png:vqa:2:0"]
 
 
 def test_task_weights():
     both = merged(group("a.png", 20, "caption"), group("a.png", 4, "refer"), group("a.png", 4, "identify"))
     entries = [MixtureEntry("a", tasks={"caption": 1.0, "refer": 3.0, "identify": 0.0})]
-    mix = mixture({"a": [both]}, entries, branches=1, total=2000)
+    mix = mixture({"a": [both]}, entries, questions_per_image=1, total=2000)
     counts = Counter(mix.draw(n).records[0].task for n in range(2000))
     assert abs(counts["refer"] / 2000 - 0.75) < 0.04
     assert set(counts) == {"caption", "refer"}
-    all_of_them = mixture({"a": [both]}, entries, branches=30)
+    all_of_them = mixture({"a": [both]}, entries, questions_per_image=30)
     assert Counter(r.task for r in all_of_them.draw(0).records) == {"caption": 20, "refer": 4}
 
 
@@ -165,8 +167,8 @@ def test_mixtures_that_cannot_be_drawn_are_refused(entries, words):
 
 
 def test_refused_numbers():
-    with pytest.raises(SkyEyeError, match="branches 0"):
-        mixture(GROUPS, branches=0)
+    with pytest.raises(SkyEyeError, match="questions_per_image 0"):
+        mixture(GROUPS, questions_per_image=0)
     with pytest.raises(SkyEyeError, match="source 'a' is empty"):
         mixture({"a": []})
     for n in (-1, 200):

@@ -1,4 +1,4 @@
-"""A small made world, and answerers by rule whose scores arithmetic knows."""
+"""A small synthetic scenes, and answerers by rule whose scores arithmetic knows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skyeye.data.record import Record
 from skyeye.eval.metrics.captions import CaptionScorer
 from skyeye.eval.question import PROTOCOL_STYLE, asked
 from skyeye.eval.results import Answer
-from skyeye.synth import write_world
+from skyeye.synth import write_scenes
 
 HELD_OUT = 10
 
@@ -22,7 +22,7 @@ HELD_OUT = 10
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "world"
-    write_world(folder, images=1, seed=3, held_out=HELD_OUT, size=112, processes=1)
+    write_scenes(folder, images=1, seed=3, held_out=HELD_OUT, size=112, processes=1)
     return folder
 
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("without_java")
 
 @pytest.fixture
 def files(tmp_path, world):
-    """Two prediction files for the made world's questions: a is right everywhere, b only about half of the images."""
-    records, _ = select(["world.vqa"])[0].load(world)
+    """Two prediction files for questions about synthetic scenes: a is right everywhere, b about half of the images."""
+    records, _ = select(["synth.vqa"])[0].load(world)
     images = list(dict.fromkeys(record.images for record in records))
     half = set(images[: len(images) // 2])
     right = [{"id": r.id, "answer": r.references["answer"]} for r in records]
@@ -33,9 +33,9 @@ def files(tmp_path, world):
 def test_the_difference_is_that_of_the_records_both_have_answered(files, world, tmp_path, capsys):
     a, b, records, half = files
     out = tmp_path / "out"
-    options = ["--benchmark", "world.vqa", "--data-root", str(world), "--out", str(out)]
+    options = ["--benchmark", "synth.vqa", "--data-root", str(world), "--out", str(out)]
     assert main(["eval", "compare", str(a), str(b), *options]) == 0
-    result = json.loads((out / "compare.json").read_text())["world.vqa"]
+    result = json.loads((out / "compare.json").read_text())["synth.vqa"]
     common = records[1:-2]
     share = 100 * sum(record.images in half for record in common) / len(common)
     accuracy = result["metrics"]["accuracy"]
@@ -48,34 +48,34 @@ def test_the_difference_is_that_of_the_records_both_have_answered(files, world, 
     counts = {"compared": len(common), "answered by a alone": 2, "answered by b alone": 1}
     assert {key: result["counts"][key] for key in counts} == counts
     assert {path.name for path in out.iterdir()} == {"compare.json", "compare.md", "compare.html"}
-    assert "world.vqa" in capsys.readouterr().out
+    assert "synth.vqa" in capsys.readouterr().out
 
 
 def test_folders_that_an_evaluation_wrote(files, world, tmp_path):
     a, b, records, _ = files
     for name, file in (("A", a), ("B", b)):
-        command = ["eval", "score", str(file), "--benchmark", "world.vqa", "--data-root", str(world)]
+        command = ["eval", "score", str(file), "--benchmark", "synth.vqa", "--data-root", str(world)]
         assert main([*command, "--out", str(tmp_path / name)]) == 0
     out = tmp_path / "out"
     assert main(["eval", "compare", str(tmp_path / "A"), str(tmp_path / "B"), "--out", str(out)]) == 0
     result = json.loads((out / "compare.json").read_text())
-    assert set(result) == {"world.vqa", "about"}
-    counts = result["world.vqa"]["counts"]
-    assert result["world.vqa"]["metrics"]["accuracy"]["a"] == 100  # what was not answered is not compared
+    assert set(result) == {"synth.vqa", "about"}
+    counts = result["synth.vqa"]["counts"]
+    assert result["synth.vqa"]["metrics"]["accuracy"]["a"] == 100  # what was not answered is not compared
     assert (counts["compared"], counts["answered by a alone"], counts["answered by b alone"]) == (
         len(records) - 3,
         2,
         1,
     )
     assert (counts["answered by neither"], counts["other question"]) == (0, 0)
-    assert result["world.vqa"]["asked"]["a"]["decoding"].startswith("not known")
+    assert result["synth.vqa"]["asked"]["a"]["decoding"].startswith("not known")
 
 
 def test_a_result_compared_with_itself_does_not_differ(files, world, tmp_path):
     a, *_ = files
-    options = ["--benchmark", "world.vqa", "--data-root", str(world), "--out", str(tmp_path / "out")]
+    options = ["--benchmark", "synth.vqa", "--data-root", str(world), "--out", str(tmp_path / "out")]
     assert main(["eval", "compare", str(a), str(a), *options]) == 0
-    for difference in json.loads((tmp_path / "out" / "compare.json").read_text())["world.vqa"]["metrics"].values():
+    for difference in json.loads((tmp_path / "out" / "compare.json").read_text())["synth.vqa"]["metrics"].values():
         assert difference["difference"] in (0, None)
         assert difference["p"] in (1, None)
 
@@ -84,8 +84,8 @@ def test_mistakes_are_told(files, world, tmp_path, capsys):
     a, *_ = files
     for arguments, words in (
         ([str(a), str(a)], "--benchmark"),
-        ([str(tmp_path), str(a), "--benchmark", "world.vqa"], "no scores.json"),
-        ([str(a), str(a), "--benchmark", "world.vqa"], "give --data-root"),
+        ([str(tmp_path), str(a), "--benchmark", "synth.vqa"], "no scores.json"),
+        ([str(a), str(a), "--benchmark", "synth.vqa"], "give --data-root"),
     ):
         assert main(["eval", "compare", *arguments, "--out", str(tmp_path / "out")]) == 2
         assert words in capsys.readouterr().err
@@ -96,9 +96,9 @@ def runs(world, oracle, tmp_path):
     """Folders of two runs: the second was asked otherwise and could say more."""
 
     def run(name: str, prompt: str | None, longest: int | None, limit: int | None = None):
-        prompts = {} if prompt is None else {"world.vqa": prompt}
+        prompts = {} if prompt is None else {"synth.vqa": prompt}
         settings = EvalSettings(limit=limit, controls=False, prompts=prompts, max_new_tokens=longest)
-        task = prepare(select(["world.vqa"])[0], world, settings)
+        task = prepare(select(["synth.vqa"])[0], world, settings)
         about = {"checkpoint": name, "data_root": str(world)}
         answerer = oracle("perfect", task.seen)
         run_benchmarks(answerer, [task], tmp_path / name, about, answers=tmp_path / name / "answers")
@@ -111,7 +111,7 @@ def test_what_was_asked_otherwise_is_told(runs, tmp_path):
     (a, seen), (b, _) = runs("A", None, None, 20), runs("B", "[vqa] say: {question}", 3)
     out = tmp_path / "out"
     assert main(["eval", "compare", str(a), str(b), "--out", str(out)]) == 0
-    result = json.loads((out / "compare.json").read_text())["world.vqa"]
+    result = json.loads((out / "compare.json").read_text())["synth.vqa"]
     first = asked(seen[0])
     other = first.replace("[vqa] ", "[vqa] say: ")
     assert result["asked"]["a"]["question"] == first and result["asked"]["b"]["question"] == other
@@ -136,7 +136,7 @@ def test_what_was_asked_otherwise_is_told(runs, tmp_path):
 def test_the_same_questions_to_both_are_no_warning(runs, tmp_path):
     (a, _), (b, _) = runs("A", None, None, 20), runs("B", None, None, 20)
     assert main(["eval", "compare", str(a), str(b), "--out", str(tmp_path / "out")]) == 0
-    result = json.loads((tmp_path / "out" / "compare.json").read_text())["world.vqa"]
+    result = json.loads((tmp_path / "out" / "compare.json").read_text())["synth.vqa"]
     assert result["warnings"] == [] and result["counts"]["other question"] == 0
 
 
@@ -145,23 +145,23 @@ def test_a_file_says_what_was_asked_or_it_is_not_known(files, runs, world, tmp_p
     a, _, records, _ = files
     b, _ = runs("B", None, None)
     out = tmp_path / "out"
-    command = ["eval", "compare", str(a), str(b), "--benchmark", "world.vqa", "--data-root", str(world)]
+    command = ["eval", "compare", str(a), str(b), "--benchmark", "synth.vqa", "--data-root", str(world)]
     assert main([*command, "--out", str(out)]) == 0
-    result = json.loads((out / "compare.json").read_text())["world.vqa"]
+    result = json.loads((out / "compare.json").read_text())["synth.vqa"]
     assert result["asked"]["a"]["question"].startswith("not known")
     assert result["asked"]["b"]["question"] == asked(records[1])
     assert result["counts"]["other question"] == 0
     lines = [{"id": r.id, "question": "what?" if n == 4 else asked(r), "answer": "no"} for n, r in enumerate(records)]
     a.write_text("".join(json.dumps(row) + "\n" for row in lines))
     assert main([*command, "--out", str(out)]) == 0
-    result = json.loads((out / "compare.json").read_text())["world.vqa"]
+    result = json.loads((out / "compare.json").read_text())["synth.vqa"]
     assert result["asked"]["a"]["question"] == "what?" and result["counts"]["other question"] == 1
     assert result["asked"]["b"]["question"] == asked(records[4])
 
 
 def test_errors_of_counting_are_those_of_the_same_questions(world, tmp_path):
     """A is off by 2 where both say a number, and by 8 where B says none."""
-    records, _ = select(["world.vqa"])[0].load(world)
+    records, _ = select(["synth.vqa"])[0].load(world)
     count = [r for r in records if r.references["type"] == "count"]
     half = {r.id for r in count[::2]}
     answers = {
@@ -171,9 +171,9 @@ def test_errors_of_counting_are_those_of_the_same_questions(world, tmp_path):
     for name, rows in answers.items():
         lines = (json.dumps({"id": id, "answer": answer}) + "\n" for id, answer in rows)
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
-    command = ["eval", "compare", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--benchmark", "world.vqa"]
+    command = ["eval", "compare", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--benchmark", "synth.vqa"]
     assert main([*command, "--data-root", str(world), "--out", str(tmp_path / "out")]) == 0
-    result = json.loads((tmp_path / "out" / "compare.json").read_text())["world.vqa"]
+    result = json.loads((tmp_path / "out" / "compare.json").read_text())["synth.vqa"]
     errors = result["metrics"]["count_error"]
     assert (errors["a"], errors["b"], errors["difference"]) == (2, 1, -1)
     assert (errors["low"], errors["high"]) == (-1, -1)
@@ -183,7 +183,7 @@ def test_errors_of_counting_are_those_of_the_same_questions(world, tmp_path):
 
 def test_boxes_are_read_as_each_side_writes_them(world, tmp_path):
     """A folder says its notation itself; a prediction file is in that of --boxes, or in ours."""
-    records, _ = select(["world.refer"])[0].load(world)
+    records, _ = select(["synth.refer"])[0].load(world)
     boxes = {r.id: r.references["boxes"][0] for r in records}
     forms = {
         "theirs": lambda box: "[{}, {}, {}, {}]".format(*(round(1000 * v, 6) for v in box)),
@@ -194,7 +194,7 @@ def test_boxes_are_read_as_each_side_writes_them(world, tmp_path):
         files[name] = tmp_path / f"{name}.jsonl"
         lines = (json.dumps({"id": id, "answer": form(box)}) + "\n" for id, box in boxes.items())
         files[name].write_text("".join(lines))
-    of = ["--benchmark", "world.refer", "--data-root", str(world)]
+    of = ["--benchmark", "synth.refer", "--data-root", str(world)]
     for name, options in (("theirs", ["--boxes", "thousandths"]), ("ours", [])):
         assert main(["eval", "score", str(files[name]), *of, *options, "--out", str(tmp_path / name)]) == 0
     pairs = [
@@ -206,16 +206,16 @@ def test_boxes_are_read_as_each_side_writes_them(world, tmp_path):
     for number, (sides, options) in enumerate(pairs):
         out = tmp_path / f"out{number}"
         assert main(["eval", "compare", *map(str, sides), *options, "--out", str(out)]) == 0
-        metrics = json.loads((out / "compare.json").read_text())["world.refer"]["metrics"]
+        metrics = json.loads((out / "compare.json").read_text())["synth.refer"]["metrics"]
         assert (metrics["accuracy@0.9"]["a"], metrics["accuracy@0.9"]["b"]) == (100, 100), (sides, options)
 
 
 def test_a_damaged_result_is_told(files, world, tmp_path, capsys):
     a, *_ = files
-    command = ["eval", "score", str(a), "--benchmark", "world.vqa", "--data-root", str(world)]
+    command = ["eval", "score", str(a), "--benchmark", "synth.vqa", "--data-root", str(world)]
     assert main([*command, "--out", str(tmp_path / "A")]) == 0
     scores = tmp_path / "A" / "scores.json"
     scores.write_text(scores.read_text().replace('"shuffled_images"', '"blind"'))
     assert main(["eval", "compare", str(tmp_path / "A"), str(a), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert f"{scores}, key world.vqa." in error and "blind: is not known" in error
+    assert f"{scores}, key synth.vqa." in error and "blind: is not known" in error

@@ -15,13 +15,13 @@ from skyeye.eval.question import asked as question_of
 from skyeye.eval.results import NOT_METRICS, BenchmarkResult, MetricValue, read_scores
 from skyeye.eval.settings import EvalSettings
 
-WORLD = [name for name in BENCHMARKS if name.startswith("world.")]
+WORLD = [name for name in BENCHMARKS if name.startswith("synth.")]
 pytestmark = pytest.mark.usefixtures("without_java")
 
 
 @pytest.fixture
 def scored(world, oracle, tmp_path):
-    """Scores of an oracle on the made world, and the folder they were written to."""
+    """Scores of an oracle on the synthetic scenes, and the folder they were written to."""
 
     def run(rule: str, names=WORLD, **options) -> tuple[dict[str, BenchmarkResult], Path]:
         settings = EvalSettings(**options)
@@ -38,8 +38,8 @@ def scored(world, oracle, tmp_path):
 def test_perfect_answers_are_perfect_and_the_controls_fall(scored):
     scores, _ = scored("perfect")
     assert set(scores) == set(WORLD)
-    assert scores["world.scene"].metrics["accuracy"].value == 100
-    assert scores["world.vqa"].metrics["accuracy"].value == scores["world.vqa"].metrics["mean_over_types"].value == 100
+    assert scores["synth.scene"].metrics["accuracy"].value == 100
+    assert scores["synth.vqa"].metrics["accuracy"].value == scores["synth.vqa"].metrics["mean_over_types"].value == 100
     for name, metric in (("refer", "accuracy@0.5"), ("grounding", "all_boxes_right"), ("identify", "exact_match")):
         triple = scores[f"world.{name}"].metrics[metric]
         assert triple.value == triple.value_on_shuffled_phrases_items == 100
@@ -54,19 +54,19 @@ def test_perfect_answers_are_perfect_and_the_controls_fall(scored):
             < scores[f"world.{name}"].metrics["CIDEr"].value / 2
         )
         assert scores[f"world.{name}"].metrics["CIDEr"].shuffled_phrases is None
-    assert scores["world.scene"].metrics["accuracy"].shuffled_images < 50
+    assert scores["synth.scene"].metrics["accuracy"].shuffled_images < 50
 
 
 def test_pointing_at_any_object_shows_only_with_shuffled_phrases(scored):
-    scores, _ = scored("points_anywhere", ["world.refer"])
-    triple = scores["world.refer"].metrics["accuracy@0.5"]
+    scores, _ = scored("points_anywhere", ["synth.refer"])
+    triple = scores["synth.refer"].metrics["accuracy@0.5"]
     assert triple.shuffled_phrases == triple.value_on_shuffled_phrases_items > 0
-    assert scores["world.refer"].metrics["any_object@0.5"].value == 100
+    assert scores["synth.refer"].metrics["any_object@0.5"].value == 100
     assert triple.shuffled_images < triple.value
 
 
 def test_answers_by_habit_show_only_with_shuffled_images(scored):
-    scores, _ = scored("habit", ["world.vqa", "world.refer"])
+    scores, _ = scored("habit", ["synth.vqa", "synth.refer"])
     for name, metric in (("vqa", "accuracy"), ("refer", "accuracy@0.5")):
         assert (
             scores[f"world.{name}"].metrics[metric].value == scores[f"world.{name}"].metrics[metric].shuffled_images > 0
@@ -78,7 +78,7 @@ def test_silence_scores_nothing_and_is_counted(scored):
     for name in WORLD:
         main = scores[name].protocol.main_metric
         assert scores[name].metrics[main].value == pytest.approx(0, abs=1e-3)
-    counts = scores["world.refer"].counts
+    counts = scores["synth.refer"].counts
     assert counts["answers without a box"] == counts["records"]
 
 
@@ -102,47 +102,47 @@ def test_scores_json_has_the_promised_shape(scored):
 
 
 def test_predictions_are_on_disk_for_every_condition(scored, read_jsonl):
-    scores, folder = scored("perfect", ["world.refer", "world.scene"])
+    scores, folder = scored("perfect", ["synth.refer", "synth.scene"])
     rows = {
         name: read_jsonl(folder / "predictions" / f"{name}.jsonl")
         for name in (
-            "world.refer",
-            "world.refer.shuffled_images",
-            "world.refer.shuffled_phrases",
-            "world.scene",
-            "world.scene.shuffled_images",
+            "synth.refer",
+            "synth.refer.shuffled_images",
+            "synth.refer.shuffled_phrases",
+            "synth.scene",
+            "synth.scene.shuffled_images",
         )
     }
     assert (
-        len(rows["world.refer"]) == len(rows["world.refer.shuffled_images"]) == scores["world.refer"].counts["records"]
+        len(rows["synth.refer"]) == len(rows["synth.refer.shuffled_images"]) == scores["synth.refer"].counts["records"]
     )
-    assert len(rows["world.refer.shuffled_phrases"]) == scores["world.refer"].counts["shuffled_phrases items"]
-    for row in rows["world.refer"]:
+    assert len(rows["synth.refer.shuffled_phrases"]) == scores["synth.refer"].counts["shuffled_phrases items"]
+    for row in rows["synth.refer"]:
         assert {"id", "images", "question", "answer", "truth", "correct"} <= set(row)
-    seen = {row["id"]: row for row in rows["world.refer"]}
-    assert len(seen) == len(rows["world.refer"])
-    for row in rows["world.refer.shuffled_images"]:
+    seen = {row["id"]: row for row in rows["synth.refer"]}
+    assert len(seen) == len(rows["synth.refer"])
+    for row in rows["synth.refer.shuffled_images"]:
         assert row["images"] != seen[row["id"]]["images"] and row["question"] == seen[row["id"]]["question"]
-    for row in rows["world.refer.shuffled_phrases"]:
+    for row in rows["synth.refer.shuffled_phrases"]:
         assert row["images"] == seen[row["id"]]["images"] and row["question"] != seen[row["id"]]["question"]
         assert row["truth"] == seen[row["id"]]["truth"]
-    assert not (folder / "predictions" / "world.scene.shuffled_phrases.jsonl").exists()
+    assert not (folder / "predictions" / "synth.scene.shuffled_phrases.jsonl").exists()
 
 
 def test_without_controls_nothing_is_asked_twice(scored):
-    scores, folder = scored("perfect", ["world.refer"], controls=False)
-    triple = scores["world.refer"].metrics["accuracy@0.5"]
+    scores, folder = scored("perfect", ["synth.refer"], controls=False)
+    triple = scores["synth.refer"].metrics["accuracy@0.5"]
     assert triple == MetricValue(value=100, low=100, high=100, shuffled_images=None, shuffled_phrases=None)
-    assert [path.name for path in (folder / "predictions").iterdir()] == ["world.refer.jsonl"]
+    assert [path.name for path in (folder / "predictions").iterdir()] == ["synth.refer.jsonl"]
 
 
 def test_one_image_cannot_be_shuffled(scored):
-    scores, _ = scored("perfect", ["world.scene"], limit=1)
-    assert scores["world.scene"].metrics["accuracy"].value == 100
+    scores, _ = scored("perfect", ["synth.scene"], limit=1)
+    assert scores["synth.scene"].metrics["accuracy"].value == 100
     assert (
-        scores["world.scene"].metrics["accuracy"].shuffled_images
+        scores["synth.scene"].metrics["accuracy"].shuffled_images
         is None
-        is scores["world.scene"].metrics["accuracy"].shuffled_phrases
+        is scores["synth.scene"].metrics["accuracy"].shuffled_phrases
     )
 
 
@@ -153,29 +153,29 @@ def test_missing_and_broken_images_are_counted_and_listed(world, oracle, tmp_pat
     (damaged / "images" / names[0]).unlink()
     broken = damaged / "images" / names[1]
     broken.write_bytes(broken.read_bytes()[:200])
-    task = prepare(select(["world.scene"])[0], damaged, EvalSettings())
+    task = prepare(select(["synth.scene"])[0], damaged, EvalSettings())
     about = {"checkpoint": "oracle", "recipe": None, "stage": None, "step": None, "fingerprint": "-", "seed": 0}
     about |= {"limit": None, "parameters": None}
     answerer, out = oracle("perfect", task.seen), tmp_path / "out"
     scores = run_benchmarks(answerer, [task], out, about, answers=out / "answers").benchmarks
-    counts = scores["world.scene"].counts
+    counts = scores["synth.scene"].counts
     assert counts["skipped"] == 2
     assert counts["skipped: missing image"] == counts["skipped: unusable image"] == 1
     assert counts["records"] == len(names) - 2
-    skipped = read_jsonl(tmp_path / "out" / "predictions" / "world.scene.skipped.jsonl")
+    skipped = read_jsonl(tmp_path / "out" / "predictions" / "synth.scene.skipped.jsonl")
     assert any(names[0] in row["what"] for row in skipped) and any(names[1] in row["what"] for row in skipped)
     assert all("classification_test.json, record" in row["where"] for row in skipped)
-    assert "2 left out" in "".join(capfd.readouterr())
+    assert "2 skipped" in "".join(capfd.readouterr())
 
 
 def test_wrong_input_is_told_before_anything_is_loaded(world, tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(SkyEyeError, match="did you mean 'world.refer'"):
+    with pytest.raises(SkyEyeError, match="did you mean 'synth.refer'"):
         evaluate(tmp_path, ["world.reffer"], world, tmp_path / "out")
     with pytest.raises(SkyEyeError, match="no checkpoint directory"):
-        evaluate(tmp_path / "nowhere", ["world.refer"], world, tmp_path / "out")
+        evaluate(tmp_path / "nowhere", ["synth.refer"], world, tmp_path / "out")
     with pytest.raises(SkyEyeError, match="skyeye data synth"):
-        evaluate(tmp_path, ["world.refer"], tmp_path, tmp_path / "out")
+        evaluate(tmp_path, ["synth.refer"], tmp_path, tmp_path / "out")
     with pytest.raises(SkyEyeError, match="dataset_rsicd"):
         evaluate(tmp_path, ["rsicd.caption"], world, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -188,8 +188,8 @@ def _about() -> dict:
 
 @pytest.mark.parametrize("world_size", [2, 5])
 def test_scores_do_not_depend_on_the_number_of_processes(scored, world, oracle, tmp_path, world_size):
-    alone, _ = scored("points_anywhere", ["world.refer", "world.scene"])
-    tasks = [prepare(benchmark, world, EvalSettings()) for benchmark in select(["world.refer", "world.scene"])]
+    alone, _ = scored("points_anywhere", ["synth.refer", "synth.scene"])
+    tasks = [prepare(benchmark, world, EvalSettings()) for benchmark in select(["synth.refer", "synth.scene"])]
     answerer = oracle("points_anywhere", [record for task in tasks for record in task.seen])
     out = tmp_path / "many"
     for rank in reversed(range(world_size)):
@@ -205,7 +205,7 @@ def test_scores_do_not_depend_on_the_number_of_processes(scored, world, oracle, 
 
 
 def test_an_evaluation_that_was_killed_goes_on(world, oracle, tmp_path, capfd):
-    tasks = [prepare(select(["world.refer"])[0], world, EvalSettings())]
+    tasks = [prepare(select(["synth.refer"])[0], world, EvalSettings())]
     answerer, out = oracle("perfect", tasks[0].seen), tmp_path / "out"
     asked = []
 
@@ -223,7 +223,7 @@ def test_an_evaluation_that_was_killed_goes_on(world, oracle, tmp_path, capfd):
         run_benchmarks(dies, tasks, out, _about(), answers=out / "answers")
     assert not (out / "scores.json").exists()
     scores = run_benchmarks(counts, tasks, out, _about(), answers=out / "answers").benchmarks
-    assert scores["world.refer"].metrics["accuracy@0.5"].value == 100
+    assert scores["synth.refer"].metrics["accuracy@0.5"].value == 100
     everything = [(r.images, question_of(r)) for records in tasks[0].conditions.values() for r in records]
     assert len(asked) == len(set(everything)) - 5
     again = sum(
@@ -234,33 +234,33 @@ def test_an_evaluation_that_was_killed_goes_on(world, oracle, tmp_path, capfd):
 
 def test_what_an_earlier_run_wrote_is_moved_away(scored, capfd):
     """Whatever lies in predictions/ belongs to scores.json."""
-    _, folder = scored("perfect", ["world.refer", "world.scene"])
+    _, folder = scored("perfect", ["synth.refer", "synth.scene"])
     predictions = folder / "predictions"
-    first = (predictions / "world.scene.jsonl").read_bytes()
-    (predictions / "world.refer.skipped.jsonl").write_text("{}\n")
+    first = (predictions / "synth.scene.jsonl").read_bytes()
+    (predictions / "synth.refer.skipped.jsonl").write_text("{}\n")
     (predictions / "of-another-system.jsonl").write_text("{}\n")
     capfd.readouterr()
-    scored("perfect", ["world.refer"], controls=False)
+    scored("perfect", ["synth.refer"], controls=False)
     files = {path.name for path in predictions.glob("*.jsonl")}
-    assert files == {"world.refer.jsonl", "of-another-system.jsonl"}, "what no benchmark is called stays"
+    assert files == {"synth.refer.jsonl", "of-another-system.jsonl"}, "what no benchmark is called stays"
     earlier = {path.name for path in (predictions / "earlier").iterdir()}
-    old = {"world.refer.shuffled_images.jsonl", "world.refer.shuffled_phrases.jsonl", "world.refer.skipped.jsonl"}
-    assert earlier == old | {"world.scene.jsonl", "world.scene.shuffled_images.jsonl"}
-    assert (predictions / "earlier" / "world.scene.jsonl").read_bytes() == first
+    old = {"synth.refer.shuffled_images.jsonl", "synth.refer.shuffled_phrases.jsonl", "synth.refer.skipped.jsonl"}
+    assert earlier == old | {"synth.scene.jsonl", "synth.scene.shuffled_images.jsonl"}
+    assert (predictions / "earlier" / "synth.scene.jsonl").read_bytes() == first
     assert "5 prediction files of an earlier run were moved to" in "".join(capfd.readouterr())
-    scored("perfect", ["world.refer"], controls=False)
+    scored("perfect", ["synth.refer"], controls=False)
     assert "were moved" not in "".join(capfd.readouterr())
 
 
 def test_prompts_are_for_what_is_asked():
-    asked, not_there = ["rsicd.caption", "world.vqa"], ["ucm.caption"]
+    asked, not_there = ["rsicd.caption", "synth.vqa"], ["ucm.caption"]
 
     def used(prompts: dict, recipe: dict | None = None) -> dict:
         settings = EvalSettings(prompts=prompts, recipe_prompts=recipe or {})
         return with_prompts_of(settings, select(asked), not_there).prompts
 
     assert used({"RSICD": "a"}) == {"rsicd.caption": "a"}
-    assert used({"world.*": "b"}) == {"world.vqa": "b"}
+    assert used({"synth.*": "b"}) == {"synth.vqa": "b"}
     assert used({"UCM-Captions": "c"}) == {}, "of a suite, but its data are not there"
     assert used({}, {"aid.scene": "d", "RSICD": "e"}) == {"rsicd.caption": "e"}
     # what is said now wins, by whatever names
@@ -273,7 +273,7 @@ def test_prompts_are_for_what_is_asked():
 
 
 def test_a_broken_line_of_answers_is_told(world, oracle, tmp_path, capfd):
-    tasks = [prepare(select(["world.scene"])[0], world, EvalSettings(controls=False))]
+    tasks = [prepare(select(["synth.scene"])[0], world, EvalSettings(controls=False))]
     answers = tmp_path / "answers"
     answers.mkdir()
     (answers / "rank1-of-2.jsonl").write_bytes(b"\0" * 80 + b"\n")
@@ -282,8 +282,8 @@ def test_a_broken_line_of_answers_is_told(world, oracle, tmp_path, capfd):
 
 
 def test_the_protocol_of_captions_says_what_was_computed(scored):
-    scores, _ = scored("perfect", ["world.caption", "world.scene"], controls=False)
-    words = scores["world.caption"].protocol.metric
+    scores, _ = scored("perfect", ["synth.caption", "synth.scene"], controls=False)
+    words = scores["synth.caption"].protocol.metric
     assert "METEOR" not in words and "BLEU-1..4, ROUGE_L and CIDEr" in words
     assert "split into words by letters and digits (fallback)" in words
-    assert "split into words" not in scores["world.scene"].protocol.metric
+    assert "split into words" not in scores["synth.scene"].protocol.metric

@@ -116,7 +116,7 @@ def test_a_missing_key_is_told(tmp_path, path):
     assert f"{file}, key {'.'.join(path)}: " in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"world.vqa": {"acc": 5}}', "\0"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"synth.vqa": {"acc": 5}}', "\0"])
 def test_what_is_no_scores_json_at_all_is_told(tmp_path, text):
     file = tmp_path / "scores.json"
     file.write_text(text)

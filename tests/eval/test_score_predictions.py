@@ -238,15 +238,15 @@ def test_mistakes_are_told(tmp_path, rsvqa, capsys):
 
 def test_questions_for_another_system(tmp_path, world):
     out = tmp_path / "questions.jsonl"
-    assert main(["eval", "questions", "world.frames", "--data-root", str(world), "--out", str(out)]) == 0
-    assert main(["eval", "questions", "world.vqa", "--data-root", str(world), "--out", str(out)]) == 0
+    assert main(["eval", "questions", "synth.frames", "--data-root", str(world), "--out", str(out)]) == 0
+    assert main(["eval", "questions", "synth.vqa", "--data-root", str(world), "--out", str(out)]) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    records, _ = select(["world.vqa"])[0].load(world)
+    records, _ = select(["synth.vqa"])[0].load(world)
     assert [row["question_id"] for row in rows] == [record.id for record in records]
     assert all(Path(row["image"]).is_file() and row["question"].startswith("[vqa] ") for row in rows)
     truths = {record.id: record.references["answer"] for record in records}
     answers = written(tmp_path, [{**row, "answer": truths[row["question_id"]]} for row in rows])
-    assert score_file(PredictionFile(answers), select(["world.vqa"])[0], world).metrics["accuracy"] == 100
+    assert score_file(PredictionFile(answers), select(["synth.vqa"])[0], world).metrics["accuracy"] == 100
 
 
 def test_what_was_not_answered_is_not_written_as_answered(tmp_path, rsvqa, read_jsonl):
@@ -287,7 +287,7 @@ def test_records_without_images_are_treated_alike_in_asking_and_scoring(tmp_path
     command = ["eval", "questions", "rsvqa_lr", "--data-root", str(rsvqa), "--out", str(out)]
     assert main([*command, "--missing-images", "stop"]) == 2
     assert "lacks images, 8 records at least" in capsys.readouterr().err and not out.exists()
-    assert main([*command, "--missing-images", "leave-out"]) == 0
+    assert main([*command, "--missing-images", "skip"]) == 0
     assert "8 skipped" in capsys.readouterr().out
     some = [row["question_id"] for row in read_jsonl(out)]
     assert some == [f"test:{n}" for n in range(100, 112)]
@@ -296,8 +296,8 @@ def test_records_without_images_are_treated_alike_in_asking_and_scoring(tmp_path
     lines = [{"id": id, "answer": truth(int(id[5:]))} for id in some]
     every = scored(tmp_path, rsvqa, lines)
     assert (every["metrics"]["accuracy"], every["counts"]["records"]) == (60, 20)
-    asked = scored(tmp_path, rsvqa, lines, "--missing-images", "leave-out", "--out", str(tmp_path / "out"))
+    asked = scored(tmp_path, rsvqa, lines, "--missing-images", "skip", "--out", str(tmp_path / "out"))
     assert (asked["metrics"]["accuracy"], asked["counts"]["records"], len(asked["skipped"])) == (100, 12, 8)
-    assert asked["about"]["missing_images"] == "leave-out"
+    assert asked["about"]["missing_images"] == "skip"
     counts = json.loads((tmp_path / "out" / "scores.json").read_text())["rsvqa_lr"]["counts"]
     assert (counts["records"], counts["skipped"]) == (12, 8)

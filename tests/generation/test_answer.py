@@ -17,7 +17,7 @@ from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import select
 from skyeye.eval.evaluate import evaluate, prepare
-from skyeye.eval.files import fingerprint
+from skyeye.eval.files import checkpoint_fingerprint
 from skyeye.eval.settings import EvalSettings
 from skyeye.generation import answer as generate
 from skyeye.generation.answer import answer
@@ -60,7 +60,7 @@ def parts(request):
 @pytest.fixture
 def records(world) -> list[Record]:
     """Questions of several lengths, about one image, several frames, and none."""
-    names = ("world.vqa", "world.refer", "world.frames")
+    names = ("synth.vqa", "synth.refer", "synth.frames")
     tasks = [prepare(benchmark, world, EvalSettings(limit=14, controls=False)) for benchmark in select(names)]
     text_only = Record("t", "s", "vqa", "test", (), (Turn("is there a plane ?", "no", "vqa"),))
     return [record for task in tasks for record in task.seen] + [text_only]
@@ -151,7 +151,7 @@ def test_a_saved_model_is_evaluated_the_same_for_any_batch_size(parts, world, tm
         out = tmp_path / f"out{batch_size}"
         scores = evaluate(
             tmp_path / "model",
-            ["world.refer", "world.caption"],
+            ["synth.refer", "synth.caption"],
             world,
             out,
             EvalSettings(limit=6, batch_size=batch_size, max_new_tokens=5),
@@ -162,8 +162,8 @@ def test_a_saved_model_is_evaluated_the_same_for_any_batch_size(parts, world, tm
         assert (out / "report.html").is_file() and (out / "scores.md").is_file()
     assert results[0] == results[1]
     assert about["parameters"] == sum(p.numel() for p in model.parameters())
-    assert about["fingerprint"] == fingerprint(tmp_path / "model")
-    assert {row["answer"] for row in rows["world.refer.jsonl"]} != {""}
+    assert about["fingerprint"] == checkpoint_fingerprint(tmp_path / "model")
+    assert {row["answer"] for row in rows["synth.refer.jsonl"]} != {""}
 
 
 @pytest.mark.usefixtures("without_java")
@@ -175,11 +175,11 @@ def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, 
     def ask(**options) -> list[dict]:
         model.save_pretrained(tmp_path / "model")
         settings = EvalSettings(limit=6, max_new_tokens=5, controls=False, **options)
-        evaluate(tmp_path / "model", ["world.vqa"], world, tmp_path / "out", settings)
-        return read_jsonl(tmp_path / "out" / "predictions" / "world.vqa.jsonl")
+        evaluate(tmp_path / "model", ["synth.vqa"], world, tmp_path / "out", settings)
+        return read_jsonl(tmp_path / "out" / "predictions" / "synth.vqa.jsonl")
 
     first = ask()
-    prompted = ask(prompts={"world.vqa": "[refer] say: {question}"})
+    prompted = ask(prompts={"synth.vqa": "[refer] say: {question}"})
     assert [row["question"] for row in prompted] == [
         row["question"].replace("[vqa] ", "[refer] say: ") for row in first
     ]
@@ -194,6 +194,6 @@ def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, 
     assert len(list((tmp_path / "out" / "answers").iterdir())) == 2
     assert [row["answer"] for row in ask()] != before
     assert len(list((tmp_path / "out" / "answers").iterdir())) == 3
-    assert ask(recipe_prompts={"world.scene": "x"})
-    with pytest.raises(SkyEyeError, match="a prompt for world.scene, which is not asked"):
-        ask(prompts={"world.scene": "x"})
+    assert ask(recipe_prompts={"synth.scene": "x"})
+    with pytest.raises(SkyEyeError, match="a prompt for synth.scene, which is not asked"):
+        ask(prompts={"synth.scene": "x"})

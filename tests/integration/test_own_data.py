@@ -50,7 +50,7 @@ def test_the_tutorial(base, tmp_path, monkeypatch, capsys):
             exec(compile(text, str(DOCUMENT), "exec"), {})
         elif language == "yaml":
             content = yaml.safe_load(text)
-            content["stages"][0].update(steps=3, groups_per_step=2)
+            content["stages"][0].update(steps=3, images_per_step=2)
             content["stages"][0]["optimizer"] = {"lr": 1.0e-3, "warmup_steps": 1}
             (home / "harbour.yaml").write_text(yaml.safe_dump(content))
         else:

@@ -1,4 +1,4 @@
-"""A stranger's path through the command line: a made world, training in two stages, scores, a chat."""
+"""A stranger's path through the command line: synthetic scenes, training in two stages, scores, a chat."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from skyeye.cli import main
 def test_from_nothing_to_scores_and_answers(recipe, tmp_path, capsys):
     world, run = tmp_path / "w", tmp_path / "run"
     assert main(["data", "synth", str(world), "--images", "8", "--held-out", "4", "--size", "56", "--seed", "5"]) == 0
-    path = recipe(sources={"world": {"format": "made_world", "path": str(world)}})
+    path = recipe(sources={"world": {"format": "synthetic", "path": str(world)}})
     assert main(["train", str(path)]) == 0
     model = run / "checkpoints" / "single_task"
 
-    names = ["world.scene", "world.vqa", "world.refer"]
+    names = ["synth.scene", "synth.vqa", "synth.refer"]
     command = ["eval", str(model), "--benchmarks", *names, "--data-root", str(world), "--out", str(run)]
     assert main([*command, "--batch-size", "8"]) == 0
     scores = json.loads((run / "scores.json").read_text())
     assert set(names) <= scores.keys()
-    assert scores["world.refer"]["accuracy@0.5"].keys() >= {"value", "shuffled_images", "shuffled_phrases"}
-    assert scores["world.vqa"]["accuracy"]["shuffled_phrases"] is None
-    assert scores["world.vqa"]["counts"]["records"] == len(json.loads((world / "test" / "vqa_test.json").read_text()))
+    assert scores["synth.refer"]["accuracy@0.5"].keys() >= {"value", "shuffled_images", "shuffled_phrases"}
+    assert scores["synth.vqa"]["accuracy"]["shuffled_phrases"] is None
+    assert scores["synth.vqa"]["counts"]["records"] == len(json.loads((world / "test" / "vqa_test.json").read_text()))
     assert "data:image" in (run / "report.html").read_text() and (run / "scores.md").stat().st_size > 500
 
     capsys.readouterr()

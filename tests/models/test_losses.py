@@ -18,7 +18,7 @@ def test_token_loss_is_the_sum_of_cross_entropies():
     assert token_loss(logits.bfloat16(), targets).dtype == torch.float32
 
 
-def test_number_smoothing_by_hand():
+def test_box_token_smoothing_by_hand():
     ids = torch.arange(101) + 3  # <0> is token 3
     logits = torch.randn(3, 110)
     targets = torch.tensor([3 + 50, 1, 3 + 0])
@@ -27,7 +27,7 @@ def test_number_smoothing_by_hand():
     for row, number in ((0, 50), (2, 0)):
         weights = [math.exp(-((n - number) ** 2) / (2 * 2.0**2)) for n in range(101)]
         expected -= sum(w / sum(weights) * log_p[row, n + 3].item() for n, w in enumerate(weights))
-    smoothed = token_loss(logits, targets, number_token_ids=ids, number_smoothing=2.0)
+    smoothed = token_loss(logits, targets, box_token_ids=ids, box_token_smoothing=2.0)
     assert_close(smoothed, torch.tensor(expected))
 
 
@@ -35,7 +35,7 @@ def test_narrow_smoothing_is_plain_cross_entropy():
     ids, logits = torch.arange(101), torch.randn(5, 120, requires_grad=True)
     targets = torch.tensor([0, 17, 100, 110, 55])
     plain = token_loss(logits, targets)
-    narrow = token_loss(logits, targets, number_token_ids=ids, number_smoothing=0.05)
+    narrow = token_loss(logits, targets, box_token_ids=ids, box_token_smoothing=0.05)
     assert_close(narrow, plain)
     assert_close(torch.autograd.grad(narrow, logits)[0], torch.autograd.grad(plain, logits)[0])
 
@@ -46,7 +46,7 @@ def test_near_numbers_cost_less_than_far_ones():
     def cost(number: int) -> float:
         logits = torch.zeros(1, 120)
         logits[0, number] = 5.0
-        return token_loss(logits, targets, number_token_ids=ids, number_smoothing=2.0).item()
+        return token_loss(logits, targets, box_token_ids=ids, box_token_smoothing=2.0).item()
 
     assert cost(40) < cost(42) < cost(45) < cost(80)
 

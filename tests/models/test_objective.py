@@ -145,11 +145,11 @@ class TestLosses:
         }
         assert_close(aligned(**inputs, **nothing), plain)
 
-    def test_number_noise_reaches_what_is_read_not_what_is_learnt(self, tiny_model):
+    def test_box_token_noise_reaches_what_is_read_not_what_is_learnt(self, tiny_model):
         inputs = batch(tiny_model)
         read = []
         tiny_model.get_input_embeddings().register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
-        noisy = objective(tiny_model, number_noise=1.0, number_token_ids=list(range(101)))
+        noisy = objective(tiny_model, box_token_noise=1.0, box_token_ids=list(range(101)))
         noisy(**inputs)
         answers = inputs["labels"] != IGNORE_INDEX
         tokens = tiny_model.config.tokens_per_image
@@ -160,15 +160,15 @@ class TestLosses:
         noisy.eval()(**inputs)
         assert torch.equal(read[1][answers], inputs["labels"][answers])
 
-    def test_number_smoothing_needs_number_tokens(self, tiny_model):
+    def test_box_token_smoothing_needs_number_tokens(self, tiny_model):
         with pytest.raises(SkyEyeError, match="box_tokens"):
-            objective(tiny_model, number_smoothing=2.0)
+            objective(tiny_model, box_token_smoothing=2.0)
 
-    def test_number_smoothing_changes_number_targets_only(self, tiny_model):
+    def test_box_token_smoothing_changes_number_targets_only(self, tiny_model):
         inputs = batch(tiny_model)
         inputs["labels"][inputs["labels"] != IGNORE_INDEX] = 120
         plain = tiny_model(**inputs).loss
-        smooth = objective(tiny_model, number_smoothing=2.0, number_token_ids=list(range(101)))
+        smooth = objective(tiny_model, box_token_smoothing=2.0, box_token_ids=list(range(101)))
         assert_close(smooth(**inputs), plain)
         inputs["labels"][0, -1] = 50
         assert not torch.isclose(smooth(**inputs), plain)

@@ -14,7 +14,7 @@ from skyeye.config.schema import LinearProjectorConfig, ModelConfig, PromptConfi
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
 from skyeye.models.processing import SkyEyeProcessor
-from skyeye.models.tokenizer import load_tokenizer, number_token_ids, train_tokenizer
+from skyeye.models.tokenizer import box_token_ids, load_tokenizer, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_saved_processor_is_the_same(processor, small, tmp_path):
         first, second = (p(picture(9), "price $$ 5$$ [vqa] ?") for p in (original, again))
         assert all(torch.equal(first[key], second[key]) for key in ("input_ids", "attention_mask", "pixel_values"))
     assert (again.prompt["max_txt_len"], again.prompt["pad_token"]) == (77, "$$")
-    assert again.number_token_ids == number_token_ids(small.tokenizer)
+    assert again.box_token_ids == box_token_ids(small.tokenizer)
 
 
 def test_one_text_and_a_list_of_one_are_the_same(small):
@@ -122,7 +122,7 @@ def test_the_processor_of_a_recipe_has_its_numbers(small):
     assert (made.tokens_per_image, made.image_size) == (8, 56)
     assert (made.image_mean, made.image_std) == ((0.1, 0.2, 0.3), (1, 2, 3))
     assert made.builder.prompt_config == model.prompt
-    assert made.number_token_ids == number_token_ids(small.tokenizer)
+    assert made.box_token_ids == box_token_ids(small.tokenizer)
 
 
 def test_texts_alone_have_no_pixels(small):

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from skyeye.data.sequence import pad_token_id
 from skyeye.errors import SkyEyeError
-from skyeye.models.tokenizer import PAD, decode, load_tokenizer, number_token_ids, train_tokenizer
+from skyeye.models.tokenizer import PAD, box_token_ids, decode, load_tokenizer, train_tokenizer
 
 GOLDEN = Path(os.environ.get("SKYEYE_GOLDEN") or Path(__file__).parents[1] / "golden")
 SHARED = Path(os.environ.get("SKYEYE_SHARED") or Path(__file__).resolve().parents[2] / "../shared")
@@ -80,7 +80,7 @@ def test_ids_of_the_llama2_tokenizer():
     tokenizer = load_tokenizer(file)
     assert_ids(tokenizer, expected["llama2"])
     assert tokenizer.pad_token_id == expected["llama2_pad_token_id"]
-    assert number_token_ids(tokenizer) is None
+    assert box_token_ids(tokenizer) is None
 
 
 @pytest.mark.golden
@@ -114,7 +114,7 @@ def test_a_saved_tokenizer_is_the_same(tiny, learnt, tmp_path):
         for copy in copies:
             assert [copy.encode(text) for text in texts] == [tokenizer.encode(text) for text in texts]
             assert (copy.pad_token_id, copy.eos_token_id) == (tokenizer.pad_token_id, tokenizer.eos_token_id)
-        assert number_token_ids(again) == number_token_ids(tokenizer)
+        assert box_token_ids(again) == box_token_ids(tokenizer)
         by_transformers = AutoTokenizer.from_pretrained(tmp_path / str(number))
         assert [by_transformers.encode(text) for text in TEXTS] == [tokenizer.encode(text) for text in TEXTS]
         assert by_transformers.pad_token_id == tokenizer.pad_token_id
@@ -140,14 +140,14 @@ def test_words_numbers_and_tags_of_a_learnt_tokenizer_are_single_tokens(learnt):
     assert pieces("at <10> <20>") == ["▁", "a", "t", "▁", "<10>", "▁", "<20>"]
     assert pieces("red reds") == ["▁red", "▁", "r", "e", "d", "s"]
     assert pieces("<101>") == ["▁", "<", "1", "0", "1", ">"]
-    assert learnt.convert_ids_to_tokens(number_token_ids(learnt)) == [f"<{n}>" for n in range(101)]
+    assert learnt.convert_ids_to_tokens(box_token_ids(learnt)) == [f"<{n}>" for n in range(101)]
 
 
 def test_without_box_tokens_numbers_go_digit_by_digit():
     tokenizer = train_tokenizer(TEXTS, vocab_size=700, box_tokens=False)
     ids = tokenizer.encode("{<10>}", add_special_tokens=False)
     assert tokenizer.convert_ids_to_tokens(ids) == ["▁{", "<", "1", "0", ">", "}"]
-    assert number_token_ids(tokenizer) is None
+    assert box_token_ids(tokenizer) is None
 
 
 def test_learning_does_not_depend_on_the_order_of_the_texts():

@@ -202,7 +202,7 @@ def test_impossible_questions_are_refused(small_plan, wrong):
 
 
 def test_a_step_that_does_not_divide_among_the_gpus_is_refused(small_plan):
-    with pytest.raises(SkyEyeError, match="raise groups_per_step"):
+    with pytest.raises(SkyEyeError, match="raise images_per_step"):
         small_plan(gpus=64)
 
 

@@ -23,11 +23,11 @@ def log_line(stage: str, step: int, loss: float | None, **more) -> dict:
 
 @pytest.fixture
 def one_score() -> EvalResults:
-    """Results with one value, 61.54 % of world.vqa."""
+    """Results with one value, 61.54 % of synth.vqa."""
     protocol = Protocol("VQA", "vqa", "accuracy", "how many?", "greedy", "exact match", "95 %")
     metrics = {"accuracy": MetricValue(61.54, shuffled_images=2.0), "count_error": MetricValue(None)}
     result = BenchmarkResult(metrics, {"records": 7, "images": 7}, protocol)
-    return EvalResults({"world.vqa": result}, {"checkpoint": "c", "seconds": 3})
+    return EvalResults({"synth.vqa": result}, {"checkpoint": "c", "seconds": 3})
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_what_differs_and_nothing_else(runs):
         ["tune: Samples, per second", "–", "10"],
         ["tune: memory peak, GiB", "–", "10"],
     ]
-    assert scores.rows == [["pretrain/eval: world.vqa accuracy", "61.5", "–"]]
+    assert scores.rows == [["pretrain/eval: synth.vqa accuracy", "61.5", "–"]]
 
 
 def test_the_command_prints_and_writes(runs, tmp_path, capsys):

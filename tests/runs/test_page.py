@@ -59,7 +59,7 @@ def test_the_numbers_of_a_run_stand_in_its_page(make_run):
         "2026-01-02T03:04:05+00:00", "held back", "pretrain, step 20", "reason: the loss is nan"
     ]  # fmt: skip
     assert "Stage pretrain, step 30 of 100, logged at 2026-01-02T03:04:05+00:00. Time left in this stage" in html
-    assert "goes on: 90 s." in html and "30 records of the data were left out" in html
+    assert "goes on: 90 s." in html and "30 records of the data were skipped" in html
     assert "record 19 is broken" in html and "record 20 is broken" not in html
     assert "torch 2.9" in html and "seed: 3" in html
 
@@ -85,8 +85,8 @@ def test_benchmarks_scored_in_training_are_drawn(make_run):
     text = "".join(json.dumps(line) + "\n" for line in lines + broken)
     (folder / "eval" / "pretrain.jsonl").write_text(text)
     run = read_run(folder)
-    assert [line["step"] for line in run.examinations] == [10, 20, 1]
-    assert run.notes == ["pretrain.jsonl: a line without stage, step and scores is left out"]
+    assert [line["step"] for line in run.evaluations] == [10, 20, 1]
+    assert run.notes == ["pretrain.jsonl: a line without stage, step and scores is skipped"]
     html = page(run)
     # as above: 10 and 20 of 30 steps across, 20 and 40 between 20 and 40
     assert "M195.3 214.0L332.7 12.0" in html and "scored in training" in html
@@ -135,7 +135,7 @@ def test_hostile_texts_are_text(make_run):
     assert policy.startswith("default-src 'none'")
 
 
-def test_a_thumbnail_that_is_none_is_left_out(make_run):
+def test_a_thumbnail_that_is_none_is_skipped(make_run):
     folder = make_run(answers=[(10, "a")])
     (folder / "samples" / "pictures" / f"{'0' * 16}.jpg").write_text("<svg/>")
     assert not Page(page(read_run(folder))).of("img")

@@ -33,7 +33,7 @@ def test_a_run_folder_as_values(make_run, one_score):
     assert run.stages == {"pretrain": 100, "tune": None} and run.finished == [] and run.notes == []
     assert [(x["step"], x["loss"]) for x in run.lines] == [(10, 4.0), (20, 3.0), (30, 2.0)]
     assert run.settings["stages.pretrain.steps"] == "100" and run.settings["name"] == '"ships"'
-    assert run.left_out[0] == 30 and run.left_out[1][0] == "world\trecord 0 is broken" and len(run.left_out[1]) == 20
+    assert run.skipped[0] == 30 and run.skipped[1][0] == "world\trecord 0 is broken" and len(run.skipped[1]) == 20
     assert [content["step"] for content in run.samples] == [10, 20]
     assert run.scores == {"checkpoints/pretrain/eval/scores.json": one_score}
     assert run.events == [{"event": "broken", "step": 3}]
@@ -73,7 +73,7 @@ def test_what_is_no_finite_number_is_none(tmp_path, text):
 def test_lines_without_a_place_are_told(tmp_path, text):
     notes = []
     assert read_log(write_log(tmp_path, text + "\n"), notes) == []
-    assert notes == ["log.jsonl: 1 lines without stage and step are left out"]
+    assert notes == ["log.jsonl: 1 lines without stage and step are skipped"]
 
 
 def test_folders_that_hold_no_run(tmp_path):

@@ -15,7 +15,7 @@ from skyeye.data.geometry.boxes import Box
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.errors import SkyEyeError
 from skyeye.synth import write as publish
-from skyeye.synth import write_world
+from skyeye.synth import write_scenes
 from skyeye.synth.contact_sheet import contact_sheet
 from skyeye.synth.scene import RURAL
 
@@ -25,7 +25,7 @@ IMAGES, HELD_OUT, SEED, SIZE = 40, 16, 3, 112
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("worlds") / "world"
-    write_world(out, IMAGES, SEED, held_out=HELD_OUT, size=SIZE, processes=1)
+    write_scenes(out, IMAGES, SEED, held_out=HELD_OUT, size=SIZE, processes=1)
     return out
 
 
@@ -104,7 +104,7 @@ def test_conversations_are_right_in_every_turn(world: Path, contents: dict) -> N
 
 
 def test_numbers_of_records(world: Path) -> None:
-    assert len(items(world, "caption/caption_world_train.json")) == 5 * IMAGES
+    assert len(items(world, "caption/caption_scenes_train.json")) == 5 * IMAGES
     assert len(items(world, "caption/caption_frames_train.json")) == 5 * (IMAGES // 20)
     captions = items(world, "test/caption_test.json")
     assert len(captions) == HELD_OUT and all(len(set(item["references"]["captions"])) == 5 for item in captions)
@@ -145,31 +145,31 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 def test_same_seed_same_bytes_whatever_the_number_of_processes(tmp_path: Path) -> None:
     for name, processes in (("one", 1), ("two", 2)):
-        write_world(tmp_path / name, 90, 5, held_out=8, size=56, processes=processes)
+        write_scenes(tmp_path / name, 90, 5, held_out=8, size=56, processes=processes)
     assert everything(tmp_path / "one") == everything(tmp_path / "two")
 
 
 def test_another_seed_is_another_world_and_a_larger_one_begins_with_the_smaller(tmp_path: Path, world: Path) -> None:
-    write_world(tmp_path / "other", 4, SEED + 1, held_out=1, size=SIZE, processes=1)
-    write_world(tmp_path / "small", 4, SEED, held_out=1, size=SIZE, processes=1)
+    write_scenes(tmp_path / "other", 4, SEED + 1, held_out=1, size=SIZE, processes=1)
+    write_scenes(tmp_path / "small", 4, SEED, held_out=1, size=SIZE, processes=1)
     for number in range(4):
-        name = f"images/world_{number:06d}.jpg"
+        name = f"images/scene_{number:06d}.jpg"
         assert (tmp_path / "small" / name).read_bytes() == (world / name).read_bytes()
         assert (tmp_path / "other" / name).read_bytes() != (world / name).read_bytes()
 
 
 def test_a_world_that_is_there_is_left_alone(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "_draw_all", lambda *_: pytest.fail("drawn again"))
-    again = write_world(world, IMAGES, SEED, held_out=HELD_OUT, size=SIZE)
+    again = write_scenes(world, IMAGES, SEED, held_out=HELD_OUT, size=SIZE)
     assert again["existed"] and again["counts"]["test/caption_test.json"] == HELD_OUT
 
 
 def test_what_is_there_is_not_overwritten(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(SkyEyeError, match="another made world .other images, seed"):
-        write_world(world, IMAGES + 1, SEED + 1, held_out=HELD_OUT, size=SIZE)
+    with pytest.raises(SkyEyeError, match="another synthetic scenes .other images, seed"):
+        write_scenes(world, IMAGES + 1, SEED + 1, held_out=HELD_OUT, size=SIZE)
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(SkyEyeError, match="is no made world"):
-        write_world(tmp_path, 4, SEED)
+    with pytest.raises(SkyEyeError, match="is no synthetic scenes"):
+        write_scenes(tmp_path, 4, SEED)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -179,22 +179,22 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(publish, "_write_annotations", stop)
     with pytest.raises(KeyboardInterrupt):
-        write_world(tmp_path / "world", 2, 1, held_out=1, size=56, processes=1)
+        write_scenes(tmp_path / "world", 2, 1, held_out=1, size=56, processes=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_empty_folder_is_used_and_progress_is_told(tmp_path: Path) -> None:
     out, told = tmp_path / "empty", []
     out.mkdir()
-    about = write_world(out, 2, 1, held_out=1, size=56, progress=lambda *now: told.append(now), processes=1)
-    assert not about["existed"] and (out / "world.yaml").is_file()
+    about = write_scenes(out, 2, 1, held_out=1, size=56, progress=lambda *now: told.append(now), processes=1)
+    assert not about["existed"] and (out / "scenes.yaml").is_file()
     assert told[-1] == (11, 11)  # 2 + 1 pictures and 2 sequences of 4 frames
 
 
 @pytest.mark.parametrize("wrong", [{"images": 0}, {"held_out": 0}, {"seed": -1}, {"size": 10}])
 def test_numbers_that_make_no_sense(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(SkyEyeError, match="cannot draw"):
-        write_world(**({"out": tmp_path / "w", "images": 2, "seed": 1} | wrong))
+        write_scenes(**({"out": tmp_path / "w", "images": 2, "seed": 1} | wrong))
     assert not (tmp_path / "w").exists()
 
 

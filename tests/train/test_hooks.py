@@ -182,7 +182,7 @@ def _stage() -> dict:
     return {
         "name": "one",
         "mixture": [{"source": "world"}],
-        "groups_per_step": 2,
-        "branches": 2,
+        "images_per_step": 2,
+        "questions_per_image": 2,
         "optimizer": optimizer,
     }

@@ -36,14 +36,14 @@ def mixed(recipe, world, tmp_path):
             "name": "mixed",
             "mixture": [{"source": "mixed"}],
             "steps": 6,
-            "groups_per_step": 4,
-            "branches": 1,
+            "images_per_step": 4,
+            "questions_per_image": 1,
             "optimizer": {"lr": 3e-3, "min_lr": 1e-4, "warmup_lr": 1e-3, "warmup_steps": 1},
             **stage,
         }
         sources = {name: {"format": "llava", "path": str(tmp_path / f"{name}.json")} for name in ("mixed", "text")}
         sources["mixed"]["images"] = str(world / "images")
-        sources["world"] = {"format": "made_world", "path": str(world)}
+        sources["world"] = {"format": "synthetic", "path": str(world)}
         return recipe(stages=[settings], sources=sources, output_dir=str(folder))
 
     return write
@@ -66,13 +66,13 @@ PARTS = {
 
 
 def test_in_these_runs_one_process_has_text_alone_while_the_other_has_images(mixed, tmp_path):
-    recipe = load_recipe(mixed(tmp_path / "run", groups_per_step=2))
+    recipe = load_recipe(mixed(tmp_path / "run", images_per_step=2))
     setup = setup_run(recipe)
     assert sum(not group.images for group in setup.data.groups["mixed"]) == 6 and not setup.data.skipped
     model, processor = prepare_model(setup)
     builder = SequenceBuilder(processor.tokenizer, recipe.model.prompt, model.config.tokens_per_image)
     mixture, met = setup.mixture(setup.stages[0]), set()
-    divisions = [StepDivision(groups_per_step=2, accumulation=1, rank=rank, world=2) for rank in (0, 1)]
+    divisions = [StepDivision(images_per_step=2, accumulation=1, rank=rank, world=2) for rank in (0, 1)]
     for step in range(6):
         ranks = [StepPacks(mixture, builder, recipe.model.vision, one, steps=6)[step].packs for one in divisions]
         met.add(tuple(len(pack["pixel_values"]) if "pixel_values" in pack else 0 for (pack,) in ranks))
@@ -82,7 +82,7 @@ def test_in_these_runs_one_process_has_text_alone_while_the_other_has_images(mix
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("strategy", ["ddp", "zero1", "zero2", "zero3"])
 def test_kinds_of_samples_meet_in_a_step(mixed, tmp_path, strategy, parts):
-    parts = {**PARTS[parts], "groups_per_step": 2}  # a group for each process: text here, images there
+    parts = {**PARTS[parts], "images_per_step": 2}  # a group for each process: text here, images there
     alone = _losses(mixed(tmp_path / "alone", **parts), tmp_path / "alone", "single", 1)
     many = _losses(mixed(tmp_path / "many", **parts), tmp_path / "many", strategy, 2)
     assert many == pytest.approx(alone, abs=2e-5)
@@ -102,9 +102,9 @@ ALIGNMENT = {
 @pytest.mark.parametrize("kind", ALIGNMENT)
 @pytest.mark.parametrize("strategy", ["single", "ddp", "zero2", "zero3"])
 def test_the_alignment_is_learnt_beside_text_alone(mixed, world, tmp_path, strategy, kind):
-    """Pictures of the made world know their objects; beside them come questions without any picture."""
+    """Pictures of the synthetic scenes know their objects; beside them come questions without any picture."""
     mixture = [{"source": "text"}, {"source": "world"}]
-    stage = {**ALIGNMENT[kind], "mixture": mixture, "groups_per_step": 4}
+    stage = {**ALIGNMENT[kind], "mixture": mixture, "images_per_step": 4}
     alone = _losses(mixed(tmp_path / "alone", **stage), tmp_path / "alone", "single", 1)
     assert any(alone)
     processes, pieces = (1, ["stages.0.accumulation=2"]) if strategy == "single" else (2, [])

@@ -48,7 +48,7 @@ class Part(nn.Module):
         self.frozen = nn.Parameter(torch.zeros(2, 2), requires_grad=False)
 
 
-def test_only_matrices_are_decayed_and_frozen_parameters_are_left_out():
+def test_only_matrices_are_decayed_and_frozen_parameters_are_skipped():
     part = Part()
     decayed, spared = parameter_groups(part.named_parameters(), weight_decay=0.05)
     assert decayed["weight_decay"] == 0.05 and [id(p) for p in decayed["params"]] == [id(part.weight)]

@@ -40,7 +40,7 @@ def test_the_mixture_is_as_long_as_the_stage(recipe):
     setup = setup_run(load_recipe(recipe(), EPOCHS))
     for stage in setup.stages:
         mixture = setup.mixture(stage)
-        assert len(mixture) == stage.steps * stage.settings.groups_per_step
+        assert len(mixture) == stage.steps * stage.settings.images_per_step
         again = PlannedStage(stage.number, stage.settings, stage.steps, stage.seed).mixture(setup.data.groups)
         assert [mixture.draw(n) for n in range(5)] == [again.draw(n) for n in range(5)]
     other = PlannedStage(0, setup.stages[0].settings, 4, seed=8).mixture(setup.data.groups)
@@ -51,18 +51,18 @@ def test_the_mixture_is_as_long_as_the_stage(recipe):
 def test_the_objective_is_that_of_the_section(recipe):
     settings = [
         "stages.0.alignment={words: 0.5, boxes: 0.25}",
-        "stages.0.number_smoothing=2.0",
-        "stages.0.number_noise=0.5",
+        "stages.0.box_token_smoothing=2.0",
+        "stages.0.box_token_noise=0.5",
     ]
     setup = setup_run(load_recipe(recipe(), settings))
     model, processor = prepare_model(setup)
     first, second = setup.stages
-    objective = first.objective(model, processor.number_token_ids)
+    objective = first.objective(model, processor.box_token_ids)
     assert objective.model is model and objective.region_reader is not None and objective.phrase_reader is None
-    assert (objective.answers, objective.number_smoothing, objective.number_noise) == (True, 2.0, 0.5)
+    assert (objective.answers, objective.box_token_smoothing, objective.box_token_noise) == (True, 2.0, 0.5)
     assert all(p.requires_grad for p in model.vision_tower.parameters())
-    plain = second.objective(model, processor.number_token_ids)
-    assert plain.region_reader is None and plain.number_noise == 0
+    plain = second.objective(model, processor.box_token_ids)
+    assert plain.region_reader is None and plain.box_token_noise == 0
     assert not any(p.requires_grad for p in model.vision_tower.parameters())
 
 

@@ -18,7 +18,7 @@ from skyeye.train.setup import RunData, load_data, plan_stages, texts_of
 
 @pytest.fixture
 def shards(world, tmp_path):
-    pack({"world": SourceConfig("made_world", str(world))}, tmp_path / "shards", shard_bytes=50_000)
+    pack({"world": SourceConfig("synthetic", str(world))}, tmp_path / "shards", shard_bytes=50_000)
     return {"world": {"format": "shards", "path": str(tmp_path / "shards"), "options": {"source": "world"}}}
 
 
@@ -64,7 +64,7 @@ def test_texts_come_once_and_one_at_a_time(recipe, shards):
 
 def stages(recipe, **changes):
     content = load_recipe(recipe()).stages[0]
-    stage = {"name": "one", "mixture": [{"source": "world"}], "groups_per_step": 4, "branches": 3, **changes}
+    stage = {"name": "one", "mixture": [{"source": "world"}], "images_per_step": 4, "questions_per_image": 3, **changes}
     return [{**stage, "optimizer": {"lr": 3e-3, "warmup_lr": 1e-3, "warmup_steps": content.optimizer.warmup_steps}}]
 
 

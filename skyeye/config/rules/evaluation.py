@@ -30,5 +30,5 @@ def the_best_model_is_chosen_by_scores_in_training(evaluation: EvalConfig) -> It
 @rule(EvalConfig)
 def the_choice_names_a_metric(evaluation: EvalConfig) -> Iterator[Issue]:
     if evaluation.choose is not None and "/" not in evaluation.choose:
-        message = f"{evaluation.choose!r} is not benchmark/metric, e.g. world.vqa/accuracy"
+        message = f"{evaluation.choose!r} is not benchmark/metric, e.g. synth.vqa/accuracy"
         yield Issue("choose", message, ("choose",))

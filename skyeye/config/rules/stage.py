@@ -11,12 +11,12 @@ from skyeye.config.schema import StageConfig
 
 @rule(StageConfig)
 def counts_of_a_stage_are_at_least_one(stage: StageConfig) -> Iterator[Issue]:
-    yield from below(stage, 1, "groups_per_step", "branches", "accumulation", "steps")
+    yield from below(stage, 1, "images_per_step", "questions_per_image", "accumulation", "steps")
 
 
 @rule(StageConfig)
 def smoothing_is_not_negative(stage: StageConfig) -> Iterator[Issue]:
-    yield from below(stage, 0, "number_smoothing")
+    yield from below(stage, 0, "box_token_smoothing")
 
 
 @rule(StageConfig)
@@ -81,8 +81,8 @@ def the_language_model_learns_from_answers(stage: StageConfig) -> Iterator[Issue
 
 @rule(StageConfig)
 def noise_is_a_share(stage: StageConfig) -> Iterator[Issue]:
-    if not 0 <= stage.number_noise <= 1:
-        yield Issue("number_noise", f"{stage.number_noise} is not a share between 0 and 1", ("number_noise",))
+    if not 0 <= stage.box_token_noise <= 1:
+        yield Issue("box_token_noise", f"{stage.box_token_noise} is not a share between 0 and 1", ("box_token_noise",))
 
 
 @rule(StageConfig)

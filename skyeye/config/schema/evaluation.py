@@ -16,7 +16,7 @@ class EvalConfig:
     limit: int | None = None  # samples per benchmark
     batch_size: int = 32
     prompts: dict[str, str] = field(default_factory=dict)  # benchmark -> what is asked instead of its own prompt
-    missing_images: Literal["leave-out", "stop"] = "leave-out"
+    missing_images: Literal["skip", "stop"] = "skip"
     every: int | None = None  # steps after which the benchmarks are scored in training; None: never
     every_limit: int | None = 200  # samples per benchmark then
     choose: str | None = None  # benchmark/metric: the best model by it is exported as <stage>-best

@@ -43,14 +43,14 @@ class StageConfig:
     vision: Trainable = "frozen"
     projector: Trainable = "full"
     language: Trainable = "lora"
-    groups_per_step: int = 8  # images in the global batch, over all processes and packs
-    branches: int = 16  # questions asked of an image in one visit, at most
+    images_per_step: int = 8  # images in the global batch, over all processes and packs
+    questions_per_image: int = 16  # questions asked of an image in one visit, at most
     accumulation: int = 1  # packs of a process in a step; run.tokens_per_pack may ask for more
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss_normalisation: Literal["global_tokens", "micro_batch"] = "global_tokens"  # reference: micro_batch
     answers: bool = True  # False: only the alignment is learnt, without the language model's forward pass
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
-    number_smoothing: float = 0.0  # standard deviation, in 1/100 of the image, of soft targets for box numbers
-    number_noise: float = 0.0  # share of the box numbers in answers that are read as random ones
+    box_token_smoothing: float = 0.0  # standard deviation, in 1/100 of the image, of soft targets for box numbers
+    box_token_noise: float = 0.0  # share of the box numbers in answers that are read as random ones
     feature_cache: str | None = None  # folder of what the frozen tower sees, computed once (docs/feature_cache.md)
     feature_dtype: Literal["bf16", "fp16", "fp32"] = "bf16"  # of the rows of a cache

@@ -15,7 +15,7 @@ from skyeye.config.schema import SourceConfig
 from skyeye.curate.check.collect import Collection
 from skyeye.curate.check.findings import Tally
 from skyeye.curate.check.images import look_at_all
-from skyeye.curate.check.report import build_report, in_words
+from skyeye.curate.check.report import build_report, format_text
 from skyeye.curate.target import Target, open_target
 from skyeye.data.formats import check_source
 from skyeye.data.formats.base.image_folder import ImageLookup
@@ -26,7 +26,7 @@ from skyeye.errors import SkyEyeError
 
 MOST_BITS = 16  # of 64: pictures that differ in more are not alike
 
-__all__ = ["check", "in_words"]
+__all__ = ["check", "format_text"]
 
 
 def check(

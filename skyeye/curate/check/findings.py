@@ -10,7 +10,7 @@ from skyeye.data.formats.base.problems import Problem
 
 EXAMPLES = 5  # places kept of each kind
 
-#: Findings that make a check fail. Whatever else is found is a note, and so is what a reader left out by rule.
+#: Findings that make a check fail. Whatever else is found is a note, and so is what a reader skipped by rule.
 ERRORS = frozenset(
     {
         "empty answer",
@@ -57,7 +57,7 @@ class Tally:
     tasks: Counter[str] = field(default_factory=Counter)
 
     def report(self, kind: str, where: str, what: str, *, error: bool = True, count: int = 1) -> None:
-        """Records that were left out."""
+        """Records that were skipped."""
         known = self.reported.setdefault(kind, Kind(error))
         known.error = known.error or error  # one broken record of a kind makes it an error
         known.add(where, what, count)

@@ -68,12 +68,12 @@ def build_report(
     }
 
 
-def in_words(report: Mapping[str, Any]) -> str:
+def format_text(report: Mapping[str, Any]) -> str:
     """A report for reading: a line per source, then what was found, errors first."""
     rows = [("source", "format", "records", "out", "reported", "images")]
     for part in (*report["sources"], {"name": "total", "format": "", **report}):
-        left_out = sum(part["reported"].values())
-        numbers = (part["records_in"], part["records_out"], left_out, part["images"])
+        skipped = sum(part["reported"].values())
+        numbers = (part["records_in"], part["records_out"], skipped, part["images"])
         rows.append((_short(part["name"], 40), part["format"], *map(str, numbers)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
@@ -109,7 +109,7 @@ def _details(tally: Tally) -> list[dict[str, Any]]:
     kinds = [(True, kind, found) for kind, found in tally.reported.items()]
     kinds += [(False, kind, found) for kind, found in tally.findings.items()]
     kinds.sort(key=lambda entry: (not entry[2].error, -entry[2].count, entry[1]))
-    return [{"kind": kind, "left_out": left_out, **found.as_json()} for left_out, kind, found in kinds]
+    return [{"kind": kind, "skipped": skipped, **found.as_json()} for skipped, kind, found in kinds]
 
 
 def _sum(parts: Sequence[Mapping[str, Kind]]) -> dict[str, int]:

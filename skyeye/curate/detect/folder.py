@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.config.schema import SourceConfig
-from skyeye.curate.detect.sniff import head, look
+from skyeye.curate.detect.sniff import head, sniff_format
 from skyeye.curate.detect.tree import ANNOTATIONS, Tree, is_image
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 from skyeye.data.formats.base.splits import SPLITS, Splits, normal_split, split_in
@@ -37,17 +37,17 @@ LABEL_FOLDERS = {
 _SAMPLE = 12  # files of one ending that are looked at in a folder; the rest is taken to be like them
 _MANY = 60
 _LOOKED_FOR = (
-    "SkyEye-968k, LLaVA-style lists, made worlds, shards, JSON lines, WebDataset tar files; captions (RSICD, UCM, "
+    "SkyEye-968k, LLaVA-style lists, synthetic scenes, shards, JSON lines, WebDataset tar files; captions (RSICD, UCM, "
     "Sydney, RSITMD, NWPU, CapERA); questions (RSVQA, RSIVQA); expressions (RSVG, DIOR-RSVG); boxes (DOTA, YOLO, COCO, "
     "VOC, FAIR1M, NWPU VHR-10); class folders"
 )
 
 
-def recognise(path: str | Path) -> list[Proposal]:
+def detect_formats(path: str | Path) -> list[Proposal]:
     """The sources that a folder or a file holds, each with a name, ready to be read or checked.
 
-    Annotations without images are recognised too. Files that look like annotations and fit nothing are named in a
-    warning. An empty list means pictures and nothing else.
+    Annotations without images are recognised too. Files that look like annotations and fit nothing are named in
+    a warning. An empty list means pictures and nothing else.
 
     Raises:
         SkyEyeError: nothing is recognised; the message says what was looked for.
@@ -70,7 +70,7 @@ def _one_file(path: Path) -> list[SourceConfig]:
         return [SourceConfig("rsitmd", str(path))]
     if rsvqa.FILE.fullmatch(path.name):
         return [SourceConfig("rsvqa", str(path.parent), split=rsvqa.FILE.fullmatch(path.name)["split"])]
-    format = look(path)
+    format = sniff_format(path)
     if format in LABEL_FOLDERS:
         raise SkyEyeError(f"is one label file ({format})", where=str(path), remedy="give the folder of the data set")
     if format == "llava" and published_as(path):
@@ -100,7 +100,7 @@ class _Search(Tree):
         yield from self._whole_folders(folder)
         by_format: dict[str, list[Path]] = defaultdict(list)
         for file in self._candidates(folder):
-            if format := look(file):
+            if format := sniff_format(file):
                 by_format[format].append(file)
         for format, files in sorted(by_format.items(), key=lambda entry: (entry[0] in LABEL_FOLDERS, entry[0])):
             files = [file for file in files if file not in self.taken]
@@ -117,7 +117,7 @@ class _Search(Tree):
             yield SourceConfig("shards", str(folder))
         if REGIONS in names:
             self._take(folder, lambda name: name.endswith((".json", ".jsonl")))
-            yield SourceConfig("made_world", str(folder))
+            yield SourceConfig("synthetic", str(folder))
         if any(rsvqa.FILE.fullmatch(name) for name in names):
             self._take(folder, lambda name: "_split_" in name or name.startswith("split_"), below=False)
             yield SourceConfig("rsvqa", str(folder), self.images_for(folder))
@@ -248,7 +248,7 @@ class _Search(Tree):
         rest = [file for file in rest if file not in self.taken and not _NO_ANNOTATION.fullmatch(file.name)]
         if rest:
             first = ", ".join(str(file.relative_to(self.root)) for file in rest[:3])
-            _log.warning("%s: %d files fit no known format and are left out: %s", self.root, len(rest), first)
+            _log.warning("%s: %d files fit no known format and are skipped: %s", self.root, len(rest), first)
 
 
 def _named(found: list[SourceConfig], root: Path) -> list[Proposal]:

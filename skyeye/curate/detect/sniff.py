@@ -30,7 +30,7 @@ _TAR_IMAGES = {suffix[1:] for suffix in IMAGE_SUFFIXES} | {"img_content"}
 _DOTA_HEADERS = ("imagesource:", "gsd:")
 
 
-def look(path: Path) -> str | None:
+def sniff_format(path: Path) -> str | None:
     """The format of one file, None when it is none that is known. Files that cannot be read are none."""
     kinds: dict[str, Callable[[Path], str | None]] = {
         ".json": _json,

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from skyeye.curate.stats.count import measure
 from skyeye.curate.stats.page import write_page
-from skyeye.curate.stats.words import in_words
+from skyeye.curate.stats.words import format_text
 
-__all__ = ["in_words", "measure", "write_page"]
+__all__ = ["format_text", "measure", "write_page"]

@@ -8,7 +8,7 @@ from typing import Any
 _SUMMARY = ("least", "median", "mean", "p95", "most")
 
 
-def in_words(stats: Mapping[str, Any]) -> str:
+def format_text(stats: Mapping[str, Any]) -> str:
     """What was measured, as tables of plain text."""
     total = stats["tokens_total"]
     lines = [

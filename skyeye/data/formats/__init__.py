@@ -20,7 +20,7 @@ from typing import Any
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats.base.image_folder import ImageLookup
-from skyeye.data.formats.base.problems import Problem, nearest
+from skyeye.data.formats.base.problems import Problem, suggest
 from skyeye.data.images.raster import IMAGE_OPTIONS, image_details
 from skyeye.data.images.reference import add_details
 from skyeye.data.record import Record
@@ -30,7 +30,7 @@ from skyeye.errors import SkyEyeError
 READERS: dict[str, str] = {
     "skyeye968k": "skyeye.data.formats.instructions.skyeye968k",
     "llava": "skyeye.data.formats.instructions.dialects",
-    "made_world": "skyeye.data.formats.generic.synthetic",
+    "synthetic": "skyeye.data.formats.generic.synthetic",
     "karpathy": "skyeye.data.formats.captions.karpathy",
     "class_folders": "skyeye.data.formats.scenes.class_folders",
     "rsvqa": "skyeye.data.formats.vqa.rsvqa",
@@ -55,7 +55,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_source(source: SourceConfig, name: str) -> list[Record]:
-    """All records of one source; what was left out is counted, and the first of each kind logged as a warning.
+    """All records of one source; what was skipped is counted, and the first of each kind logged as a warning.
 
     Raises:
         SkyEyeError: unknown format or option, unreadable file, no record at all, or more broken records than good ones.
@@ -69,7 +69,7 @@ def read_source(source: SourceConfig, name: str) -> list[Record]:
 def read_with_problems(
     source: SourceConfig, name: str, *, keep_absent: bool = False
 ) -> tuple[list[Record], list[Problem]]:
-    """Like :func:`read_source`, with the complete list of what was left out instead of a log line.
+    """Like :func:`read_source`, with the complete list of what was skipped instead of a log line.
 
     Args:
         keep_absent: see :class:`~skyeye.data.formats.base.image_folder.ImageLookup`.
@@ -82,7 +82,7 @@ def read_with_problems(
 
 
 def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -> Iterator[Record | Problem]:
-    """The records of one source and what was left out, one at a time: no list of them is kept.
+    """The records of one source and what was skipped, one at a time: no list of them is kept.
 
     Args:
         keep_absent: see :class:`~skyeye.data.formats.base.image_folder.ImageLookup`.
@@ -91,7 +91,7 @@ def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -
         SkyEyeError: as :func:`read_source`; that too few records are sound is known at the end.
     """
     reader = check_source(source, name)
-    records = left_out = broken = missing = 0
+    records = skipped = broken = missing = 0
     first: dict[str, Problem] = {}
     images = ImageLookup(source.images, keep_absent)
     for item in reader(source.path, images=images, split=source.split, **source.options):
@@ -103,7 +103,7 @@ def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -
             item = Problem("broken character", f"{item.where}, {item.id}", what)
         if isinstance(item, Problem):
             first.setdefault("any", item)
-            left_out += item.count
+            skipped += item.count
             if item.kind == "missing image":
                 first.setdefault("missing", item)
                 missing += item.count
@@ -115,7 +115,7 @@ def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -
             records += 1
             yield item if item.source else replace(item, source=name)
     if not records:
-        raise _nothing(reader, source, name, first, missing, left_out)
+        raise _nothing(reader, source, name, first, missing, skipped)
     if broken > records:
         raise SkyEyeError(
             f"{broken} records are broken and only {records} are sound; the first: {first['broken']}",
@@ -142,8 +142,8 @@ def check_source(source: SourceConfig, name: str) -> Callable[..., Iterator[Reco
     """
     reader = _reader(source.format, name)
     if "://" not in source.path and not Path(source.path).exists():
-        made = source.format == "made_world"
-        remedy = f"draw a made world there: skyeye data synth {source.path}" if made else "check the path"
+        made = source.format == "synthetic"
+        remedy = f"draw synthetic scenes there: skyeye data synth {source.path}" if made else "check the path"
         raise SkyEyeError(f"{source.path} does not exist", where=f"sources.{name}.path", remedy=remedy)
     _check_options(reader, source, name)
     if not source.options.keys() & set(IMAGE_OPTIONS):
@@ -153,9 +153,9 @@ def check_source(source: SourceConfig, name: str) -> Callable[..., Iterator[Reco
 
 
 def summary(problems: Iterable[Problem], name: str, examples: int = 2) -> str:
-    """What was left out of a source: the count of each kind with the first few, one line per kind."""
+    """What was skipped of a source: the count of each kind with the first few, one line per kind."""
     problems = list(problems)
-    lines = [f"{name}: {len(problems)} left out"]
+    lines = [f"{name}: {len(problems)} skipped"]
     for kind, count in Counter(p.kind for p in problems).most_common():
         first = [str(p) for p in problems if p.kind == kind][:examples]
         lines.append(f"  {count} x {kind}: {' | '.join(first)}{' ...' if count > examples else ''}")
@@ -165,7 +165,7 @@ def summary(problems: Iterable[Problem], name: str, examples: int = 2) -> str:
 def _reader(format: str, name: str) -> Callable[..., Iterator[Record | Problem]]:
     if format not in READERS:
         raise SkyEyeError(
-            f"unknown format {format!r}", where=f"sources.{name}.format", remedy=nearest(format, list(READERS))
+            f"unknown format {format!r}", where=f"sources.{name}.format", remedy=suggest(format, list(READERS))
         )
     return import_module(READERS[format]).read
 
@@ -190,12 +190,12 @@ def _check_options(reader: Callable, source: SourceConfig, name: str) -> None:
     for option in source.options:
         if option not in known:
             raise SkyEyeError(
-                f"unknown option {option!r}", where=f"sources.{name}.options", remedy=nearest(option, known)
+                f"unknown option {option!r}", where=f"sources.{name}.options", remedy=suggest(option, known)
             )
 
 
 def _nothing(
-    reader: Callable, source: SourceConfig, name: str, first: dict[str, Problem], missing: int, left_out: int
+    reader: Callable, source: SourceConfig, name: str, first: dict[str, Problem], missing: int, skipped: int
 ) -> SkyEyeError:
     where = f"sources.{name} ({source.path})"
     if "missing" in first:
@@ -205,7 +205,7 @@ def _nothing(
         )
     if first:
         return SkyEyeError(
-            f"no usable record, {left_out} left out; the first: {first['any']}",
+            f"no usable record, {skipped} skipped; the first: {first['any']}",
             where=where,
             remedy="check `format:` of this source",
         )
@@ -214,6 +214,6 @@ def _nothing(
         splits = sorted({item.split for item in items if isinstance(item, Record)})
         if splits:
             return SkyEyeError(
-                f"no record of split {source.split!r}", where=where, remedy=nearest(source.split, splits)
+                f"no record of split {source.split!r}", where=where, remedy=suggest(source.split, splits)
             )
     return SkyEyeError("holds no record", where=where, remedy="check `path:` of this source")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from skyeye.data.formats.base.problems import nearest
+from skyeye.data.formats.base.problems import suggest
 from skyeye.data.record import Group, Record
 from skyeye.data.shards.index import ShardSet
 from skyeye.data.shards.layout import record_of
@@ -34,7 +34,7 @@ class ShardGroups(Sequence[Group]):
         self.shards, self.source, self.split = shards, source, split
         part, where = shards.part, f"{shards.path}" + (f", source {source}" if source else "")
         if source is not None and source not in shards.sources:
-            raise SkyEyeError(f"has no source {source!r}", where=shards.path, remedy=nearest(source, shards.sources))
+            raise SkyEyeError(f"has no source {source!r}", where=shards.path, remedy=suggest(source, shards.sources))
         rows = slice(0, len(part["source"]))
         if source is not None:  # parts are ordered by source
             number = shards.sources.index(source)
@@ -42,7 +42,7 @@ class ShardGroups(Sequence[Group]):
         kept = np.arange(rows.start, rows.stop)
         if split is not None:
             if split not in shards.splits:
-                raise SkyEyeError(f"has no split {split!r}", where=where, remedy=nearest(split, shards.splits))
+                raise SkyEyeError(f"has no split {split!r}", where=where, remedy=suggest(split, shards.splits))
             kept = kept[part["split"][rows] == shards.splits.index(split)]
         if not len(kept):
             present = [shards.splits[n] for n in np.unique(part["split"][rows])]

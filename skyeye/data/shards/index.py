@@ -24,7 +24,7 @@ from skyeye.data.shards.layout import (
     parse_key,
 )
 from skyeye.data.shards.remote import Origin, is_url
-from skyeye.data.shards.write import checksum
+from skyeye.data.shards.write import sha256_of
 from skyeye.errors import SkyEyeError
 
 OPEN_FILES = 64
@@ -130,7 +130,7 @@ class ShardSet:
 
     def damaged_shards(self) -> list[str]:
         """Names of the shards whose bytes are not those that were packed; reads all of them."""
-        return [about["name"] for n, about in enumerate(self.shards) if checksum(self.file(n)) != about["sha256"]]
+        return [about["name"] for n, about in enumerate(self.shards) if sha256_of(self.file(n)) != about["sha256"]]
 
     def _open(self, shard: int) -> BinaryIO:
         if shard in self._files:
@@ -150,7 +150,7 @@ class ShardSet:
                 raise _damaged(str(self.folder / HEADER))
             path = self._origin.fetch(file, about) if self._origin else self.folder / file
             try:
-                if checksum(path) != about["sha256"]:
+                if sha256_of(path) != about["sha256"]:
                     raise SkyEyeError("is not what was packed: its checksum differs", where=str(path), remedy=_AGAIN)
                 column = np.load(path, mmap_mode="r", allow_pickle=False)
             except SkyEyeError:

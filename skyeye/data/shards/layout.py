@@ -15,7 +15,7 @@ from skyeye.data.tasks import TASKS as KNOWN_TASKS
 FORMAT, VERSION = "skyeye-shards", 2
 HEADER = "index.json"  # written last: a folder without it is not finished
 COLUMN_FOLDER = "index"
-LEFT_OUT = "left_out.txt"
+SKIPPED = "skipped.txt"
 SOURCES = "sources.yaml"
 
 TASKS = tuple(KNOWN_TASKS)

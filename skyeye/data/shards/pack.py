@@ -26,7 +26,7 @@ from skyeye.data.files import whole_file, write_json
 from skyeye.data.formats import check_source
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 from skyeye.data.shards.encode import Encoding
-from skyeye.data.shards.layout import FORMAT, HEADER, LEFT_OUT, SOURCES, SPLITS, TASKS, VERSION, shard_name
+from skyeye.data.shards.layout import FORMAT, HEADER, SKIPPED, SOURCES, SPLITS, TASKS, VERSION, shard_name
 from skyeye.data.shards.remote import is_url
 from skyeye.data.shards.spool import identify, spool_source
 from skyeye.data.shards.write import finished_shard, write_index, write_shard
@@ -51,7 +51,7 @@ def pack(
     """Pack sources into a shard set.
 
     A killed run is gone on with by calling it again: what was finished is verified and kept; a set that is complete is
-    verified. Records that a reader reports, or whose image cannot be read, are listed in ``out/left_out.txt``.
+    verified. Records that a reader reports, or whose image cannot be read, are listed in ``out/skipped.txt``.
 
     Args:
         sources: name -> source; the set keeps the names.
@@ -81,7 +81,7 @@ def pack(
         run = _Units(workers, progress)
         read, seen = _look(sources, work, run)
         shards = _write_shards(out, work, run, (read, seen), names, shard_bytes, encoding)
-        _join_left_out(out, work, len(names), len(seen))
+        _join_skipped(out, work, len(names), len(seen))
         header = _header(sources, read, seen, job, encoding)
         _write_sources(out, names)
         header = write_index(out, work, shards, header)
@@ -142,9 +142,9 @@ def _header(
 ) -> dict[str, Any]:
     listed = []
     for number, (name, source) in enumerate(sources.items()):
-        kinds = Counter(read[number]["left_out"])
-        kinds["unreadable image"] += sum(unit["left_out"].get(name, 0) for unit in seen)
-        listed.append({"name": name, **dataclasses.asdict(source), "left_out": dict(+kinds)})
+        kinds = Counter(read[number]["skipped"])
+        kinds["unreadable image"] += sum(unit["skipped"].get(name, 0) for unit in seen)
+        listed.append({"name": name, **dataclasses.asdict(source), "skipped": dict(+kinds)})
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -153,7 +153,7 @@ def _header(
         "tasks": TASKS,
         "splits": SPLITS,
         "sources": listed,
-        "left_out": sum(sum(source["left_out"].values()) for source in listed),
+        "skipped": sum(sum(source["skipped"].values()) for source in listed),
         "encoding": encoding and dataclasses.asdict(encoding),
     }
 
@@ -278,10 +278,10 @@ def _fingerprint(sources: Mapping[str, SourceConfig], shard_bytes: int, encoding
     return hashlib.sha256(json.dumps(settings, default=str).encode()).hexdigest()[:32]
 
 
-def _join_left_out(out: Path, work: Path, sources: int, units: int) -> None:
-    """One list of everything that was left out."""
-    parts = [work / f"s{n:05d}.left_out" for n in range(sources)] + [work / f"u{n:05d}.left_out" for n in range(units)]
-    with whole_file(out / LEFT_OUT) as file:
+def _join_skipped(out: Path, work: Path, sources: int, units: int) -> None:
+    """One list of everything that was skipped."""
+    parts = [work / f"s{n:05d}.skipped" for n in range(sources)] + [work / f"u{n:05d}.skipped" for n in range(units)]
+    with whole_file(out / SKIPPED) as file:
         for part in parts:
             with open(part, "rb") as listed:
                 shutil.copyfileobj(listed, file)

@@ -62,12 +62,12 @@ def spool_source(work: Path, number: int, name: str, source: SourceConfig) -> No
     with (
         open(stem.with_suffix(".blob"), "wb") as blob,
         open(stem.with_suffix(".rows"), "wb") as table,
-        open(stem.with_suffix(".left_out"), "w", encoding="utf-8", errors="backslashreplace") as left_out,
+        open(stem.with_suffix(".skipped"), "w", encoding="utf-8", errors="backslashreplace") as skipped,
     ):
         for item in iter_source(source, name):
             if isinstance(item, Problem):
                 kinds[item.kind] += item.count
-                left_out.write(f"{name}\t{_line(item.kind)}\t{_line(item)}\n")
+                skipped.write(f"{name}\t{_line(item.kind)}\t{_line(item)}\n")
                 continue
             where = _short(item.where, prefixes)
             if item.task not in TASKS or item.split not in SPLITS:
@@ -89,7 +89,7 @@ def spool_source(work: Path, number: int, name: str, source: SourceConfig) -> No
             if row % ROWS_AT_ONCE == 0:
                 table.write(rows.tobytes())
         table.write(rows[: row % ROWS_AT_ONCE].tobytes())
-    write_json(stem.with_suffix(".json"), {"records": row, "bytes": offset, "left_out": dict(kinds)})
+    write_json(stem.with_suffix(".json"), {"records": row, "bytes": offset, "skipped": dict(kinds)})
 
 
 class Spool:
@@ -120,7 +120,7 @@ def identify(work: Path, unit: int, units: int, names: list[str]) -> None:
     """Read the images whose names hash to this unit; write which entry each of their records belongs to.
 
     Writes ``u<unit>.samples.npy``, ``.pictures.npy`` and ``.frames.npy``, each ordered by key, and ``.json``. Records
-    whose image cannot be read are left out and listed.
+    whose image cannot be read are skipped and listed.
     """
     spool = Spool(work, len(names))
     mine = []
@@ -139,7 +139,7 @@ def identify(work: Path, unit: int, units: int, names: list[str]) -> None:
     pictures: list[tuple] = []
     frames: list[tuple] = []
     keep = np.ones(len(samples), bool)
-    left_out: list[str] = []
+    skipped: list[str] = []
     for start, end in pairwise([*starts, len(samples)]):
         source, row = int(samples["source"][start]), int(samples["row"][start])
         shown = spool.images(source, row)
@@ -153,7 +153,7 @@ def identify(work: Path, unit: int, units: int, names: list[str]) -> None:
             keep[start:end] = False
             for other in samples[start:end]:
                 place = json.loads(spool.sample(int(other["source"]), int(other["row"])))["where"]
-                left_out.append(f"{names[other['source']]}\tunreadable image\t{_line(f'{place}: {error}')}\n")
+                skipped.append(f"{names[other['source']]}\tunreadable image\t{_line(f'{place}: {error}')}\n")
             continue
         keys = [digests[image][:2] for image in shown]
         if not shown:
@@ -169,9 +169,9 @@ def identify(work: Path, unit: int, units: int, names: list[str]) -> None:
     np.save(stem.with_suffix(".pictures.npy"), found)
     np.save(stem.with_suffix(".frames.npy"), first_of_each(np.array(frames, FRAME), ["high", "low", "place"], []))
     np.save(stem.with_suffix(".samples.npy"), sort_by(samples[keep], "high", "low", "source", "row"))
-    stem.with_suffix(".left_out").write_text("".join(left_out), encoding="utf-8", errors="backslashreplace")
-    bad = Counter(line.split("\t", 1)[0] for line in left_out)
-    write_json(stem.with_suffix(".json"), {"bytes": int(found["size"].sum()), "named": len(digests), "left_out": bad})
+    stem.with_suffix(".skipped").write_text("".join(skipped), encoding="utf-8", errors="backslashreplace")
+    bad = Counter(line.split("\t", 1)[0] for line in skipped)
+    write_json(stem.with_suffix(".json"), {"bytes": int(found["size"].sum()), "named": len(digests), "skipped": bad})
 
 
 def sort_by(array: np.ndarray, *names: str) -> np.ndarray:

@@ -96,10 +96,10 @@ def write_shard(
             text = _entry_json(name, shown, (spool.sample(*member) for member in members))
             parts += _parts(spool, members, len(entries))
             entries.append((*key, number, at, size, tar.add(f"{name}.json", text), len(text), len(members)))
-        length, checksum = tar.finish()
+        length, digest = tar.finish()
         np.save(work / f"d{number:05d}.entries.npy", np.array(entries, ENTRY))
         np.save(work / f"d{number:05d}.parts.npy", np.array(parts, PART))
-        write_json(work / f"d{number:05d}.json", {"bytes": length, "sha256": checksum, "entries": len(entries)})
+        write_json(work / f"d{number:05d}.json", {"bytes": length, "sha256": digest, "entries": len(entries)})
 
 
 def finished_shard(out: Path, work: Path, number: int) -> bool:
@@ -108,7 +108,7 @@ def finished_shard(out: Path, work: Path, number: int) -> bool:
     if not known.is_file() or not path.is_file():
         return False
     expected = json.loads(known.read_text(encoding="utf-8"))
-    return path.stat().st_size == expected["bytes"] and checksum(path) == expected["sha256"]
+    return path.stat().st_size == expected["bytes"] and sha256_of(path) == expected["sha256"]
 
 
 def write_index(out: Path, work: Path, shards: int, header: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def write_index(out: Path, work: Path, shards: int, header: dict[str, Any]) -> d
             path = folder / f"{kind}.{name}.npy"
             with whole_file(path) as file:
                 np.save(file, np.ascontiguousarray(table[name]))
-            columns[f"{kind}.{name}"] = {"bytes": path.stat().st_size, "sha256": checksum(path)}
+            columns[f"{kind}.{name}"] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
     for number, source in enumerate(header["sources"]):
         mine = all_parts[all_parts["source"] == number]
         source |= {"samples": int(mine["records"].sum()), "groups": len(np.unique(mine["entry"]))}
@@ -149,7 +149,7 @@ def write_index(out: Path, work: Path, shards: int, header: dict[str, Any]) -> d
     return header
 
 
-def checksum(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,7 +23,7 @@ from skyeye.eval.results import Output, Published
 
 #: What becomes of a record whose image is missing or broken: it is skipped and told, or nothing is asked at all, or
 #: (where answers that exist are scored, for which no image is needed) it stays.
-MissingImages = Literal["leave-out", "stop", "keep"]
+MissingImages = Literal["skip", "stop", "keep"]
 
 _BROKEN = ("missing image", "unusable image")
 #: Families whose metrics compare boxes.
@@ -54,6 +54,7 @@ class Benchmark:
         quoted: (table, data set) of :mod:`skyeye.eval.benchmarks.paper`, with the numbers of others to put beside ours.
         output: what of an answer is scored; the boxes in its text are read where it is ``boxes``.
         needs_images: the records cannot be made from the annotations alone (sizes, or the file list itself).
+        drawn_as: the name that seeds its controls, where they were first drawn under another one.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Benchmark:
     quoted: tuple[str, str] | None = None
     output: Output = "text"
     needs_images: bool = False
+    drawn_as: str | None = None
 
     def __post_init__(self) -> None:
         if (self.family in _OF_BOXES) != (self.output == "boxes"):
@@ -82,7 +84,7 @@ class Benchmark:
             )
 
     def load(
-        self, data_root: Path, missing_images: MissingImages = "leave-out", prompt: str | None = None
+        self, data_root: Path, missing_images: MissingImages = "skip", prompt: str | None = None
     ) -> tuple[list[Record], list[Problem]]:
         """The records that can be asked, and what had to be skipped (missing or broken images, unreadable records).
 
@@ -109,7 +111,7 @@ class Benchmark:
                 f"benchmark {self.name} lacks images, {sum(p.kind in _BROKEN for p in problems)} records at least;"
                 f" the first: {first}",
                 where=str(data_root),
-                remedy="fetch them, or go without them by --missing-images leave-out",
+                remedy="fetch them, or go without them by --missing-images skip",
             )
         if not usable:
             first = f"; the first: {problems[0]}" if problems else f" among {len(records)} records of the source"

@@ -8,7 +8,7 @@ from skyeye.config.schema import SourceConfig
 from skyeye.eval import metrics
 from skyeye.eval.benchmarks import paper, prompts
 from skyeye.eval.benchmarks.base import Benchmark
-from skyeye.eval.benchmarks.folders import Source, annotation_file, images_near, locate
+from skyeye.eval.benchmarks.folders import DataPlace, annotation_file, images_near, locate
 from skyeye.eval.benchmarks.published import PUBLISHED
 from skyeye.eval.benchmarks.words import CAPTION, ONE_FRAME
 
@@ -27,7 +27,7 @@ def rsitmd(data_root: Path) -> SourceConfig:
 def _benchmark(
     name: str,
     title: str,
-    source: Source,
+    source: DataPlace,
     also: tuple[str, ...],
     quoted: str | None = None,
     prompt: str = prompts.CAPTION,
@@ -49,7 +49,7 @@ def _benchmark(
     )
 
 
-def _karpathy(*patterns: str, images: tuple[str, ...] = ("images", "imgs")) -> Source:
+def _karpathy(*patterns: str, images: tuple[str, ...] = ("images", "imgs")) -> DataPlace:
     return annotation_file("karpathy", patterns, _FILE_NAME, images=images)
 
 
@@ -89,7 +89,7 @@ BENCHMARKS = [
     _benchmark(
         "rsitmd.caption",
         "RSITMD captions",
-        Source((_RSITMD_JSON, _RSITMD_LISTS.replace("{split}", "test")), _FILE_NAME, rsitmd),
+        DataPlace((_RSITMD_JSON, _RSITMD_LISTS.replace("{split}", "test")), _FILE_NAME, rsitmd),
         ("RSITMD", "RSITMD-Captions"),
     ),
     _benchmark(

@@ -27,7 +27,7 @@ _ANNOTATIONS = {".json", ".jsonl", ".txt", ".pth"}
 
 
 @dataclass(frozen=True)
-class Source:
+class DataPlace:
     """Data root -> where the records are; and what a person wants to know of it beforehand.
 
     Attributes:
@@ -120,7 +120,7 @@ def annotation_file(
     images: Sequence[str] = ("images", "imgs"),
     whole_folder: bool = False,
     **options: object,
-) -> Source:
+) -> DataPlace:
     """A source whose annotations are one file, or (``whole_folder``) the folder of that file.
 
     Args:
@@ -133,7 +133,7 @@ def annotation_file(
         path = file.parent if whole_folder else file
         return SourceConfig(format, str(path), images_near(file, data_root, images), split, dict(options))
 
-    return Source(tuple(_of(pattern, split) for pattern in patterns), ids, build)
+    return DataPlace(tuple(_of(pattern, split) for pattern in patterns), ids, build)
 
 
 def _places(data_root: Path) -> Iterator[tuple[tuple[str, ...], Path]]:

@@ -8,7 +8,7 @@ from skyeye.config.schema import SourceConfig
 from skyeye.eval import metrics
 from skyeye.eval.benchmarks import paper, prompts
 from skyeye.eval.benchmarks.base import Benchmark
-from skyeye.eval.benchmarks.folders import Source, annotation_file, images_near, locate
+from skyeye.eval.benchmarks.folders import DataPlace, annotation_file, images_near, locate
 from skyeye.eval.benchmarks.published import PUBLISHED
 from skyeye.eval.benchmarks.words import IDENTIFY, PHRASE_GROUNDING, REFER
 
@@ -17,13 +17,13 @@ _DIOR_RSVG = ("*DIOR*RSVG*/{split}.txt", "RSVGD/{split}.txt")
 _DIOR_LISTS = ("DIOR*/ImageSets/Main/{split}.txt",)
 
 
-def _rsvg(split: str) -> Source:
+def _rsvg(split: str) -> DataPlace:
     # lines first: who has written the saved lists out can do without opening them
     patterns = ("rsvg_{split}.txt", "rsvg_{split}.pth")
     return annotation_file("rsvg", patterns, _LINE, split=split, images=("images", "RSVG/images"))
 
 
-def _dior_rsvg(task: str) -> Source:
+def _dior_rsvg(task: str) -> DataPlace:
     ids = "number of the object, as in the published lists (1234)"
     images = ("JPEGImages", "DIOR")  # its pictures come from all parts of DIOR
     return annotation_file("dior_rsvg", _DIOR_RSVG, ids, whole_folder=True, images=images, task=task)
@@ -37,7 +37,7 @@ def dior(data_root: Path) -> SourceConfig:
 
 
 def _refer(
-    name: str, title: str, source: Source, also: tuple[str, ...], quoted: str | None = None, **more
+    name: str, title: str, source: DataPlace, also: tuple[str, ...], quoted: str | None = None, **more
 ) -> Benchmark:
     return Benchmark(
         name,
@@ -58,7 +58,7 @@ def _refer(
     )
 
 
-def _phrases(name: str, title: str, source: Source, also: tuple[str, ...], words: str) -> Benchmark:
+def _phrases(name: str, title: str, source: DataPlace, also: tuple[str, ...], words: str) -> Benchmark:
     return Benchmark(
         name,
         f"{title}: a phrase to all its boxes",
@@ -107,7 +107,7 @@ BENCHMARKS = [
     _phrases(
         "rspg.boxes",
         "Phrase grounding on DIOR (test)",
-        Source(
+        DataPlace(
             tuple(pattern.replace("{split}", "test") for pattern in _DIOR_LISTS),
             "name of the XML file, 'detection', class (11726:detection:ship)",
             dior,

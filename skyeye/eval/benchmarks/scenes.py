@@ -17,7 +17,7 @@ from skyeye.errors import SkyEyeError
 from skyeye.eval import metrics
 from skyeye.eval.benchmarks import prompts
 from skyeye.eval.benchmarks.base import Benchmark
-from skyeye.eval.benchmarks.folders import Source, folders, located
+from skyeye.eval.benchmarks.folders import DataPlace, folders, located
 from skyeye.eval.benchmarks.words import CLASSIFICATION
 
 TEST_FRACTION = 0.2
@@ -71,7 +71,7 @@ def class_root(data_root: Path, classes: Sequence[str]) -> Path:
     )
 
 
-def _source(classes: Sequence[str], captions: str | None = None, anywhere: bool = False) -> Source:
+def _source(classes: Sequence[str], captions: str | None = None, anywhere: bool = False) -> DataPlace:
     """Args:
     captions: pattern of a captions file over the same images; ``anywhere`` below the data root, else only beside the
         class folders or the folder around them.
@@ -84,7 +84,7 @@ def _source(classes: Sequence[str], captions: str | None = None, anywhere: bool 
         return SourceConfig("class_folders", str(root), split="test", options=options)
 
     looked_for = f"a folder of the class folders {', '.join(classes[:3])} ... ({len(classes)})"
-    return Source((looked_for,), "path of the image from its class folder on (Airport/airport_1.jpg)", build)
+    return DataPlace((looked_for,), "path of the image from its class folder on (Airport/airport_1.jpg)", build)
 
 
 def _captions(place: Path, pattern: str, anywhere: bool) -> Path | None:
@@ -98,7 +98,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower()
 
 
-def _benchmark(name: str, title: str, source: Source, also: tuple[str, ...]) -> Benchmark:
+def _benchmark(name: str, title: str, source: DataPlace, also: tuple[str, ...]) -> Benchmark:
     return Benchmark(
         name,
         f"{title} scene classification",

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.data.formats import iter_source
-from skyeye.data.formats.base.problems import nearest
+from skyeye.data.formats.base.problems import suggest
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-from skyeye.eval.benchmarks import captions, grounding, scenes, vehicles, vqa, world
+from skyeye.eval.benchmarks import captions, grounding, scenes, synthetic, vehicles, vqa
 from skyeye.eval.benchmarks.base import Benchmark
-from skyeye.eval.benchmarks.folders import Source
+from skyeye.eval.benchmarks.folders import DataPlace
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for family in (world, captions, vqa, grounding, scenes, vehicles)
+    for family in (synthetic, captions, vqa, grounding, scenes, vehicles)
     for benchmark in family.BENCHMARKS
 }
 
@@ -33,7 +33,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     **{
         suite: tuple(benchmark.name for module in modules for benchmark in module.BENCHMARKS)
         for suite, modules in {
-            "world": (world,),
+            "synth": (synthetic,),
             "captions": (captions,),
             "vqa": (vqa,),
             "grounding": (grounding, vehicles),
@@ -48,7 +48,7 @@ def select(names: Sequence[str]) -> list[Benchmark]:
     """Benchmarks by name, each once, in the order they are named.
 
     A name is that of a benchmark, another one of it (:attr:`Benchmark.also`), or a suite; capitals, spaces and signs do
-    not matter. ``world.*`` and other shell patterns take all benchmarks whose names fit.
+    not matter. ``synth.*`` and other shell patterns take all benchmarks whose names fit.
 
     Raises:
         SkyEyeError: a name that is not known, with the nearest one; a name of several benchmarks, with these.
@@ -102,7 +102,7 @@ def suite_members(suite: str) -> tuple[str, ...]:
     for known, members in SUITES.items():
         if _plain(known) == _plain(suite):
             return members
-    raise SkyEyeError(f"unknown suite {suite!r}", where="suite", remedy=nearest(suite, list(SUITES)))
+    raise SkyEyeError(f"unknown suite {suite!r}", where="suite", remedy=suggest(suite, list(SUITES)))
 
 
 def available(benchmark: Benchmark, data_root: Path) -> SkyEyeError | None:
@@ -134,8 +134,8 @@ def describe(benchmark: Benchmark) -> dict[str, Any]:
         "output": benchmark.output,
         "shuffled_phrases": benchmark.chosen is not None,
         "published": None if benchmark.published is None else asdict(benchmark.published),
-        "looked_for": list(source.looked_for) if isinstance(source, Source) else [],
-        "ids": source.ids if isinstance(source, Source) else "",
+        "looked_for": list(source.looked_for) if isinstance(source, DataPlace) else [],
+        "ids": source.ids if isinstance(source, DataPlace) else "",
         "needs_images": benchmark.needs_images,
         "metric": benchmark.metric_words,
     }
@@ -165,7 +165,7 @@ def _called(name: str) -> list[str]:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    words = nearest(name, [word.lower() for word in known])
+    words = suggest(name, [word.lower() for word in known])
     return words if words.startswith("did you mean") else f"known: {', '.join([*BENCHMARKS, *SUITES])}"
 
 

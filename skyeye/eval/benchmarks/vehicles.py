@@ -12,7 +12,7 @@ from pathlib import Path
 from skyeye.config.schema import SourceConfig
 from skyeye.eval import metrics
 from skyeye.eval.benchmarks.base import Benchmark
-from skyeye.eval.benchmarks.folders import Source, locate
+from skyeye.eval.benchmarks.folders import DataPlace, locate
 from skyeye.eval.benchmarks.words import REFER
 
 #: Smaller objects get no expression; half of the reader's default, because vehicles in whole frames are small.
@@ -38,7 +38,7 @@ def dota(data_root: Path) -> SourceConfig:
     )
 
 
-def _benchmark(name: str, title: str, source: Source, words: str) -> Benchmark:
+def _benchmark(name: str, title: str, source: DataPlace, words: str) -> Benchmark:
     return Benchmark(
         name,
         title,
@@ -58,13 +58,13 @@ BENCHMARKS = [
     _benchmark(
         "vehicles.refer",
         "Vehicles in low-altitude frames: words to box",
-        Source(_VEHICLES, _IDS.format("MunichStreet02-MOS90:refer:3.0"), vehicle_frames),
+        DataPlace(_VEHICLES, _IDS.format("MunichStreet02-MOS90:refer:3.0"), vehicle_frames),
         "expressions made by rule; tested on the last frames of each video",
     ),
     _benchmark(
         "dota.refer",
         "DOTA objects: words to box",
-        Source(_DOTA, _IDS.format("P0003:refer:3.0"), dota),
+        DataPlace(_DOTA, _IDS.format("P0003:refer:3.0"), dota),
         "expressions made by rule from the oriented boxes",
     ),
 ]

@@ -11,7 +11,7 @@ from functools import partial
 from skyeye.eval import metrics
 from skyeye.eval.benchmarks import paper, prompts
 from skyeye.eval.benchmarks.base import Benchmark
-from skyeye.eval.benchmarks.folders import Source, annotation_file
+from skyeye.eval.benchmarks.folders import DataPlace, annotation_file
 from skyeye.eval.benchmarks.published import PUBLISHED
 from skyeye.eval.benchmarks.words import VQA
 
@@ -19,7 +19,7 @@ from skyeye.eval.benchmarks.words import VQA
 def _benchmark(
     name: str,
     title: str,
-    source: Source,
+    source: DataPlace,
     also: tuple[str, ...],
     types: tuple[str, ...] | None = None,
     quoted: str | None = None,
@@ -45,7 +45,7 @@ def _benchmark(
     )
 
 
-def _rsvqa(file: str, split: str, *images: str) -> Source:
+def _rsvqa(file: str, split: str, *images: str) -> DataPlace:
     ids = f"{split}: and the id of the question in the file ({split}:1234)"
     return annotation_file("rsvqa", (file,), ids, split=split, whole_folder=True, images=images)
 

@@ -138,7 +138,7 @@ def _angle_note(
 
 
 def _fits_an_object(record: Record, boxes: Sequence[Box]) -> bool:
-    whole = (0.0, 0.0, 1.0, 1.0)  # the ground of a made scene is a region, not an object
+    whole = (0.0, 0.0, 1.0, 1.0)  # the ground of a synthetic scene is a region, not an object
     objects = [Box(*region.box).clipped() for region in record.regions if tuple(region.box) != whole]
     return any(overlap(box, thing) > 0.5 for box in boxes for thing in objects)
 

@@ -69,7 +69,7 @@ class Pictures:
             if self.left <= 0:
                 return urls, missing or f"the page holds {MOST_PICTURES} pictures of a benchmark"
             if reference not in self.known:
-                self.known[reference] = _thumbnail(reference)
+                self.known[reference] = _embedded(reference)
             url, why = self.known[reference]
             missing = missing or why
             if url:
@@ -78,7 +78,7 @@ class Pictures:
         return urls, missing if references else "it has no picture"
 
 
-def _thumbnail(reference: str) -> tuple[str, str]:
+def _embedded(reference: str) -> tuple[str, str]:
     if reference.startswith(ABSENT):
         return "", f"the image {reference.removeprefix(ABSENT)} is not here"
     try:

@@ -101,7 +101,7 @@ def save_state(prepared: Prepared, folder: Path, manifest: dict, run: RunConfig)
                 "serial": serial,
                 "optimizer_steps": steps,
                 "scaler": None if scaler is None else scaler.state_dict(),
-                "checksums": {name: checksum(partial / name) for name in TENSORS},
+                "checksums": {name: blake2b_of(partial / name) for name in TENSORS},
             }
             (partial / "manifest.json").write_text(json.dumps(written, indent=1), encoding="utf-8")
     if accelerator.is_main_process:
@@ -199,7 +199,7 @@ def drop_states_after(accelerator: Accelerator, folder: Path, serial: int) -> No
     accelerator.wait_for_everyone()
 
 
-def checksum(path: Path) -> str:
+def blake2b_of(path: Path) -> str:
     """BLAKE2b of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -246,7 +246,7 @@ def _manifest(state: Path) -> dict | None:
 
 
 def _intact(path: Path, expected: str) -> bool:
-    return path.is_file() and checksum(path) == expected
+    return path.is_file() and blake2b_of(path) == expected
 
 
 def _onto_disk(directory: Path) -> None:

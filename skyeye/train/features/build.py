@@ -65,7 +65,7 @@ class BuildPlan:
         """What will be written."""
         return len(self.missing) * (self.row_bytes + ENTRY.itemsize)
 
-    def in_words(self) -> str:
+    def format_text(self) -> str:
         """One line for people."""
         lost = f"; rows.bin was cut short by {self.cut_off} rows" if self.cut_off else ""
         return (
@@ -110,7 +110,7 @@ def build(
     """
     contents = Contents(folder / NAMES)
     plan = yield from _plan(folder, made, references, contents, verify)
-    tell(f"feature cache {folder}: {plan.in_words()}")
+    tell(f"feature cache {folder}: {plan.format_text()}")
     if limit is not None:
         plan = dataclasses.replace(plan, missing=plan.missing[:limit])
     if not plan.missing:

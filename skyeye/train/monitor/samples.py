@@ -80,7 +80,7 @@ class Samples:
                 "expected": _corners(box for mention in turn.answer_mentions for box in mention.boxes),
                 "answer": _corners(style.read_boxes(answer)),
             }
-            pictures = [thumbnail(reference, self.folder) for reference in shown_images]
+            pictures = [write_thumbnail(reference, self.folder) for reference in shown_images]
             rows.append(
                 {
                     "id": record.id,
@@ -228,7 +228,7 @@ def undisturbed(model: torch.nn.Module) -> Iterator[None]:
             random.setstate(drawn)
 
 
-def thumbnail(reference: str, folder: Path) -> str:
+def write_thumbnail(reference: str, folder: Path) -> str:
     """The name of the small JPEG of an image below ``folder/pictures``, written once."""
     name = hashlib.blake2b(reference.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest() + ".jpg"
     path = folder / "pictures" / name

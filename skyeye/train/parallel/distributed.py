@@ -118,11 +118,11 @@ def check_strategy(run: RunConfig, stage: StageConfig) -> None:
             remedy="torchrun --nproc_per_node=N -m skyeye.train RECIPE",
         )
     parts = processes * stage.accumulation
-    if stage.groups_per_step * stage.branches < parts:
+    if stage.images_per_step * stage.questions_per_image < parts:
         raise SkyEyeError(
-            f"{stage.groups_per_step} groups of at most {stage.branches} samples do not fill {processes} processes x "
-            f"{stage.accumulation} packs",
-            where=f"stages.{stage.name}.groups_per_step",
+            f"{stage.images_per_step} groups of at most {stage.questions_per_image} samples do not fill {processes} "
+            f"processes x {stage.accumulation} packs",
+            where=f"stages.{stage.name}.images_per_step",
             remedy=f"use at least {parts}, so that each pack has a group",
         )
 

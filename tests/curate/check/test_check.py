@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from skyeye import cli
-from skyeye.curate.check import check, in_words
+from skyeye.curate.check import check, format_text
 from skyeye.curate.target import open_target
 from skyeye.data.images.hashing import perceptual_hash
 from skyeye.errors import SkyEyeError
@@ -55,7 +55,7 @@ def test_a_sound_set(tree):
     assert (report["records_in"], report["records_out"], report["reported"], report["images"]) == (3, 3, {}, 4)
     (source,) = report["sources"]
     assert source["splits"] == {"train": 2, "test": 1} and source["tasks"] == {"vqa": 3} and source["images"] == 3
-    assert in_words(report).endswith("\nsound")
+    assert format_text(report).endswith("\nsound")
 
 
 def test_records_that_do_not_come_out_are_counted_by_kind(tree):
@@ -75,7 +75,7 @@ def test_records_that_do_not_come_out_are_counted_by_kind(tree):
     assert report["reported"] == reported and report["records_out"] == 1 and not report["sound"]
     assert report["images"] == 3 and report["unreadable_images"] == 1
     assert "vqa_train.json, record 3" in examples(report, "unreadable image")[0]["where"]
-    assert "NOT sound" in in_words(report) and "2 x unreadable image" in in_words(report)
+    assert "NOT sound" in format_text(report) and "2 x unreadable image" in format_text(report)
 
 
 def test_without_decoding_a_truncated_image_is_taken_for_sound(tree):
@@ -123,7 +123,7 @@ def test_answers_of_one_side_are_told(tree):
     (entry,) = report["vocabulary"].values()
     assert entry["never in evaluation"] == {"rare": 1} and entry["never in training"] == {"odd": 1}
     assert report["findings"]["answer never in training"] == 1
-    assert "1 of 3 answers never in training: odd (1)" in in_words(report)
+    assert "1 of 3 answers never in training: odd (1)" in format_text(report)
 
 
 def test_large_images_are_noted_once(tree):

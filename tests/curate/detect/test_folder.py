@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from skyeye.curate.detect.folder import recognise
+from skyeye.curate.detect.folder import detect_formats
 from skyeye.errors import SkyEyeError
 
 CAPTIONS = {"images": [{"filename": f"{n}.jpg", "split": "train", "sentences": [{"raw": "a"}]} for n in range(4)]}
@@ -26,7 +26,7 @@ def found(tmp_path):
             file = tmp_path / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content if isinstance(content, str) else json.dumps(content))
-        sources = [source for _, source in recognise(tmp_path / below)]
+        sources = [source for _, source in detect_formats(tmp_path / below)]
         return [
             (s.format, str(s.path).removeprefix(str(tmp_path)).strip("/"), s.images, s.split, s.options)
             for s in sources
@@ -71,7 +71,7 @@ def found(tmp_path):
         ({"part1/labelXml/1.xml": FAIR1M}, [("fair1m", "part1")]),
         ({"00001.xml": EXPRESSION, "train.txt": "0\n", "val.txt": "1\n"}, [("dior_rsvg", "")]),
         ({"Annotations/00001.xml": EXPRESSION, "train.txt": "0\n"}, [("dior_rsvg", "")]),
-        ({"vqa/vqa_train.json": LLAVA, "regions.jsonl": "{}\n"}, [("made_world", "")]),
+        ({"vqa/vqa_train.json": LLAVA, "regions.jsonl": "{}\n"}, [("synthetic", "")]),
         ({"index.json": {"format": "skyeye-shards"}, "shard-00000.tar": ""}, [("shards", "")]),
         ({"t/caption/caption_RSICD_train.json": LLAVA, "t/vqa/UCMvqa.json": LLAVA}, [("skyeye968k", "t")]),
         ({"rsvg.json": LLAVA}, [("skyeye968k", "rsvg.json")]),
@@ -95,7 +95,9 @@ def test_pairs_in_tar_files(tmp_path, write_images):
     with tarfile.open(tmp_path / "set/00000.tar", "w") as tar:
         tar.add(tmp_path / "0.jpg", "0.jpg")
         tar.add(tmp_path / "0.txt", "0.txt")
-    assert [(s.format, s.path) for _, s in recognise(tmp_path / "set")] == [("webdataset_pairs", str(tmp_path / "set"))]
+    assert [(s.format, s.path) for _, s in detect_formats(tmp_path / "set")] == [
+        ("webdataset_pairs", str(tmp_path / "set"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_class_folders(found, tmp_path, write_images, names, path):
 def test_pictures_and_nothing_else(found, tmp_path, write_images, names):
     write_images(tmp_path, *names)
     assert found({}) == []
-    assert recognise(tmp_path / names[0]) == []
+    assert detect_formats(tmp_path / names[0]) == []
 
 
 def test_classes_and_questions_keep_to_the_split_of_the_captions(found, tmp_path, write_images):
@@ -184,32 +186,32 @@ def test_single_files(tmp_path, found):
         }
     )
     found({"rsvg.json": LLAVA})
-    assert recognise(tmp_path / "c.json")[0][1].format == "karpathy"
-    assert recognise(tmp_path / "rsvg.json")[0][1].format == "skyeye968k"
-    ((_, source),) = recognise(tmp_path / "USGS_split_test_phili_questions.json")
+    assert detect_formats(tmp_path / "c.json")[0][1].format == "karpathy"
+    assert detect_formats(tmp_path / "rsvg.json")[0][1].format == "skyeye968k"
+    ((_, source),) = detect_formats(tmp_path / "USGS_split_test_phili_questions.json")
     assert (source.format, source.path, source.split) == ("rsvqa", str(tmp_path), "test_phili")
-    assert recognise(tmp_path / "v_train.txt")[0][1].format == "rsvg"
+    assert detect_formats(tmp_path / "v_train.txt")[0][1].format == "rsvg"
     with pytest.raises(SkyEyeError, match="is one label file .yolo.*give the folder"):
-        recognise(tmp_path / "l/1.txt")
+        detect_formats(tmp_path / "l/1.txt")
 
 
 def test_names_are_the_paths_below_the_folder(tmp_path, found):
     found({"a b/c.json": CAPTIONS, "d/labelTxt/1.txt": DOTA, "d/x_vqa.txt": "1: is?no", "d/y_vqa.txt": "1: is?no"})
-    assert [name for name, _ in recognise(tmp_path)] == ["a_b_c", "d_rsivqa", "d_dota"]
-    assert [name for name, _ in recognise(tmp_path / "a b")] == ["c"]
+    assert [name for name, _ in detect_formats(tmp_path)] == ["a_b_c", "d_rsivqa", "d_dota"]
+    assert [name for name, _ in detect_formats(tmp_path / "a b")] == ["c"]
 
 
 def test_nothing_known(tmp_path, found):
     with pytest.raises(SkyEyeError, match="nothing known lies here .looked for: SkyEye-968k, LLaVA"):
         found({"notes.txt": "some words\n", "x.json": "{}", "list.json": "[1]", "broken.tar": "x", "p.xml": "<a/>"})
     with pytest.raises(SkyEyeError, match="no such file or folder"):
-        recognise(tmp_path / "x")
+        detect_formats(tmp_path / "x")
 
 
 def test_what_fits_nothing_is_named(found, caplog):
     with caplog.at_level(logging.WARNING):
         found({"c.json": CAPTIONS, "odd/x.json": "{}", "readme.txt": "words", "LICENSE.txt": "words"})
-    assert "1 files fit no known format and are left out: odd/x.json" in caplog.text
+    assert "1 files fit no known format and are skipped: odd/x.json" in caplog.text
 
 
 def test_circles_of_links_end(tmp_path, found):

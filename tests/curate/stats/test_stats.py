@@ -8,7 +8,7 @@ from PIL import Image
 from skyeye import cli
 from skyeye.cli.tokens import _roughly, open_counter
 from skyeye.config.schema import PromptConfig
-from skyeye.curate.stats import in_words, measure, write_page
+from skyeye.curate.stats import format_text, measure, write_page
 from skyeye.curate.stats.count import Lengths
 from skyeye.curate.target import open_target
 from skyeye.data.prompts import MiniGPTv2
@@ -57,7 +57,7 @@ def test_the_counts(target):
     assert stats["samples_per_image"]["counts"] == {"1": 1, "4": 1}
     assert stats["tokens"]["vqa"]["question"]["counts"] == {"3": 1, "4": 1}
     assert stats["tokens"]["conversation"]["learnt"]["counts"] == {"3": 2}
-    # branches: 4 + 5 + 5 + 4 + 5 + 4; rows have their prefix each, groups once: a, b and the text alone
+    # questions_per_image: 4 + 5 + 5 + 4 + 5 + 4; rows have their prefix each, groups once: a, b and the text alone
     assert stats["tokens_total"] == {
         "separate_rows": 27 + 5 * 11 + 1,
         "shared_prefix": 27 + 2 * 11 + 1,
@@ -75,7 +75,7 @@ def test_records_without_a_sequence_and_unreadable_images_are_counted(target, tm
     stats = measure(target, lambda record: None if record.task == "vqa" else words(record), "words")
     assert stats["tokens_total"]["records_without_sequence"] == 2 and "vqa" not in stats["tokens"]
     assert stats["image_sizes"] == {"unreadable": 1, "sizes": {"30 x 20": 1}}
-    told = in_words(stats)
+    told = format_text(stats)
     assert "2 records give no sequence" in told and "unreadable: 1" in told
 
 
@@ -95,7 +95,7 @@ def vqa(number: int) -> Record:
 def test_many_different_answers_are_free_text(target, monkeypatch):
     monkeypatch.setattr("skyeye.curate.stats.count.MOST_ANSWERS", 0)
     stats = measure(target, words, "words")
-    assert stats["answers"] == {"vqa": None} and "answers of vqa: free text" in in_words(stats)
+    assert stats["answers"] == {"vqa": None} and "answers of vqa: free text" in format_text(stats)
 
 
 def test_tokens_are_those_of_the_sequence_builder(target, tmp_path):

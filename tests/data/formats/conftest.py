@@ -27,7 +27,7 @@ def write_images():
 
 @pytest.fixture
 def read(written):
-    """(format, path, ...) -> records in MiniGPT-v2's words, and how many of which kind were left out."""
+    """(format, path, ...) -> records in MiniGPT-v2's words, and how many of which kind were skipped."""
 
     def read(format: str, path: Path, images: Path | None = None, split: str | None = None, **options):
         source = SourceConfig(format, str(path), images and str(images), split, options)
@@ -39,7 +39,7 @@ def read(written):
 
 @pytest.fixture
 def items():
-    """(format, path, ...) -> records, and how many units of which kind were left out; also when nothing is sound."""
+    """(format, path, ...) -> records, and how many units of which kind were skipped; also when nothing is sound."""
 
     def items(
         format: str,
@@ -54,11 +54,11 @@ def items():
         found = list(
             reader(source.path, images=ImageLookup(source.images, keep_absent), split=source.split, **source.options)
         )
-        left_out = Counter()
+        skipped = Counter()
         for problem in found:
             if isinstance(problem, Problem):
-                left_out[problem.kind] += problem.count
-        return [record for record in found if not isinstance(record, Problem)], left_out
+                skipped[problem.kind] += problem.count
+        return [record for record in found if not isinstance(record, Problem)], skipped
 
     return items
 

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from skyeye.curate.detect.folder import recognise
+from skyeye.curate.detect.folder import detect_formats
 from skyeye.data.formats import READERS
 from skyeye.data.formats.base.image_folder import ImageLookup
 from skyeye.data.formats.base.problems import Problem
@@ -60,7 +60,7 @@ def llava():
     return {"x.json": items}
 
 
-def made_world():
+def synthetic():
     item = {"image": "0.png", "task": "vqa", "objects": 1, "type": "count", "references": {"answer": "3"}}
     item["conversations"] = [{"from": "human", "value": "[vqa] how many?"}, {"from": "gpt", "value": "3"}]
     regions = {"image": "0.png", "ground": "grass", "objects": [{"box": [0, 0, 1, 1], "phrase": "a ship"}]}
@@ -109,7 +109,7 @@ MADE = {
     "capera": capera,
     "llava": llava,
     "skyeye968k": lambda: {"vqa/UCMvqa.json": llava()["x.json"], "caption/caption_UCM_train.json": llava()["x.json"]},
-    "made_world": made_world,
+    "synthetic": synthetic,
     "rsvqa": rsvqa,
     "coco": coco,
     "voc": voc,
@@ -298,7 +298,7 @@ UNITS = {
     "capera": units_capera,
     "llava": units_lists,
     "skyeye968k": units_lists,
-    "made_world": units_lists,
+    "synthetic": units_lists,
     "rsvqa": units_rsvqa,
     "coco": units_coco,
     "voc": units_xml,
@@ -431,7 +431,7 @@ def test_recognising_damaged_files(tmp_path, damage):
         for file in rng.sample(sorted(sound), 5):
             file.write_bytes(damage(sound[file], rng))
         with time_limit(SECONDS):
-            assert recognise(folder)
+            assert detect_formats(folder)
 
 
 def lines(file: Path, count: int) -> str:

@@ -22,7 +22,7 @@ def test_missing_image_is_counted_listed_and_the_rest_read(captions, caplog):
     with caplog.at_level(logging.WARNING):
         records = read_source(SourceConfig("karpathy", str(captions)), "fields")
     assert [record.source for record in records] == ["fields", "fields"]
-    assert "fields: 1 left out" in caplog.text
+    assert "fields: 1 skipped" in caplog.text
     assert f"1 x missing image: {captions}, image 2: image '3.tif' is not in" in caplog.text
 
 
@@ -49,7 +49,7 @@ def test_path_that_is_not_there(tmp_path):
     for name in READERS:
         with pytest.raises(SkyEyeError, match="nothing.here does not exist") as told:
             read_source(SourceConfig(name, str(tmp_path / "nothing.here")), "x")
-        remedy = f"skyeye data synth {tmp_path}/nothing.here" if name == "made_world" else "check the path"
+        remedy = f"skyeye data synth {tmp_path}/nothing.here" if name == "synthetic" else "check the path"
         assert remedy in str(told.value)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skyeye.curate.detect.folder import recognise
+from skyeye.curate.detect.folder import detect_formats
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import Record
 
@@ -34,8 +34,8 @@ def touched(folder: Path, names: set[str]) -> Path:
 
 
 def test_rsicd_captions(real, read):
-    records, left_out = read("karpathy", real / RSICD)
-    assert not left_out
+    records, skipped = read("karpathy", real / RSICD)
+    assert not skipped
     assert counts(records) == {("train", "caption"): 5 * 1680, ("val", "caption"): 240, ("test", "caption"): 480}
     assert {len(r.references["captions"]) for r in records} == {5}
 
@@ -45,13 +45,13 @@ def test_rsicd_captions(real, read):
     [("UCM_captions/dataset.json", 2100, 1680), ("Sydney_captions/dataset_sydney_modified.json", 613, 497)],
 )
 def test_captions_of_which_six_images_are_there(real, read, file, images, train, tmp_path):
-    records, left_out = read("karpathy", real / file)
+    records, skipped = read("karpathy", real / file)
     assert counts(records) == {("train", "caption"): 30}
-    assert left_out == {"missing image": images - 6}
-    records, left_out = read(
+    assert skipped == {"missing image": images - 6}
+    records, skipped = read(
         "karpathy", real / file, touched(tmp_path / "i", {f"{n}.tif" for n in range(1, images + 1)})
     )
-    assert not left_out
+    assert not skipped
     assert Counter(r.split for r in records) == {
         "train": 5 * train,
         "val": (images - train) / 2,
@@ -60,8 +60,8 @@ def test_captions_of_which_six_images_are_there(real, read, file, images, train,
 
 
 def test_aid_classes_with_the_split_of_the_captions(real, read):
-    records, left_out = read("class_folders", real / "AID_RSICD/images", split_file=str(real / RSICD))
-    assert not left_out
+    records, skipped = read("class_folders", real / "AID_RSICD/images", split_file=str(real / RSICD))
+    assert not skipped
     assert counts(records) == {
         ("train", "classification"): 1680,
         ("val", "classification"): 240,
@@ -83,8 +83,8 @@ def test_aid_classes_with_the_split_of_the_captions(real, read):
     ],
 )
 def test_rsvqa(real, read, folder, questions, types):
-    records, left_out = read("rsvqa", real / folder)
-    assert not left_out
+    records, skipped = read("rsvqa", real / folder)
+    assert not skipped
     assert counts(records) == dict(zip([(s, "vqa") for s in ("train", "val", "test")], questions, strict=True))
     assert Counter(r.references["type"] for r in records if r.split == "train") == types
     images = {s: {r.images[0] for r in records if r.split == s} for s in ("train", "val", "test")}
@@ -93,8 +93,8 @@ def test_rsvqa(real, read, folder, questions, types):
 
 
 def test_rsicd_theme_questions(real, read):
-    records, left_out = read("rsivqa", real / "AID_RSICD/rsicd_vqa.txt", split_file=str(real / RSICD))
-    assert not left_out
+    records, skipped = read("rsivqa", real / "AID_RSICD/rsicd_vqa.txt", split_file=str(real / RSICD))
+    assert not skipped
     assert counts(records) == {("train", "vqa"): 1680, ("val", "vqa"): 240, ("test", "vqa"): 480}
     assert {r.references["type"] for r in records} == {"theme"}
 
@@ -109,8 +109,8 @@ def test_rsivqa_in_full(real, read, folder, tmp_path):
     images = touched(tmp_path / "i", {name if "." in name else f"{name}.png" for name in names})
     read_ones, left = 0, Counter()
     for file in files:
-        records, left_out = read("rsivqa", file, images)
-        read_ones, left = read_ones + len(records), left + left_out
+        records, skipped = read("rsivqa", file, images)
+        read_ones, left = read_ones + len(records), left + skipped
     assert read_ones + sum(left.values()) == len(raw)
     assert sum(left.values()) <= 0.001 * len(raw)
 
@@ -122,9 +122,9 @@ def test_rsivqa_in_full(real, read, folder, tmp_path):
 def test_every_box_is_asked_about_or_reported(real, read, format, folder, labels, headers):
     files = [f for f in sorted((real / folder / labels).glob("*.txt"))]
     boxes = len(lines(*files)) - headers * len(files)
-    records, left_out = read(format, real / folder)
-    assert set(left_out) <= {"too small", "difficult", "box outside the image"}
-    assert counts(records)["train", "identify"] + sum(left_out.values()) == boxes
+    records, skipped = read(format, real / folder)
+    assert set(skipped) <= {"too small", "difficult", "box outside the image"}
+    assert counts(records)["train", "identify"] + sum(skipped.values()) == boxes
     assert {r.task for r in records} <= {"refer", "identify", "detection"}
     assert any(r.task == "refer" for r in records)
 
@@ -137,9 +137,9 @@ def test_coco(real, read, file, images, boxes, tmp_path):
     path = real / "annotations_only" / file
     names = {image["file_name"] for image in json.loads(path.read_text())["images"]}
     assert len(names) == images
-    records, left_out = read("coco", path, touched(tmp_path / "i", names))
-    assert set(left_out) == {"too small"}
-    assert sum(r.task == "identify" for r in records) + left_out["too small"] == boxes
+    records, skipped = read("coco", path, touched(tmp_path / "i", names))
+    assert set(skipped) == {"too small"}
+    assert sum(r.task == "identify" for r in records) + skipped["too small"] == boxes
 
 
 ANNOTATIONS = {
@@ -154,18 +154,18 @@ ANNOTATIONS = {
 @pytest.mark.parametrize("folder", sorted(ANNOTATIONS))
 def test_annotations_without_images_are_counted(real, items, folder):
     found = {}
-    for _, source in recognise(real / "annotations_only" / folder):
-        records, left_out = items(source.format, source.path)
-        assert not records and left_out["missing image"]
-        found[source.format] = sum(left_out.values())
+    for _, source in detect_formats(real / "annotations_only" / folder):
+        records, skipped = items(source.format, source.path)
+        assert not records and skipped["missing image"]
+        found[source.format] = sum(skipped.values())
     assert found == ANNOTATIONS[folder]
 
 
 def test_rsitmd(real, read, tmp_path):
     folder = real / "annotations_only/RSITMD"
     names = {line for split in ("train", "test") for line in lines(folder / f"{split}_filename.txt")}
-    records, left_out = read("rsitmd", folder, touched(tmp_path / "i", names))
-    assert left_out == {"no answer": 20}  # blank lines among the training captions
+    records, skipped = read("rsitmd", folder, touched(tmp_path / "i", names))
+    assert skipped == {"no answer": 20}  # blank lines among the training captions
     assert counts(records) == {("train", "caption"): 21455 - 20, ("test", "caption"): 452}
     assert {len(r.references["captions"]) for r in records if r.split == "test"} == {5}
 
@@ -173,28 +173,28 @@ def test_rsitmd(real, read, tmp_path):
 def test_capera(real, read, tmp_path):
     path = real / "annotations_only/CapERA/CapERA_DATASET_train.json"
     names = {video["video_id"].replace(".mp4", ".jpg") for video in json.loads(path.read_text())["ERA_caption"]}
-    records, left_out = read("capera", path, touched(tmp_path / "i", names))
-    assert not left_out
+    records, skipped = read("capera", path, touched(tmp_path / "i", names))
+    assert not skipped
     assert counts(records) == {("train", "video_caption"): 5 * 1473}
 
 
 def test_rsvg_hr(real, read, write_images, tmp_path):
     path = real / "annotations_only/RSVG_HR/rsvg_hr_train.txt"
     write_images(tmp_path, *{line.split(",")[0] for line in lines(path)}, size=(1024, 1024))
-    records, left_out = read("rsvg", path, tmp_path)
-    assert left_out == {"malformed line": 1, "inverted box": 1}  # a decimal comma; x1 = 556.5, x2 = 511.1
+    records, skipped = read("rsvg", path, tmp_path)
+    assert skipped == {"malformed line": 1, "inverted box": 1}  # a decimal comma; x1 = 556.5, x2 = 511.1
     assert counts(records) == {("train", "refer"): 2149}
     assert not any("find " in r.references["phrase"][:7] for r in records)
 
 
 def test_dior_rsvg(real, items, written, write_images, tmp_path):
     write_images(tmp_path, "00001.jpg", size=(800, 800))
-    (record,), left_out = items("dior_rsvg", real / "annotations_only/DIOR_RSVG", tmp_path)
+    (record,), skipped = items("dior_rsvg", real / "annotations_only/DIOR_RSVG", tmp_path)
     record = written(record)
     assert (record.id, record.split) == ("0", "test")  # the first line of test.txt is 0
     assert record.turns[0].question == "[refer] where can I locate a green and brown golf field?"
     assert record.turns[0].answer == "{<16><29><85><84>}"  # 133 237 684 672 of 800
-    assert left_out == {"no annotation": 26991 + 3829 + 7500 - 1}
+    assert skipped == {"no annotation": 26991 + 3829 + 7500 - 1}
 
 
 def test_nwpu_vhr10(real, read, write_images, tmp_path):
@@ -203,9 +203,9 @@ def test_nwpu_vhr10(real, read, write_images, tmp_path):
     boxes = lines(*files)
     assert (len(files), len(boxes)) == (650, 3896)
     write_images(tmp_path, *(f"{file.stem}.jpg" for file in files), size=(1200, 1200))
-    records, left_out = read("nwpu_vhr10", folder, tmp_path)
-    assert set(left_out) <= {"too small", "box outside the image"}  # the true sizes differ from picture to picture
-    assert sum(r.task == "identify" for r in records) + sum(left_out.values()) == 3896
+    records, skipped = read("nwpu_vhr10", folder, tmp_path)
+    assert set(skipped) <= {"too small", "box outside the image"}  # the true sizes differ from picture to picture
+    assert sum(r.task == "identify" for r in records) + sum(skipped.values()) == 3896
     ships = sum(line.strip().endswith(",2") for line in boxes)
     assert 0 < sum(r.task == "identify" and r.turns[0].answer == "a ship" for r in records) <= ships
 
@@ -232,7 +232,7 @@ RECOGNISED = {
 
 @pytest.mark.parametrize("folder", sorted(RECOGNISED))
 def test_every_folder_is_recognised(real, items, folder):
-    found = [source for _, source in recognise(real / folder)]
+    found = [source for _, source in detect_formats(real / folder)]
     assert sorted(source.format for source in found) == RECOGNISED[folder]
     assert all(source.images is None for source in found)
     splits = [source.options for source in found if source.options]
@@ -240,7 +240,7 @@ def test_every_folder_is_recognised(real, items, folder):
 
 
 def test_the_whole_folder_is_recognised(real):
-    formats = Counter(source.format for _, source in recognise(real))
+    formats = Counter(source.format for _, source in detect_formats(real))
     assert formats == sum(map(Counter, RECOGNISED.values()), Counter())
 
 

@@ -13,7 +13,7 @@ def test_what_is_written_is_read(path, details):
     assert parse_reference(format_reference(path, **details)) == (path, details)
 
 
-def test_lists_are_joined_and_none_is_left_out():
+def test_lists_are_joined_and_none_is_skipped():
     assert format_reference("a.tif", bands=[4, 3, 2], stretch=None) == "a.tif#bands=4,3,2"
 
 

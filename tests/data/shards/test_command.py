@@ -29,7 +29,7 @@ def recipe(many, tmp_path):
 def test_a_recipe_keeps_its_names_and_its_shards_take_their_place(recipe, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["data", "pack", str(recipe), "--out", str(out), "--workers", "1"]) == 0
-    assert "asked: 120 samples of 40 images, 0 left out" in capsys.readouterr().out
+    assert "asked: 120 samples of 40 images, 0 skipped" in capsys.readouterr().out
     sources = yaml.safe_load((out / "sources.yaml").read_text())["sources"]
     assert sources == {"asked": {"format": "shards", "path": str(out), "options": {"source": "asked"}}}
     (tmp_path / "from_shards.yaml").write_text(yaml.safe_dump({"extends": "small.yaml", "sources": sources}))

@@ -25,7 +25,7 @@ JSON = st.recursive(
 @pytest.fixture(scope="module")
 def packed(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("shards") / "out"
-    pack({"world": SourceConfig("made_world", str(world))}, out, shard_bytes=40_000)
+    pack({"world": SourceConfig("synthetic", str(world))}, out, shard_bytes=40_000)
     return out
 
 

@@ -21,7 +21,7 @@ from skyeye.errors import SkyEyeError
 @pytest.fixture(scope="module")
 def packed_world(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("shards") / "out"
-    sources = {split: SourceConfig("made_world", str(world), split=split) for split in ("train", "test")}
+    sources = {split: SourceConfig("synthetic", str(world), split=split) for split in ("train", "test")}
     pack(sources, out, shard_bytes=30_000)
     return sources, ShardSet(out)
 

@@ -50,7 +50,7 @@ def test_where_the_data_lie_is_no_part_of_a_shard(many, tmp_path, digests):
 
 def test_an_entry_is_the_untouched_image_and_all_its_samples(many, tmp_path):
     header = pack(many, tmp_path / "out")
-    assert (header["images"], header["samples"], header["left_out"]) == (
+    assert (header["images"], header["samples"], header["skipped"]) == (
         50,
         140,
         0,
@@ -182,15 +182,15 @@ def test_two_runs_at_once_are_refused(many, tmp_path, monkeypatch):
     pack(many, tmp_path / "out")
 
 
-def test_what_is_left_out_is_counted_and_listed(write_set, asks, tmp_path):
+def test_what_is_skipped_is_counted_and_listed(write_set, asks, tmp_path):
     records = [asks("a.png", "one?"), asks("gone.png", "two?"), asks("a.png", "four?", ""), asks("dir.png", "three?")]
     source = write_set("some", {"a.png": 1, "dir.png": 2}, records)
     (tmp_path / "some/images/dir.png").unlink()
     (tmp_path / "some/images/dir.png").symlink_to(tmp_path / "nowhere.png")  # named by the folder, but not readable
     header = pack({"some": source}, tmp_path / "out")
     assert header["samples"] == 1
-    assert header["sources"][0]["left_out"] == {"missing image": 1, "no answer": 1, "unreadable image": 1}
-    lines = (tmp_path / "out/left_out.txt").read_text().splitlines()
+    assert header["sources"][0]["skipped"] == {"missing image": 1, "no answer": 1, "unreadable image": 1}
+    lines = (tmp_path / "out/skipped.txt").read_text().splitlines()
     assert [line.split("\t")[:2] for line in lines] == [
         ["some", "missing image"],
         ["some", "no answer"],

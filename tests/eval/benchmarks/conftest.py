@@ -51,7 +51,7 @@ def write() -> Callable[[Path, Any], None]:
 
 @pytest.fixture
 def load(written) -> Callable[..., list[Record]]:
-    """(name, data root) -> records of a benchmark, in MiniGPT-v2's words, from which nothing is left out.
+    """(name, data root) -> records of a benchmark, in MiniGPT-v2's words, from which nothing is skipped.
 
     They are asked in the words that the reader, and so training, begins with.
     """

@@ -10,12 +10,12 @@ import pytest
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import BENCHMARKS
 
-SCENES = BENCHMARKS["world.scene"]
+SCENES = BENCHMARKS["synth.scene"]
 
 
 @pytest.fixture
 def damaged(world, tmp_path):
-    """The made world without one test image, and with another one cut off."""
+    """The synthetic scenes without one test image, and with another one cut off."""
     shutil.copytree(world, tmp_path / "world")
     images = sorted((tmp_path / "world" / "images").glob("test_0*.jpg"))
     images[0].unlink()
@@ -23,11 +23,11 @@ def damaged(world, tmp_path):
     return tmp_path / "world", len(images)
 
 
-def test_records_without_a_sound_image_are_left_out_or_stop_everything_or_stay(damaged):
+def test_records_without_a_sound_image_are_skipped_or_stop_everything_or_stay(damaged):
     folder, images = damaged
     records, problems = SCENES.load(folder)
     assert len(records) == images - 2 and {p.kind for p in problems} == {"missing image", "unusable image"}
-    with pytest.raises(SkyEyeError, match=r"lacks images, 2 records at least.*--missing-images leave-out"):
+    with pytest.raises(SkyEyeError, match=r"lacks images, 2 records at least.*--missing-images skip"):
         SCENES.load(folder, "stop")
     kept, problems = SCENES.load(folder, "keep")
     assert len(kept) == images and problems == []
@@ -35,17 +35,17 @@ def test_records_without_a_sound_image_are_left_out_or_stop_everything_or_stay(d
 
 
 def test_whole_data_pass_whatever_the_policy(world):
-    everything = {policy: SCENES.load(world, policy)[0] for policy in ("leave-out", "stop", "keep")}
-    assert everything["leave-out"] == everything["stop"] == everything["keep"] != []
+    everything = {policy: SCENES.load(world, policy)[0] for policy in ("skip", "stop", "keep")}
+    assert everything["skip"] == everything["stop"] == everything["keep"] != []
 
 
 @pytest.mark.parametrize(
     ("benchmark", "prompt", "begins", "ends"),
     [
-        ("world.vqa", "[vqa] {question} Answer in one word.", "[vqa] ", " Answer in one word."),
-        ("world.scene", "[vqa] One of {classes}: which {{one}}?", "[vqa] One of ", ": which {one}?"),
-        ("world.identify", "[identify] what is in {box}", "[identify] what is in {<", ">}"),
-        ("world.grounding", "[detection] all of {phrase}", "[detection] all of ", ""),
+        ("synth.vqa", "[vqa] {question} Answer in one word.", "[vqa] ", " Answer in one word."),
+        ("synth.scene", "[vqa] One of {classes}: which {{one}}?", "[vqa] One of ", ": which {one}?"),
+        ("synth.identify", "[identify] what is in {box}", "[identify] what is in {<", ">}"),
+        ("synth.grounding", "[detection] all of {phrase}", "[detection] all of ", ""),
     ],
 )
 def test_a_prompt_takes_the_place_of_the_question(world, written, benchmark, prompt, begins, ends):
@@ -75,13 +75,13 @@ def test_a_prompt_takes_the_place_of_the_question(world, written, benchmark, pro
 )
 def test_a_prompt_that_cannot_be_filled_is_refused(world, prompt, words):
     with pytest.raises(SkyEyeError, match=words):
-        BENCHMARKS["world.vqa"].load(world, prompt=prompt)
+        BENCHMARKS["synth.vqa"].load(world, prompt=prompt)
 
 
 def test_what_is_scored_fits_the_family():
     for benchmark in BENCHMARKS.values():
         assert (benchmark.output == "boxes") == (benchmark.family in ("refer", "phrase_grounding"))
     with pytest.raises(SkyEyeError, match="family refer with output text"):
-        replace(BENCHMARKS["world.refer"], output="text")
+        replace(BENCHMARKS["synth.refer"], output="text")
     with pytest.raises(SkyEyeError, match="family vqa with output boxes"):
-        replace(BENCHMARKS["world.vqa"], output="boxes")
+        replace(BENCHMARKS["synth.vqa"], output="boxes")

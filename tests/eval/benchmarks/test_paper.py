@@ -67,7 +67,7 @@ def test_doubtful_numbers_are_said_to_be_so():
 
 
 def test_benchmarks_without_a_table():
-    assert quoted(BENCHMARKS["nwpu.caption"]) is None and quoted(BENCHMARKS["world.vqa"]) is None
+    assert quoted(BENCHMARKS["nwpu.caption"]) is None and quoted(BENCHMARKS["synth.vqa"]) is None
 
 
 def test_the_file_belongs_to_the_package():

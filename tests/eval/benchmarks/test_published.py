@@ -21,7 +21,7 @@ def test_notes(here, note):
 
 
 def test_nothing_is_said_where_nothing_is_known():
-    for name in ("world.vqa", "vehicles.refer", "rspg", "rsvg_hr.test"):
+    for name in ("synth.vqa", "vehicles.refer", "rspg", "rsvg_hr.test"):
         assert size_note(BENCHMARKS[name], [None]) is None
 
 
@@ -34,5 +34,5 @@ def test_every_published_number_has_a_source_and_a_benchmark():
 
 
 def test_another_size():
-    benchmark = replace(BENCHMARKS["world.vqa"], published=Published(2, "somebody"))
+    benchmark = replace(BENCHMARKS["synth.vqa"], published=Published(2, "somebody"))
     assert size_note(benchmark, [None, None]) is None

@@ -22,7 +22,7 @@ def names(*words):
 
 def test_every_benchmark_is_there_once():
     assert all(name == benchmark.name for name, benchmark in BENCHMARKS.items())
-    made = [n for n in BENCHMARKS if n.startswith("world.")] + ["vehicles.refer", "dota.refer"]
+    made = [n for n in BENCHMARKS if n.startswith("synth.")] + ["vehicles.refer", "dota.refer"]
     assert sorted(BENCHMARKS) == sorted(PUBLISHED + made) and len(made) == 9
     # what is made here is asked in the reader's own words; the published sets in one fixed wording
     assert {name for name, benchmark in BENCHMARKS.items() if benchmark.prompt is None} == set(made)
@@ -52,10 +52,10 @@ def test_other_names(word, name):
 
 
 def test_patterns_and_suites():
-    assert names("rsvqa_lr", "world.refer", "RSVQA-LR") == ["rsvqa_lr", "world.refer"]
-    assert names("world.*") == names("world") == [n for n in BENCHMARKS if n.startswith("world.")]
+    assert names("rsvqa_lr", "synth.refer", "RSVQA-LR") == ["rsvqa_lr", "synth.refer"]
+    assert names("synth.*") == names("world") == [n for n in BENCHMARKS if n.startswith("synth.")]
     assert names("RSVG.*") == ["rsvg.val", "rsvg.test"]
-    assert names("*.scene", "aid.scene") == ["world.scene", *SUITES["scenes"]]
+    assert names("*.scene", "aid.scene") == ["synth.scene", *SUITES["scenes"]]
     assert names("all") == list(BENCHMARKS)
     assert names("Paper") == list(SUITES["paper"])
     assert sorted(SUITES) == ["all", "captions", "grounding", "paper", "scenes", "vqa", "world"]
@@ -72,10 +72,10 @@ def test_the_suite_of_the_paper_is_what_its_tables_hold():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("world.reffer", "did you mean 'world.refer'"),
+        ("world.reffer", "did you mean 'synth.refer'"),
         ("rsikd", "did you mean 'rsicd'"),
-        ("moon.*", "known: world.scene"),
-        ("", "known: world.scene"),
+        ("moon.*", "known: synth.scene"),
+        ("", "known: synth.scene"),
         ("RSVG", "'RSVG' names 2 benchmarks.*say which: rsvg.val, rsvg.test"),
         ("rsvqa", "'rsvqa' names 3 benchmarks.*rsvqa_lr, rsvqa_hr.test1, rsvqa_hr.test2"),
         ("UCM", "ucm.caption, ucmerced.scene"),
@@ -107,16 +107,16 @@ def test_a_suite_leaves_out_what_is_not_there(tmp_path, write, write_images):
     write(tmp_path / "UCM_captions/dataset.json", captions)
     write(tmp_path / "Sydney_captions/dataset.json", captions)
     write_images(tmp_path, "UCM_captions/imgs/1.tif")
-    chosen, left_out = chosen_benchmarks([], "captions", tmp_path)
+    chosen, skipped = chosen_benchmarks([], "captions", tmp_path)
     assert [benchmark.name for benchmark in chosen] == ["ucm.caption"]
-    assert [*left_out, "ucm.caption"] == [n for n in SUITES["captions"] if n != "ucm.caption"] + ["ucm.caption"]
-    assert "dataset_rsicd" in left_out["rsicd.caption"]
-    assert "none of 1 records has its image" in left_out["sydney.caption"]
+    assert [*skipped, "ucm.caption"] == [n for n in SUITES["captions"] if n != "ucm.caption"] + ["ucm.caption"]
+    assert "dataset_rsicd" in skipped["rsicd.caption"]
+    assert "none of 1 records has its image" in skipped["sydney.caption"]
     assert available(BENCHMARKS["ucm.caption"], tmp_path) is None
     # what was named stays: that it is not there is an error, not a remark
-    chosen, left_out = chosen_benchmarks(["RSICD", "ucm.caption"], "captions", tmp_path)
+    chosen, skipped = chosen_benchmarks(["RSICD", "ucm.caption"], "captions", tmp_path)
     assert [benchmark.name for benchmark in chosen] == ["rsicd.caption", "ucm.caption"]
-    assert "rsicd.caption" not in left_out
+    assert "rsicd.caption" not in skipped
     assert chosen_benchmarks(["RSICD"], None, tmp_path) == ([BENCHMARKS["rsicd.caption"]], {})
     with pytest.raises(SkyEyeError, match="no benchmark of suite vqa has its data here; the first: .*LR_split_test"):
         chosen_benchmarks([], "vqa", tmp_path)
@@ -153,7 +153,7 @@ def test_the_details_of_a_benchmark_are_printed(capsys):
     )
     for told in words:
         assert told in said, told
-    assert main(["eval", "list", "world.scene"]) == 0
+    assert main(["eval", "list", "synth.scene"]) == 0
     said = capsys.readouterr().out
     assert "the question of the record" in said and "rsvqa" not in said
     assert main(["eval", "list", "rsvg.*"]) == 0

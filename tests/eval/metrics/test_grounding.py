@@ -95,7 +95,7 @@ def test_plus_one_counts_border_pixels():
     assert refer([sized] * 2, ["{<0><0><10><5>}", "{<0><0><10><4>}"]).metrics["accuracy@0.5 (+1)"] == 50
 
 
-def test_plus_one_takes_the_size_from_the_image_or_is_left_out(tmp_path):
+def test_plus_one_takes_the_size_from_the_image_or_is_skipped(tmp_path):
     Image.new("RGB", (1000, 10)).save(tmp_path / "a.png")
     there = record(str(tmp_path / "a.png"), boxes=[[0.0, 0.0, 0.1, 0.5]], phrase="x")
     # 100 x 5 pixels, of which 100 x 2.4 are found: 3.4 of 6 rows with the border; of 500 rows 240 would not be enough

@@ -40,7 +40,7 @@ def test_consensus_of_three_is_full_marks_and_two_is_less():
     assert vqa_accuracy("ship", ["ship"] * 4 + ["boat"] * 6) == 1.0
     # leaving out one of three leaves two: (3 * 2/3 + 7 * 1) / 10
     assert vqa_accuracy("ship", ["ship"] * 3 + ["boat"] * 7) == pytest.approx(0.9)
-    # one match: left out once (0), else 1/3 nine times
+    # one match: skipped once (0), else 1/3 nine times
     assert vqa_accuracy("ship", ["ship"] + ["boat"] * 9) == pytest.approx(0.3)
 
 

@@ -53,7 +53,7 @@ def html(made, picture) -> str:
     hostile = {"title": made.HOSTILE, "question": made.HOSTILE, "quoted": quoted}
     counts = {"shuffled_phrases items": 9, "skipped": 2, "skipped by rule": 3}
     scores = {
-        "world.refer": made.entry(
+        "synth.refer": made.entry(
             "refer",
             "accuracy@0.5",
             refer,
@@ -63,7 +63,7 @@ def html(made, picture) -> str:
             published=Published(4, made.HOSTILE),
             **hostile,
         ),
-        "world.caption": made.entry("captions", "CIDEr", {"CIDEr": made.metric(90, 10)}),
+        "synth.caption": made.entry("captions", "CIDEr", {"CIDEr": made.metric(90, 10)}),
         "scenes": made.entry("classification", "accuracy", {"accuracy": made.metric(50, 10)}),
     }
     about = made.ABOUT | {"checkpoint": made.HOSTILE, "recipe": made.HOSTILE}
@@ -72,8 +72,8 @@ def html(made, picture) -> str:
     caption = made.row("c", words, [words, "b"], None, [picture, "gone.png"], cider=12.0)
     scene = made.row("s", words, words, True, [words], named=[words])
     predictions = {
-        "world.refer": {"seen": [box], "shuffled_phrases": [box | {"answer": "other"}]},
-        "world.caption": {"seen": [caption, caption | {"id": "d", "answer": ""}], "shuffled_images": [caption]},
+        "synth.refer": {"seen": [box], "shuffled_phrases": [box | {"answer": "other"}]},
+        "synth.caption": {"seen": [caption, caption | {"id": "d", "answer": ""}], "shuffled_images": [caption]},
         "scenes": {"seen": [scene, scene | {"correct": False, "named": []}]},
     }
     return report(made.results(scores, about), predictions)
@@ -118,7 +118,7 @@ def test_tables_boxes_and_words(html):
     assert cells[at - 1].endswith("accuracy@0.5") and cells[at + 1 : at + 3] == ["2.0", "48.0 (49.0)"]
     assert cells[at + 3].startswith("70.50") and cells[at + 4] == "1of 4"
     drawn = [a["class"] for tag, a in page.tags if tag == "polygon" and a["class"] != "grid"]
-    # the one answer to world.refer is in the random gallery alone; the hostile caption, which names a box, in two
+    # the one answer to synth.refer is in the random gallery alone; the hostile caption, which names a box, in two
     assert drawn[:3] == ["truth", "answer", "asked"] and set(drawn[3:]) == {"answer"}
     assert "1 of 4 published records: not comparable" in html and "our row stands here for orientation" in html
     assert "(no answer)" in html and "No picture" in html and "predictions/world.refer.skipped.jsonl" in html

@@ -10,14 +10,14 @@ def test_every_metric_and_bar(made):
     metrics = {"accuracy": made.metric(50, 45), "accuracy/count": made.metric(1, 1)}
     refer = {"accuracy@0.5": made.metric(50, 2, 48.04, 49, low=46.0, high=54.0)}
     scores = {
-        "world.vqa": made.entry("vqa", "accuracy", metrics),
-        "world.refer": made.entry(
+        "synth.vqa": made.entry("vqa", "accuracy", metrics),
+        "synth.refer": made.entry(
             "refer", "accuracy@0.5", refer, counts={"shuffled_phrases items": 9, "skipped": 3}, notes=["a | b"]
         ),
     }
     text = markdown(made.results(scores))
-    assert "| world.vqa | accuracy | 50.0 | 45.0 | – | 400 |" in text
-    assert "| world.refer | accuracy@0.5 | 50.0 (46.0–54.0) | 2.0 | 48.0 (49.0) | 400 |" in text
+    assert "| synth.vqa | accuracy | 50.0 | 45.0 | – | 400 |" in text
+    assert "| synth.refer | accuracy@0.5 | 50.0 (46.0–54.0) | 2.0 | 48.0 (49.0) | 400 |" in text
     assert "NOT reached: at least 20 points above shuffled images" in text
     assert "- reached: accuracy@0.5 at least 40 %" in text
     assert "NOT reached: at least 15 points above shuffled phrases" in text

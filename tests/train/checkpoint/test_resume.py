@@ -139,7 +139,7 @@ OPTIONS = {
     "a feature cache": ["stages.1.feature_cache={folder}-cache"],
     "a moving average": ["stages.1.optimizer.ema_decay=0.5"],
     "packs of limited length": ["run.tokens_per_pack=130"],
-    "noise on numbers": ["stages.0.number_noise=0.5", "stages.1.number_noise=0.5"],
+    "noise on numbers": ["stages.0.box_token_noise=0.5", "stages.1.box_token_noise=0.5"],
 }
 
 

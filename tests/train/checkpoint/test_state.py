@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from skyeye.errors import SkyEyeError
 from skyeye.models.modeling import SkyEyeForConditionalGeneration as Model
-from skyeye.synth import write_world
+from skyeye.synth import write_scenes
 from skyeye.train.checkpoint import state
 from skyeye.train.checkpoint.resume import trim_log
 from skyeye.train.guards.guards import record_event
@@ -152,10 +152,10 @@ def test_a_run_whose_states_are_all_damaged_does_not_begin_anew(recipe, tmp_path
 def test_other_data_than_the_run_was_started_with_is_refused(recipe, world, tmp_path, monkeypatch, save):
     """Before any state (the environment says it), from a state, at the beginning of the next stage, and in it."""
     data, folder = shutil.copytree(world, tmp_path / "data"), tmp_path / "run"
-    path = recipe(sources={"world": {"format": "made_world", "path": str(data)}})
+    path = recipe(sources={"world": {"format": "synthetic", "path": str(data)}})
     _stopped_at(path, monkeypatch, save, "run.keep_states=1")
     shutil.rmtree(data)
-    write_world(data, images=9, seed=5, held_out=3, size=56)
+    write_scenes(data, images=9, seed=5, held_out=3, size=56)
     before = {name: (folder / name).read_bytes() for name in ("log.jsonl", "environment.json", "events.jsonl")
               if (folder / name).is_file()}  # fmt: skip
     with pytest.raises(SkyEyeError, match=r"source world: records \d+ -> \d+, groups 13 -> 10, fingerprint \w+ -> \w+"):
@@ -335,7 +335,7 @@ def test_a_state_explains_itself(recipe, tmp_path):
         ("stages.1.optimizer.lr=1.0", "stages.single_task.optimizer.lr"),
         ("run.precision=bf16", "run.precision: fp32 -> bf16"),
         ("model.lora.r=3", "model.lora.r: 2 -> 3"),
-        ("stages.0.groups_per_step=5", "stages.pretrain.groups_per_step: 4 -> 5"),
+        ("stages.0.images_per_step=5", "stages.pretrain.images_per_step: 4 -> 5"),
     ],
 )
 def test_settings_that_decide_what_is_computed_may_not_change(recipe, monkeypatch, override, key):

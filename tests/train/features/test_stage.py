@@ -104,7 +104,7 @@ def test_with_a_complete_cache_the_tower_is_never_run(recipe, tmp_path, capsys, 
 
 
 def test_a_stage_computes_only_the_images_it_draws(recipe, tmp_path):
-    few = ["stages.pretrain.steps=2", "stages.pretrain.groups_per_step=2", FROZEN]
+    few = ["stages.pretrain.steps=2", "stages.pretrain.images_per_step=2", FROZEN]
     train(recipe(), [*few, *_cached(tmp_path / "cache", "fp32", "pretrain")])
     assert len(FeatureReader(tmp_path / "cache")) == 4
 
@@ -154,7 +154,7 @@ def test_a_damaged_row_stops_the_run_and_can_be_mended(recipe, tmp_path, capsys)
     (cache / "rows.bin").write_bytes(content)
     assert main(["cache", "show", str(cache), "--verify"]) == 1
     assert "damaged: 1 rows, the first is row 0" in capsys.readouterr().out
-    settings = [FROZEN, *_cached(cache, "fp32", "pretrain"), "stages.pretrain.groups_per_step=12"]
+    settings = [FROZEN, *_cached(cache, "fp32", "pretrain"), "stages.pretrain.images_per_step=12"]
     with pytest.raises(SkyEyeError, match="row 0 is damaged"):
         train(path, settings)
     assert main([*build, "--verify"]) == 0
@@ -163,7 +163,7 @@ def test_a_damaged_row_stops_the_run_and_can_be_mended(recipe, tmp_path, capsys)
 
 def test_a_picture_that_changed_is_computed_again(recipe, world, tmp_path, capsys):
     copy = shutil.copytree(world, tmp_path / "copy")
-    sources = {"world": {"format": "made_world", "path": str(copy)}}
+    sources = {"world": {"format": "synthetic", "path": str(copy)}}
     settings = [FROZEN, *_cached(tmp_path / "cache", "fp32", "pretrain")]
     train(recipe(sources=sources, output_dir=str(tmp_path / "one")), settings)
     images = sorted((copy / "images").rglob("*.*"))
@@ -209,7 +209,7 @@ def test_an_error_while_features_are_computed_ends_the_run(recipe, world, tmp_pa
     copy = shutil.copytree(world, tmp_path / "copy")
     for image in (copy / "images").iterdir():
         image.write_bytes(image.read_bytes()[:200])
-    sources = {"world": {"format": "made_world", "path": str(copy)}}
+    sources = {"world": {"format": "synthetic", "path": str(copy)}}
     with pytest.raises(SkyEyeError, match="images/frames.*cannot be opened"):
         train(recipe(sources=sources), [FROZEN, *_cached(tmp_path / "cache", "fp32", "pretrain")])
 
@@ -241,10 +241,10 @@ def test_a_pack_without_pictures_reaches_the_projector_without_the_tower(recipe,
     with FeatureWriter(tmp_path / "cache", made, {}):
         pass
     packs = StepPacks(
-        Mixture(groups, [MixtureEntry("w")], seed=1, stage="s", total_groups=1, branches=1),
+        Mixture(groups, [MixtureEntry("w")], seed=1, stage="s", total_groups=1, questions_per_image=1),
         processor.builder,
         vision,
-        StepDivision(groups_per_step=1, accumulation=1, rank=0, world=1),
+        StepDivision(images_per_step=1, accumulation=1, rank=0, world=1),
         steps=1,
         features=FeatureReader(tmp_path / "cache", made),
     )

@@ -99,7 +99,7 @@ def test_after_too_many_the_run_goes_back_and_passes_over_the_window(recipe, tmp
 
 @pytest.mark.parametrize(
     ("strategy", "inject", "skipped", "steps"),
-    [  # passed over: counted from 0; steps of the log: from 1
+    [  # skipped: counted from 0; steps of the log: from 1
         ("single", "nan_in_two_windows", [[3, 5], [8, 10]], [1, 2, 3, 7, 8, 12, 13, 14]),
         ("zero3", "nan_in_two_windows", [[3, 5], [8, 10]], [1, 2, 3, 7, 8, 12, 13, 14]),
         # the second trouble begins right behind the first window: back to the same state
@@ -228,13 +228,13 @@ def _packs(recipe_path: Path, world: int = 2, rank: int = 0, budget: int | None 
         setup.mixture(setup.stages[0]),
         SequenceBuilder(processor.tokenizer, loaded.model.prompt, model.config.tokens_per_image),
         loaded.model.vision,
-        StepDivision(groups_per_step=4, accumulation=1, rank=rank, world=world, budget=budget),
+        StepDivision(images_per_step=4, accumulation=1, rank=rank, world=world, budget=budget),
         steps=4,
     )
 
 
 def test_nothing_is_learnt_from_a_broken_image_and_the_others_are_untouched(recipe, broken_world):
-    path = recipe(sources={"world": {"format": "made_world", "path": str(broken_world)}})
+    path = recipe(sources={"world": {"format": "synthetic", "path": str(broken_world)}})
     datasets = [_packs(path, rank=rank) for rank in (0, 1)]
     whole = [dataset[0] for dataset in datasets]
     image = datasets[0]._sequences(0)[0][0].images[0]
@@ -272,7 +272,7 @@ def test_a_broken_image_is_listed_and_the_run_goes_on(recipe, broken_world, tmp_
     assert "samples are broken" in said(tmp_path / "recipe.yaml")
 
 
-def test_a_sample_that_is_too_long_is_left_out_by_all_processes_alike(recipe):
+def test_a_sample_that_is_too_long_is_skipped_by_all_processes_alike(recipe):
     sequences, none = _packs(recipe())._sequences(0)
     assert none == []
     budget = sorted(len(s.prefix_ids) + len(b.input_ids) for s in sequences for b in s.branches)[-3]

@@ -227,7 +227,7 @@ def test_answers_may_take_longer_than_a_hang(recipe, tmp_path, strategy):
 
 
 def test_benchmarks_may_take_longer_than_a_hang(recipe, world, tmp_path):
-    settings = [*LIMIT, "run.strategy=ddp", f"eval.data_root={world}", "eval.benchmarks=[world.vqa]", "eval.every=2"]
+    settings = [*LIMIT, "run.strategy=ddp", f"eval.data_root={world}", "eval.benchmarks=[synth.vqa]", "eval.every=2"]
     settings += ["eval.every_limit=4", "eval.batch_size=4"]
     path = recipe()
     assert run(path, *settings, processes=2, inject="injected:slow_benchmarks") == [0, 0], said(path)

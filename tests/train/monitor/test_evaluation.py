@@ -19,8 +19,8 @@ from skyeye.eval.settings import EvalSettings
 from skyeye.models.difference import first_difference
 from skyeye.train.guards.interrupt import REQUEUE
 
-SCORED = ["eval.benchmarks=[world.vqa,world.scene]", "eval.every=3", "eval.every_limit=12", "eval.batch_size=4"]
-CHOOSE = "eval.choose=world.vqa/accuracy"
+SCORED = ["eval.benchmarks=[synth.vqa,synth.scene]", "eval.every=3", "eval.every_limit=12", "eval.batch_size=4"]
+CHOOSE = "eval.choose=synth.vqa/accuracy"
 LORA = {"r": 2, "alpha": 4, "dropout": 0.3}  # draws random numbers in every step of the second stage
 RUNS: dict[bool | str, object] = {}
 
@@ -57,16 +57,16 @@ def test_the_scores_are_those_of_the_exported_model(runs, world, tmp_path):
         assert [(line["stage"], line["step"]) for line in lines] == [(stage, 3), (stage, 4)]
         scores = evaluate(
             runs[1] / "checkpoints" / stage,
-            ["world.vqa", "world.scene"],
+            ["synth.vqa", "synth.scene"],
             world,
             tmp_path / stage,
             EvalSettings(limit=12),
         )
-        for name in ("world.vqa/accuracy", "world.scene/accuracy"):
+        for name in ("synth.vqa/accuracy", "synth.scene/accuracy"):
             benchmark, metric = name.split("/")
             assert lines[-1]["scores"][name] == scores.benchmarks[benchmark].metrics[metric].value
         folder = runs[1] / "eval" / f"{stage}-0000004"
-        files = [f"{benchmark}.jsonl" for benchmark in ("world.vqa", "world.scene")]
+        files = [f"{benchmark}.jsonl" for benchmark in ("synth.vqa", "synth.scene")]
         for file in files:
             ours, theirs = (place / "predictions" / file for place in (folder, tmp_path / stage))
             assert ours.read_bytes() == theirs.read_bytes()
@@ -77,7 +77,7 @@ def test_the_first_best_model_is_kept(runs):
     """Of equal scores the earlier: a later one is no improvement."""
     for stage in ("pretrain", "single_task"):
         lines = _lines(runs[1], stage)
-        values = [line["scores"]["world.vqa/accuracy"] for line in lines]
+        values = [line["scores"]["synth.vqa/accuracy"] for line in lines]
         best = 3 if values[0] >= values[1] else 4
         manifest = json.loads((runs[1] / "checkpoints" / f"{stage}-best" / "manifest.json").read_text())
         assert (manifest["stage"], manifest["step"]) == (stage, best)
@@ -116,7 +116,7 @@ def test_the_best_by_the_metric_that_was_chosen(recipe, tmp_path, better, values
 
 def _shown(world) -> list[str]:
     """Benchmarks and samples after every step that has a state: a run may be stopped between the one and the other."""
-    shown = ["eval.benchmarks=[world.vqa]", "eval.every=2", "eval.every_limit=8", "eval.batch_size=4"]
+    shown = ["eval.benchmarks=[synth.vqa]", "eval.every=2", "eval.every_limit=8", "eval.batch_size=4"]
     return [*shown, CHOOSE, f"eval.data_root={world}", "run.samples_every=2", "run.samples=2", "stages.1.steps=2"]
 
 
@@ -234,7 +234,7 @@ def test_settings_that_do_not_fit_are_refused(recipe, overrides, words):
 
 
 @pytest.mark.parametrize(
-    ("choose", "words"), [("world.refer/accuracy", "not among the benchmarks"), ("world.vqa/CIDEr", "has no CIDEr")]
+    ("choose", "words"), [("synth.refer/accuracy", "not among the benchmarks"), ("synth.vqa/CIDEr", "has no CIDEr")]
 )
 def test_a_score_that_there_is_not_cannot_be_chosen_by(recipe, world, capsys, choose, words):
     overrides = [*SCORED, f"eval.data_root={world}", f"eval.choose={choose}"]

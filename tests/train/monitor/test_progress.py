@@ -171,7 +171,7 @@ def test_tokens_and_places_are_those_of_the_tensors_that_a_step_computes(recipe,
     setup = setup_run(settings)
     processor = SkyEyeProcessor.from_config(settings.model, prepare_tokenizer(setup.model, setup.data.groups))
     builder = SequenceBuilder(processor.tokenizer, settings.model.prompt, 4)
-    shape = {"groups_per_step": 6, "accumulation": 2, "world": 2, "share_prefix": share_prefix}
+    shape = {"images_per_step": 6, "accumulation": 2, "world": 2, "share_prefix": share_prefix}
     mixture, divisions = setup.mixture(setup.stages[0]), [StepDivision(rank=rank, **shape) for rank in (0, 1)]
     ranks = [StepPacks(mixture, builder, settings.model.vision, division, steps=1)[0] for division in divisions]
     packs = [pack for step in ranks for pack in step.packs]

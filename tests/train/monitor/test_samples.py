@@ -31,8 +31,8 @@ RUNS: dict[bool, object] = {}
 def runs(recipe, world, tmp_path_factory):
     """The folders of the same run without samples and with some after every second step (made once)."""
     if not RUNS:
-        sources = {"world": {"format": "made_world", "path": str(world)}}
-        sources["held_out"] = {"format": "made_world", "path": str(world), "split": "test"}
+        sources = {"world": {"format": "synthetic", "path": str(world)}}
+        sources["held_out"] = {"format": "synthetic", "path": str(world), "split": "test"}
         for with_samples in (False, True):
             folder = tmp_path_factory.mktemp("samples") / "run"
             model = {**json.loads(json.dumps(_model(recipe))), "lora": LORA}
@@ -65,7 +65,7 @@ def test_the_answers_are_those_of_the_exported_model(runs, world, written):
     folder = runs[1] / "samples"
     names = sorted(path.name for path in folder.glob("*.json"))
     assert names == [f"{stage}-{step:07d}.json" for stage in ("pretrain", "single_task") for step in (3, 4)]
-    records = {r.id: r for r in read_source(SourceConfig("made_world", str(world), split="test"), "held_out")}
+    records = {r.id: r for r in read_source(SourceConfig("synthetic", str(world), split="test"), "held_out")}
     asked = None
     for stage in ("pretrain", "single_task"):
         content = json.loads((folder / f"{stage}-0000004.json").read_text())

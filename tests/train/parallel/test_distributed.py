@@ -73,11 +73,11 @@ def test_two_processes_give_the_losses_and_weights_of_one(recipe, launch, tmp_pa
         (1, ["run.share_prefix=false"]),
         (1, ["run.tokens_per_pack=130"]),  # steps of unequal numbers of packs, groups that are split
         (2, ["run.tokens_per_pack=130", "run.strategy=zero2"]),
-        (2, ["run.tokens_per_pack=130", "run.strategy=ddp", "stages.0.groups_per_step=5"]),
+        (2, ["run.tokens_per_pack=130", "run.strategy=ddp", "stages.0.images_per_step=5"]),
     ],
 )
 def test_how_a_step_is_divided_changes_nothing(recipe, launch, tmp_path, processes, settings):
-    groups = [setting for setting in settings if "groups_per_step" in setting]
+    groups = [setting for setting in settings if "images_per_step" in setting]
     launch(recipe(), f"output_dir={tmp_path / 'whole'}", *groups)
     launch(recipe(), f"output_dir={tmp_path / 'parts'}", *settings, processes=processes)
     assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), abs=2e-5)
@@ -122,9 +122,9 @@ def test_a_stage_without_answers_that_trains_the_language_model_is_refused():
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    check_strategy(RunConfig(strategy="ddp"), _stage(groups_per_step=2, branches=3, accumulation=2))
+    check_strategy(RunConfig(strategy="ddp"), _stage(images_per_step=2, questions_per_image=3, accumulation=2))
     with pytest.raises(SkyEyeError, match="use at least 6"):
-        check_strategy(RunConfig(strategy="ddp"), _stage(groups_per_step=2, branches=2, accumulation=2))
+        check_strategy(RunConfig(strategy="ddp"), _stage(images_per_step=2, questions_per_image=2, accumulation=2))
 
 
 def test_single_with_several_processes_and_zero_without_launcher_are_refused(monkeypatch):

@@ -14,7 +14,7 @@ LONGEST = 1 << 24  # bytes of one line; a long conversation has some thousands
 
 
 def iter_json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any] | BadRecord]]:
-    """(place, object) of each line, or (place, what is wrong with it); blank lines are passed over.
+    """(place, object) of each line, or (place, what is wrong with it); blank lines are skipped.
 
     Raises:
         SkyEyeError: the file is missing, unreadable or empty, or it is one JSON list.

@@ -153,7 +153,7 @@ def pick(choices: Sequence[str], key: str) -> str:
     return choices[zlib.crc32(key.encode("utf-8", "surrogatepass")) % len(choices)]
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+def suggest(word: str, known: Sequence[str]) -> str:
     """``"did you mean 'x'?"`` or the list of what is known."""
     close = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

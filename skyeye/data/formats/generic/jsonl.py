@@ -21,7 +21,7 @@ from typing import Any
 
 from skyeye.data.formats.base.image_folder import BESIDE, IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder, ImageLookup
 from skyeye.data.formats.base.json_lines import iter_json_lines
-from skyeye.data.formats.base.problems import BadRecord, Problem, as_text, image_size, nearest, with_arguments_of
+from skyeye.data.formats.base.problems import BadRecord, Problem, as_text, image_size, suggest, with_arguments_of
 from skyeye.data.formats.base.splits import Splits, checked_split, split_in
 from skyeye.data.formats.captions.base import PROMPTS, VIDEO_PROMPTS, caption_records
 from skyeye.data.formats.detection.base import MIN_SIDE, Annotated, Labelled, samples_of
@@ -64,7 +64,7 @@ def _lines(
     """
     path = Path(path)
     if unit not in (None, *UNITS):
-        raise SkyEyeError(f"unknown unit {unit!r}", where="options.unit", remedy=nearest(unit, UNITS))
+        raise SkyEyeError(f"unknown unit {unit!r}", where="options.unit", remedy=suggest(unit, UNITS))
     if path.is_dir():
         raise SkyEyeError("is a folder", where=str(path), remedy="give the file: path: .../my.jsonl")
     folder = images.folder(path.parent, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
@@ -87,7 +87,7 @@ def _lines(
 
 @with_arguments_of(_lines)
 def annotated(*arguments, **options) -> Iterator[Annotated | Problem]:
-    """The images with their boxes; arguments as for :func:`_lines`. What else is asked is reported as left out."""
+    """The images with their boxes; arguments as for :func:`_lines`. What else is asked is reported as skipped."""
     for line in _lines(*arguments, **options):
         if isinstance(line, Problem):
             yield line
@@ -139,7 +139,7 @@ class _Line:
 
     def _check_task(self, content: dict[str, Any]) -> None:
         if "task" in content and content["task"] not in list(TASKS):
-            known = nearest(str(content["task"]), list(TASKS))
+            known = suggest(str(content["task"]), list(TASKS))
             raise BadRecord("unknown task", self.where, f"task {str(content['task'])[:30]!r}; {known}")
 
     def answered(self) -> Iterator[Record]:
@@ -353,4 +353,4 @@ def _split(content: dict[str, Any], default: str, where: str) -> str:
 def _check_keys(content: dict[str, Any], known: tuple[str, ...], where: str) -> None:
     for key in content:
         if key not in known:
-            raise BadRecord("unknown key", where, f"unknown key {key[:30]!r}; {nearest(key, known)}")
+            raise BadRecord("unknown key", where, f"unknown key {key[:30]!r}; {suggest(key, known)}")

@@ -1,4 +1,4 @@
-"""A made world (``skyeye data synth``, docs/made_world.md): its published tree and its known objects."""
+"""Synthetic scenes (``skyeye data synth``, docs/synthetic_scenes.md): its published tree and its known objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skyeye.data.record import Record, Region
 from skyeye.data.tasks import TASKS, check_task
 from skyeye.errors import SkyEyeError
 
-SOURCE = "MadeWorld"
+SOURCE = "Synthetic"
 REGIONS = "regions.jsonl"
 
 
@@ -28,13 +28,13 @@ def read(
     max_objects: int | None = None,
     tasks: Sequence[str] | None = None,
 ) -> Iterator[Record | Problem]:
-    """Records of a made world.
+    """Records of synthetic scenes.
 
     A single-image record carries ``regions``: first the whole picture with the word for its ground, then every object.
     Held-out records carry the ``references`` that score their answer.
 
     Args:
-        path: folder of the world.
+        path: folder of the scenes.
         images: folder of its pictures; default ``path/images``.
         split: ``"train"`` (also when None: held-out scenes must be asked for) or ``"test"``.
         max_objects: leave out pictures with more objects than this (a curriculum).
@@ -46,7 +46,7 @@ def read(
     files = [file for file in sorted(path.glob("*/*.json")) if split_of(file) == split]
     if not files:
         raise SkyEyeError(
-            f"holds no {split} files of a made world", where=str(path), remedy="write one: skyeye data synth OUT"
+            f"holds no {split} files of synthetic scenes", where=str(path), remedy="write one: skyeye data synth OUT"
         )
     regions = _regions(path / REGIONS)
     folder = images.folder(path / "images")
@@ -70,7 +70,7 @@ def read(
 def _wanted(item: Any, max_objects: int | None, tasks: Sequence[str] | None, where: str) -> bool:
     known = isinstance(item, dict) and isinstance(item.get("objects"), int) and isinstance(item.get("task"), str)
     if not known or item["task"] not in TASKS:
-        raise BadRecord("not a record", where, "is no record of a made world (objects, task): " + str(item)[:60])
+        raise BadRecord("not a record", where, "is no record of synthetic scenes (objects, task): " + str(item)[:60])
     return (max_objects is None or item["objects"] <= max_objects) and (tasks is None or item["task"] in tasks)
 
 
@@ -97,6 +97,6 @@ def _regions(path: Path) -> dict[str, tuple[Region, ...]]:
             known[entry["image"]] = (Region((0.0, 0.0, 1.0, 1.0), entry["ground"]), *objects)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SkyEyeError(
-                "is no entry {image, ground, objects}", where=f"{path}, line {number}", remedy="write the world again"
+                "is no entry {image, ground, objects}", where=f"{path}, line {number}", remedy="draw the scenes again"
             ) from error
     return known

@@ -18,7 +18,7 @@ from typing import Any
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.formats.base.json_lists import iter_json_list
-from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, load_json, nearest
+from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, load_json, suggest
 from skyeye.data.formats.base.splits import split_in
 from skyeye.data.formats.instructions.llava import parse_llava
 from skyeye.data.geometry.box_text import (
@@ -66,7 +66,7 @@ def read(
     if task is not None:
         check_task(task, "options.task")
     if boxes not in ("auto", *NOTATIONS):
-        remedy = nearest(str(boxes), ["auto", *NOTATIONS])
+        remedy = suggest(str(boxes), ["auto", *NOTATIONS])
         raise SkyEyeError(f"unknown notation {boxes!r}", where="options.boxes", remedy=remedy)
     files = sorted([*path.rglob("*.json"), *path.rglob("*.jsonl")]) if path.is_dir() else [path]
     if not files:

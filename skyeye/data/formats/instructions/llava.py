@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from skyeye.data.formats.base.problems import BadRecord, as_text, nearest
+from skyeye.data.formats.base.problems import BadRecord, as_text, suggest
 from skyeye.data.formats.base.written_boxes import read_mentions
 from skyeye.data.geometry.box_text import SKYEYE, BoxNotation, Size
 from skyeye.data.geometry.boxes import Box, OrientedBox
@@ -187,7 +187,7 @@ def _tag(question: str, where: str) -> str | None:
         return None
     tag = match[1].lower()
     if tag not in _TAG_TASKS:
-        raise BadRecord("unknown tag", where, f"unknown task tag [{match[1]}]; {nearest(tag, list(_TAG_TASKS))}")
+        raise BadRecord("unknown tag", where, f"unknown task tag [{match[1]}]; {suggest(tag, list(_TAG_TASKS))}")
     return tag
 
 

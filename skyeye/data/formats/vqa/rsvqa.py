@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
-from skyeye.data.formats.base.problems import BadRecord, Problem, as_text, load_json, nearest
+from skyeye.data.formats.base.problems import BadRecord, Problem, as_text, load_json, suggest
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 
@@ -51,7 +51,7 @@ def read(
     for wanted in types or ():
         if wanted not in TYPES.values():
             raise SkyEyeError(
-                f"unknown question type {wanted!r}", where="options.types", remedy=nearest(wanted, list(TYPES.values()))
+                f"unknown question type {wanted!r}", where="options.types", remedy=suggest(wanted, list(TYPES.values()))
             )
     files = [(m, file) for file in sorted(path.glob("*.json")) if (m := FILE.fullmatch(file.name))]
     if not files:

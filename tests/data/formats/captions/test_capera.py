@@ -17,8 +17,8 @@ def write(folder, *videos, name="CapERA_DATASET_train.json"):
 def test_single_frames(tmp_path, write_images, read):
     write_images(tmp_path, "SingleFrames/Tra/Baseball_001.jpg", "SingleFrames/Tra/Baseball_0011.jpg")
     path = write(tmp_path, video("Baseball_001.mp4", "A field .", "Players"))
-    records, left_out = read("capera", path, tmp_path / "SingleFrames")
-    assert not left_out
+    records, skipped = read("capera", path, tmp_path / "SingleFrames")
+    assert not skipped
     assert [(r.id, r.task, r.split, r.turns[0].answer) for r in records] == [
         ("0:0", "video_caption", "train", "a field"),
         ("0:1", "video_caption", "train", "players"),
@@ -89,9 +89,9 @@ def test_what_does_not_fit_is_told(tmp_path, write_images, items):
         video("a.mp4", "1", "", None),
         video("../a.mp4", "1"),
     ]
-    records, left_out = items("capera", write(tmp_path, *bad))
+    records, skipped = items("capera", write(tmp_path, *bad))
     assert [r.id for r in records] == ["8:0", "9:0"]
-    assert left_out == {
+    assert skipped == {
         "missing image": 2,
         "ambiguous image": 2,
         "unreadable video": 1,

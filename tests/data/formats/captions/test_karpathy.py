@@ -25,8 +25,8 @@ def three(tmp_path, write_images):
 
 
 def test_one_record_per_caption_for_training(three, read):
-    records, left_out = read("karpathy", three, split="train")
-    assert not left_out
+    records, skipped = read("karpathy", three, split="train")
+    assert not skipped
     assert [r.turns[0].answer for r in records] == ["there is a field", "a field"]  # the reference's caption processor
     assert all(r.turns[0].question.startswith("[caption] ") and r.images[0].endswith("imgs/1.tif") for r in records)
     assert {(r.source, r.task, r.split) for r in records} == {("UCM", "caption", "train")}
@@ -49,8 +49,8 @@ def test_the_id_of_the_annotation_is_kept_for_evaluation(tmp_path, write_images,
         tmp_path,
         *({"filename": n, "split": s, "imgid": id, "sentences": SENTENCES} for n, (s, id) in named.items()),
     )
-    records, left_out = read("karpathy", path)
-    assert [r.references.get("published_id") for r in records] == [None, None, "1", "x3", None] and not left_out
+    records, skipped = read("karpathy", path)
+    assert [r.references.get("published_id") for r in records] == [None, None, "1", "x3", None] and not skipped
 
 
 def test_restval_is_training_data(tmp_path, write_images, read):
@@ -71,9 +71,9 @@ def test_what_does_not_fit_is_told(tmp_path, write_images, read):
         7,
         *[{"filename": "2.tif", "split": "train", "sentences": SENTENCES}] * 3,
     )
-    records, left_out = read("karpathy", path)
+    records, skipped = read("karpathy", path)
     assert len(records) == 2 + 6
-    assert left_out == {"no answer": 4, "missing image": 1, "unknown split": 1, "not a record": 2}
+    assert skipped == {"no answer": 4, "missing image": 1, "unknown split": 1, "not a record": 2}
 
 
 def test_a_missing_image_takes_its_captions_with_it(tmp_path, items):

@@ -18,8 +18,8 @@ def test_captions_of_each_class(tmp_path, write_images, read):
     write_images(tmp_path, "NWPU_images/airplane/airplane_001.jpg", "NWPU_images/beach/beach_001.jpg")
     more = {"raw_10": "Ten", "raw_2": "Two"}
     content = {"airplane": [entry("airplane_001.jpg", "train", **more)], "beach": [entry("beach_001.jpg", "test")]}
-    records, left_out = read("nwpu_captions", write(tmp_path, content))
-    assert not left_out
+    records, skipped = read("nwpu_captions", write(tmp_path, content))
+    assert not skipped
     assert [(r.id, r.split, r.turns[0].answer) for r in records] == [
         ("airplane:0:0", "train", "a plane"),
         ("airplane:0:1", "train", "one"),
@@ -42,9 +42,9 @@ def test_what_does_not_fit_is_told(tmp_path, write_images, items):
         entry("9.jpg", "train"),
     ]
     bad += [entry("1.jpg", "train", raw_1=[])]
-    records, left_out = items("nwpu_captions", write(tmp_path, {"a": bad, "b": "none"}))
+    records, skipped = items("nwpu_captions", write(tmp_path, {"a": bad, "b": "none"}))
     assert len(records) == 1
-    assert left_out == {"unknown split": 1, "not a record": 3, "no answer": 2, "missing image": 2}
+    assert skipped == {"unknown split": 1, "not a record": 3, "no answer": 2, "missing image": 2}
 
 
 def test_a_file_of_another_format(tmp_path, read):

@@ -14,8 +14,8 @@ def folder(tmp_path, write_images):
 
 
 def test_one_name_for_several_captions_and_one_for_each(folder, read):
-    records, left_out = read("rsitmd", folder)
-    assert not left_out
+    records, skipped = read("rsitmd", folder)
+    assert not skipped
     assert [(r.id, r.split, r.images[0][-5:], r.turns[0].answer, r.references["captions"]) for r in records] == [
         ("c.tif", "test", "c.tif", "water", ["Water.", "Sea."]),
         ("train:0:0", "train", "a.tif", "a ship", ["A ship .", "Two ships."]),
@@ -32,9 +32,9 @@ def test_one_name_for_several_captions_and_one_for_each(folder, read):
 def test_what_does_not_fit_is_told(folder, items):
     (folder / "train_filename.txt").write_text("a.tif\n\nz.tif\nb.tif\n")
     (folder / "train_caps.txt").write_text("x\ny\nx\ny\nx\ny\nx\n \n")
-    records, left_out = items("rsitmd", folder, split="train")
+    records, skipped = items("rsitmd", folder, split="train")
     assert [r.id for r in records] == ["train:0:0", "train:0:1", "train:6:0"]
-    assert left_out == {"missing image": 2, "no image": 2, "no answer": 1}
+    assert skipped == {"missing image": 2, "no image": 2, "no answer": 1}
 
 
 def test_lists_that_are_not_parallel_are_refused(folder, read):

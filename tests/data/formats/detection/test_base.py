@@ -33,7 +33,7 @@ def thing(name, x1, y1, x2, y2, difficult=False):
 
 
 def run(objects, split="train", style=STYLE, **arguments):
-    """Records in MiniGPT-v2's words, and how many of which kind were left out."""
+    """Records in MiniGPT-v2's words, and how many of which kind were skipped."""
     items = list(samples(Annotated("a.png", tuple(objects), "a", split, "labels.txt"), **arguments))
     problems = [item for item in items if isinstance(item, Problem)]
     records = [item for item in items if not isinstance(item, Problem)]
@@ -47,8 +47,8 @@ def phrases(records, task):
 
 
 def test_the_only_one_of_its_class():
-    records, left_out = run([thing("bridge", 0.1, 0.2, 0.4, 0.3), thing("ship", 0.5, 0.5, 0.7, 0.7)], split="test")
-    assert not left_out
+    records, skipped = run([thing("bridge", 0.1, 0.2, 0.4, 0.3), thing("ship", 0.5, 0.5, 0.7, 0.7)], split="test")
+    assert not skipped
     first = records[0]
     assert (first.task, first.images, first.split) == ("refer", ("a.png",), "test")
     assert first.turns[0].question == "[refer] where can I locate the bridge?"
@@ -94,8 +94,8 @@ def test_small_difficult_and_broken_objects_get_no_question_but_count():
         thing("boat", 0.9, 0.9, 1.3, 1.0),
         thing("boat", math.nan, 0.9, 1.0, 1.0),
     ]
-    records, left_out = run([large, *others])
-    assert left_out == {"too small": 1, "difficult": 1, "inverted box": 2, "box outside the image": 1}
+    records, skipped = run([large, *others])
+    assert skipped == {"too small": 1, "difficult": 1, "inverted box": 2, "box outside the image": 1}
     assert phrases(records, "refer") == ["the largest ship", "the leftmost ship"]
     assert phrases(records, "detection") == []  # it could not name them all
     assert len(records[0].regions) == 1
@@ -114,8 +114,8 @@ def test_thin_objects_and_the_limit():
 
 
 def test_a_box_that_leaves_the_image_a_little_is_clipped():
-    records, left_out = run([thing("plane", 0.8, 0.8, 1.04, 0.9)])
-    assert not left_out
+    records, skipped = run([thing("plane", 0.8, 0.8, 1.04, 0.9)])
+    assert not skipped
     assert records[0].turns[0].answer == "{<80><80><100><90>}"
 
 
@@ -159,8 +159,8 @@ scenes = st.lists(
 
 @given(scenes)
 def test_every_object_is_asked_about_or_reported_and_no_phrase_means_two(objects):
-    records, left_out = run(objects)
-    assert sum(left_out.values()) + sum(r.task == "identify" for r in records) == len(objects)
+    records, skipped = run(objects)
+    assert sum(skipped.values()) + sum(r.task == "identify" for r in records) == len(objects)
     referred = phrases(records, "refer")
     assert len(referred) == len(set(referred))
     assert len({r.id for r in records}) == len(records)

@@ -22,8 +22,8 @@ def box(numbers, category=5, image=3, **more):
 def test_pixels_become_fractions(tmp_path, write_images, read):
     write_images(tmp_path, "1.jpg")
     path = write(tmp_path, [IMAGE], [box([20, 10, 40, 50]), box([100, 20, 50, 30], 1)], "set_val.json")
-    records, left_out = read("coco", path)
-    assert not left_out
+    records, skipped = read("coco", path)
+    assert not skipped
     refer = [(r.references["phrase"], r.turns[0].answer) for r in records if r.task == "refer"]
     assert refer == [("the ship", "{<10><10><30><60>}"), ("the storage tank", "{<50><20><75><50>}")]
     assert {r.split for r in records} == {"val"}
@@ -39,8 +39,8 @@ def test_what_does_not_fit_is_told(tmp_path, write_images, read):
     annotations += [box([10, 10, -40, 50]), box([190, 10, 100, 10]), box([1, 1, 2, 2]), box([0, 0, 99, 99], iscrowd=1)]
     annotations += [box([0, 0, 99, 99], image=99), box([0, 0, 99, 99], image=None), 7]
     annotations += [box([n * 20, 10, 15, 15], category, image=6) for n in range(10) for category in (1, 5)]
-    records, left_out = read("coco", write(tmp_path, images, annotations))
-    assert left_out == {
+    records, skipped = read("coco", write(tmp_path, images, annotations))
+    assert skipped == {
         "malformed box": 7,
         "unknown class": 3,
         "inverted box": 1,

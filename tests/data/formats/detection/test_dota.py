@@ -16,8 +16,8 @@ def folder(tmp_path, write_images):
 def test_pixels_become_fractions_of_this_image(folder, read):
     (folder / "labelTxt/P0001.txt").write_text(HEADER + "20 10 60.5 10 60.5 50 20 50 large-vehicle 0\n")
     (folder / "labelTxt/P0002.txt").write_text("100 20 140 60 100 100 60 60 plane 0\n")  # no header
-    records, left_out = read("dota", folder)
-    assert not left_out
+    records, skipped = read("dota", folder)
+    assert not skipped
     refer = [(r.references["phrase"], r.turns[0].answer) for r in records if r.task == "refer"]
     assert refer == [("the large vehicle", "{<10><10><30><50>}"), ("the plane", "{<30><20><70><100>}")]
     assert records[0].references["boxes"] == [[0.1, 0.1, 0.3025, 0.5]]
@@ -44,9 +44,9 @@ def test_what_does_not_fit_is_told(folder, read):
         "100 20 140 60 100 100 60 60 plane 0\n100 20 140 60 100 100 60 60 lake 0\n"
     )
     (folder / "labelTxt/P0009.txt").write_text(HEADER)
-    records, left_out = read("dota", folder)
+    records, skipped = read("dota", folder)
     assert len(records) == 9
-    assert left_out == {
+    assert skipped == {
         "malformed line": 4,
         "difficult": 1,
         "too small": 1,
@@ -60,8 +60,8 @@ def test_unreadable_image(folder, read):
     for name in ("P0001", "P0002"):
         (folder / f"labelTxt/{name}.txt").write_text("100 20 140 60 100 100 60 60 plane 0\n")
     (folder / "images/P0002.png").write_bytes(b"not an image")
-    records, left_out = read("dota", folder)
-    assert (len(records), left_out) == (3, {"unreadable image": 1})
+    records, skipped = read("dota", folder)
+    assert (len(records), skipped) == (3, {"unreadable image": 1})
 
 
 def test_the_folder_says_the_split(tmp_path, write_images, read):

@@ -8,8 +8,8 @@ def test_lines(tmp_path, write_images, read):
     (tmp_path / "ground truth").mkdir()
     (tmp_path / "ground truth/001.txt").write_text("( 20, 10),( 60,60),3 \r\n(100,10),(180,90),10\r\n\r\n")
     (tmp_path / "readme.txt").write_text("about")
-    records, left_out = read("nwpu_vhr10", tmp_path)
-    assert not left_out
+    records, skipped = read("nwpu_vhr10", tmp_path)
+    assert not skipped
     assert [(r.references["phrase"], r.turns[0].answer) for r in records if r.task == "refer"] == [
         ("the storage tank", "{<10><10><30><60>}"),
         ("the vehicle", "{<50><10><90><90>}"),
@@ -27,9 +27,9 @@ def test_what_does_not_fit_is_told(tmp_path, write_images, items):
     (tmp_path / "2.txt").write_text("(20,10),(60,60),1\n" * 3)
     (tmp_path / "3.txt").write_bytes(b"\xff\xfe")
     (tmp_path / "4.txt").write_text("")
-    records, left_out = items("nwpu_vhr10", tmp_path)
+    records, skipped = items("nwpu_vhr10", tmp_path)
     assert sum(r.task == "identify" for r in records) == 1
-    assert left_out == {
+    assert skipped == {
         "unknown class": 1,
         "malformed line": 1,
         "inverted box": 1,

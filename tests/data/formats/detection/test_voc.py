@@ -24,8 +24,8 @@ def test_dior(tmp_path, write_images, read):
     (tmp_path / "ImageSets/Main").mkdir(parents=True)
     for split, listed in {"train": "00001\n", "val": "00002", "test": "11726 1\n"}.items():
         (tmp_path / f"ImageSets/Main/{split}.txt").write_text(listed)
-    records, left_out = read("voc", tmp_path)
-    assert not left_out
+    records, skipped = read("voc", tmp_path)
+    assert not skipped
     refer = [(r.split, r.references["phrase"], r.turns[0].answer) for r in records if r.task == "refer"]
     assert sum(r.task == "identify" for r in records) == 3  # the oriented boxes are the same objects once more
     assert refer == [(s, "the expressway service area", "{<10><10><30><60>}") for s in ("train", "val", "test")]
@@ -38,8 +38,8 @@ def test_images_in_no_list_are_told(tmp_path, write_images, items):
     write(tmp_path, "2", thing(), thing("car"))
     (tmp_path / "ImageSets/Main").mkdir(parents=True)
     (tmp_path / "ImageSets/Main/test.txt").write_text("1\n")
-    records, left_out = items("voc", tmp_path)
-    assert {r.split for r in records} == {"test"} and left_out == {"no split": 2}
+    records, skipped = items("voc", tmp_path)
+    assert {r.split for r in records} == {"test"} and skipped == {"no split": 2}
 
 
 def test_fair1m(tmp_path, write_images, read):
@@ -51,8 +51,8 @@ def test_fair1m(tmp_path, write_images, read):
     (tmp_path / "labelXml/7.xml").write_text(
         f"<annotation><source><filename>7.tif</filename></source>{text}</annotation>"
     )
-    records, left_out = read("fair1m", tmp_path)
-    assert not left_out
+    records, skipped = read("fair1m", tmp_path)
+    assert not skipped
     assert [r.turns[0].answer for r in records if r.task == "refer"] == ["{<10><10><30><50>}"]
     assert [r.turns[0].answer for r in records if r.task == "identify"] == ["a cargo truck"]
     assert records[0].references["polygons"] == [[0.1, 0.3, 0.2, 0.1, 0.3, 0.3, 0.2, 0.5]]
@@ -76,9 +76,9 @@ def test_what_does_not_fit_is_told(tmp_path, write_images, items):
     (tmp_path / "Annotations/4.xml").write_text("<annotation><object/></annotation>")
     (tmp_path / "Annotations/5.xml").write_text("")
     (tmp_path / "Annotations/6.xml").write_bytes("<annotation>é</annotation>".encode("latin-1"))
-    records, left_out = items("voc", tmp_path)
+    records, skipped = items("voc", tmp_path)
     assert sum(r.task == "identify" for r in records) == 1
-    assert left_out == {
+    assert skipped == {
         "unknown class": 1,
         "malformed box": 4,
         "inverted box": 1,

@@ -14,8 +14,8 @@ def frames(tmp_path, write_images):
 
 
 def test_centre_and_size_become_corners(frames, read):
-    records, left_out = read("yolo", frames)
-    assert not left_out
+    records, skipped = read("yolo", frames)
+    assert not skipped
     refer = [(r.references["phrase"], r.turns[0].answer) for r in records if r.task == "refer"]
     assert refer == [
         ("the car", "{<40><30><60><70>}"),
@@ -50,9 +50,9 @@ def test_what_does_not_fit_is_told(frames, read):
     (frames / "d1.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     for name in ("b1", "c1"):
         (frames / f"{name}.txt").write_text("1 0.25 0.25 0.5 0.5\n")
-    records, left_out = read("yolo", frames)
+    records, skipped = read("yolo", frames)
     assert len(records) == 6
-    assert left_out == {
+    assert skipped == {
         "malformed line": 2,
         "unknown class": 1,
         "inverted box": 2,

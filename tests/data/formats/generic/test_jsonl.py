@@ -19,7 +19,7 @@ from skyeye.errors import SkyEyeError
 
 @pytest.fixture
 def lines(tmp_path, write_images, read):
-    """Objects (or raw text) of a file -> records, and what was left out; pictures a.png and b.png are 200 x 100."""
+    """Objects (or raw text) of a file -> records, and what was skipped; pictures a.png and b.png are 200 x 100."""
     write_images(tmp_path, "a.png", "b.png", size=(200, 100))
 
     def run(*objects, split=None, name="my.jsonl", **options):
@@ -34,8 +34,8 @@ SOUND = {"image": "a.png", "question": "how many ships?", "answer": 2}
 
 
 def test_a_question(lines, tmp_path):
-    (record,), left_out = lines(SOUND)
-    assert not left_out
+    (record,), skipped = lines(SOUND)
+    assert not skipped
     assert record.turns == (Turn("[vqa] how many ships?", "2"),)
     assert (record.task, record.split, record.source) == ("vqa", "train", "mine")
     assert record.images == (str(tmp_path / "a.png"),)
@@ -45,7 +45,7 @@ def test_a_question(lines, tmp_path):
 
 def test_the_task_is_the_key_or_the_tag_or_vqa(lines):
     asked = {"image": "a", "answer": "{<10><20><30><40>}"}
-    records, left_out = lines(
+    records, skipped = lines(
         {**asked, "question": "[refer] where is the ship?"},
         {**asked, "question": "where is the ship?", "task": "refer"},
         {**asked, "question": "look", "task": "conversation"},
@@ -56,13 +56,13 @@ def test_the_task_is_the_key_or_the_tag_or_vqa(lines):
         ("conversation", "look"),
     ]
     assert records[0].references["boxes"] == [[pytest.approx(v) for v in (0.1, 0.2, 0.3, 0.4)]]
-    assert not left_out
+    assert not skipped
 
 
 def test_a_conversation(lines):
     turns = [{"question": "what is this?", "answer": "a harbour"}, {"question": "how many ships?", "answer": 3}]
-    (record,), left_out = lines({"image": ["a.png", "b.png"], "conversation": turns})
-    assert record.task == "conversation" and len(record.images) == 2 and not left_out
+    (record,), skipped = lines({"image": ["a.png", "b.png"], "conversation": turns})
+    assert record.task == "conversation" and len(record.images) == 2 and not skipped
     assert record.turns == (Turn("what is this?", "a harbour"), Turn("how many ships?", "3"))
 
 
@@ -71,8 +71,8 @@ def test_captions_of_training_and_of_other_images(lines):
         {"image": "a.png", "captions": ["A harbour.", "ships"], "caption": "water"},
         {"image": "b.png", "captions": ["x", "y"], "split": "test"},
     ]
-    records, left_out = lines(*items)
-    assert [r.split for r in records] == ["train"] * 3 + ["test"] and not left_out
+    records, skipped = lines(*items)
+    assert [r.split for r in records] == ["train"] * 3 + ["test"] and not skipped
     assert [r.turns[0].answer for r in records] == ["water", "a harbour", "ships", "x"]
     assert records[3].references == {"captions": ["x", "y"]}
     assert records[3].turns[0].question == "[caption] briefly describe the image"
@@ -84,8 +84,8 @@ def test_boxes_in_pixels_and_in_fractions_are_the_same(lines):
     fractions = {"image": "a.png", "unit": "normalised", "boxes": [{"box": [0.1, 0.1, 0.6, 0.6], "label": "Ship"}]}
     scaled = {**pixels, "width": 400, "height": 200, "boxes": [{"box": [40, 20, 240, 120], "label": "Ship"}]}
     for item in (pixels, fractions, scaled):
-        records, left_out = lines(item)
-        assert not left_out
+        records, skipped = lines(item)
+        assert not skipped
         assert [(r.task, r.turns[0].answer) for r in records] == [
             ("refer", "{<10><10><60><60>}"),
             ("identify", "a Ship"),
@@ -100,8 +100,8 @@ def test_a_phrase_of_a_person_is_asked_as_it_stands(lines):
         {"box": [0.6, 0.6, 0.9, 0.9], "phrase": "the cranes"},
         {"box": [0.6, 0.1, 0.9, 0.4], "phrase": "the cranes"},
     ]
-    records, left_out = lines({"image": "a.png", "unit": "normalised", "boxes": boxes})
-    assert not left_out
+    records, skipped = lines({"image": "a.png", "unit": "normalised", "boxes": boxes})
+    assert not skipped
     refer = [r for r in records if r.task == "refer"]
     assert [(r.references["phrase"], r.turns[0].answer) for r in refer] == [
         ("the red ship at the pier", "{<10><10><30><30>}")
@@ -145,8 +145,8 @@ def test_difficult_objects_count_and_are_not_asked_about(lines):
         {"box": [10, 10, 60, 60], "label": "ship"},
         {"box": [100, 10, 150, 60], "label": "ship", "difficult": True},
     ]
-    records, left_out = lines({"image": "a.png", "unit": "pixels", "boxes": boxes})
-    assert left_out == {"difficult": 1}
+    records, skipped = lines({"image": "a.png", "unit": "pixels", "boxes": boxes})
+    assert skipped == {"difficult": 1}
     assert [r.references["phrase"] for r in records if r.task == "refer"] == ["the leftmost ship"]
 
 
@@ -158,8 +158,8 @@ def test_several_sorts_in_one_line_and_a_unit_for_the_file(lines):
         "id": "p1",
         "meta": {"x": 1},
     }
-    records, left_out = lines(item, unit="pixels")
-    assert [r.task for r in records] == ["vqa", "caption", "refer", "identify", "detection"] and not left_out
+    records, skipped = lines(item, unit="pixels")
+    assert [r.task for r in records] == ["vqa", "caption", "refer", "identify", "detection"] and not skipped
     assert len({r.id for r in records}) == 5 and all(r.id.startswith("p1:") for r in records)
 
 
@@ -177,8 +177,8 @@ def test_a_choice_of_bands_goes_with_the_name(lines, tmp_path):
 
 def test_frames_of_a_folder_are_chosen_evenly(lines, tmp_path, write_images):
     write_images(tmp_path, *[f"clip/f{n}.png" for n in range(1, 13)])
-    (record,), left_out = lines({"video": "clip", "frames": 3, "caption": "a car turns"})
-    assert not left_out and record.task == "video_caption"
+    (record,), skipped = lines({"video": "clip", "frames": 3, "caption": "a car turns"})
+    assert not skipped and record.task == "video_caption"
     # parts 1-4, 5-8 and 9-12; the middle of each, and f10 comes after f9
     assert record.images == tuple(str(tmp_path / f"clip/f{n}.png") for n in (3, 7, 11))
     (record,), _ = lines({"video": "clip", "question": "how many?", "answer": "1"}, frames=2)
@@ -235,8 +235,8 @@ BOX = {"box": [10, 10, 60, 60], "label": "ship"}
     ],
 )
 def test_each_mistake_in_a_line(lines, tmp_path, item, kind, words):
-    records, left_out = lines(SOUND, item, {**SOUND, "image": "b.png"})
-    assert (len(records), left_out) == (2, {kind: 1})
+    records, skipped = lines(SOUND, item, {**SOUND, "image": "b.png"})
+    assert (len(records), skipped) == (2, {kind: 1})
     _, problems = read_with_problems(SourceConfig("jsonl", str(tmp_path / "my.jsonl")), "x")
     assert f"{tmp_path / 'my.jsonl'}, line 2" in str(problems[0])
     assert re.search(words, str(problems[0]))
@@ -263,8 +263,8 @@ def test_each_mistake_in_a_line(lines, tmp_path, item, kind, words):
     ],
 )
 def test_each_mistake_in_a_box_costs_that_box(lines, tmp_path, box, kind):
-    records, left_out = lines({"image": "a.png", "unit": "pixels", "boxes": [BOX, box]})
-    assert left_out == {kind: 1}
+    records, skipped = lines({"image": "a.png", "unit": "pixels", "boxes": [BOX, box]})
+    assert skipped == {kind: 1}
     assert [r.task for r in records if r.task == "identify"] == ["identify"]
     _, problems = read_with_problems(SourceConfig("jsonl", str(tmp_path / "my.jsonl")), "x")
     assert str(problems[0]).startswith(f"{tmp_path / 'my.jsonl'}, line 1, boxes[1]: ")
@@ -336,18 +336,18 @@ def test_any_objects_are_records_or_problems(tmp_path_factory, objects):
     (folder / "my.jsonl").write_text("\n".join(map(json.dumps, objects)))
     items = list(read_jsonl(folder / "my.jsonl"))
     told = {str(item.where).split("line ")[1][0] for item in items}
-    assert told == {str(number + 1) for number in range(len(objects))}  # no line is passed over in silence
+    assert told == {str(number + 1) for number in range(len(objects))}  # no line is skipped in silence
 
 
-def test_half_of_a_character_is_left_out_before_a_tokenizer_meets_it(lines):
+def test_half_of_a_character_is_skipped_before_a_tokenizer_meets_it(lines):
     (record,), (problem,) = lines(SOUND, '{"image": "a.png", "question": "what is \\ud800?", "answer": "x"}')
     assert record.turns[0].answer == "2"
     assert problem == "broken character"
 
 
 def test_a_class_may_be_asked_for_without_listing_the_classes(lines):
-    (record,), left_out = lines({**SOUND, "question": "what is shown?", "answer": "port", "task": "classification"})
-    assert not left_out and record.task == "classification" and record.references == {"answer": "port"}
+    (record,), skipped = lines({**SOUND, "question": "what is shown?", "answer": "port", "task": "classification"})
+    assert not skipped and record.task == "classification" and record.references == {"answer": "port"}
 
 
 def test_boxes_of_questions_and_answers_are_numbers(tmp_path, write_images, items):
@@ -361,9 +361,9 @@ def test_boxes_of_questions_and_answers_are_numbers(tmp_path, write_images, item
         turn["mentions"] = [{"phrase": "2 ships", "boxes": [[0.1, 0.2, 0.3, 0.4], [0, 0, 1, 0, 1, 1, 0, 1]]}]
     lines[1]["unit"] = "normalised"
     (tmp_path / "my.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (asked, talk), left_out = items("jsonl", tmp_path / "my.jsonl")
+    (asked, talk), skipped = items("jsonl", tmp_path / "my.jsonl")
     place = Box(0.1, 0.1, 0.3025, 0.4)
-    assert not left_out
+    assert not skipped
     assert asked.turns == (Turn(f"what is at {MARK}?", "a ship", "identify", (Mention((place,)),)),)
     assert asked.references["boxes"] == [list(place)]
     corners = OrientedBox(0, 0, 1, 0, 1, 1, 0, 1)

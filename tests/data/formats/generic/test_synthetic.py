@@ -11,13 +11,13 @@ from skyeye.data.formats.base.problems import Problem
 from skyeye.data.formats.generic.synthetic import read
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-from skyeye.synth import write_world
+from skyeye.synth import write_scenes
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("worlds") / "world"
-    write_world(out, 24, 2, held_out=20, size=56, processes=1)
+    write_scenes(out, 24, 2, held_out=20, size=56, processes=1)
     return out
 
 
@@ -82,7 +82,7 @@ def test_options_keep_what_they_say(world: Path, train: list[Record]) -> None:
 
 
 def test_as_a_source_of_a_recipe(world: Path) -> None:
-    config = SourceConfig("made_world", str(world), split="test", options={"max_objects": 1})
+    config = SourceConfig("synthetic", str(world), split="test", options={"max_objects": 1})
     assert {r.references["type"] for r in read_source(config, "world") if r.task == "refer"} == {"only"}
 
 
@@ -96,11 +96,11 @@ def test_what_is_wrong_is_told(world: Path, tmp_path: Path) -> None:
     with pytest.raises(SkyEyeError, match="holds no train files"):
         list(read(tmp_path))
     broken = tmp_path / "broken"
-    write_world(broken, 2, 2, held_out=1, size=56, processes=1)
-    (broken / "images" / "world_000000.jpg").unlink()
-    (broken / "vqa" / "world_train.json").write_text('[{"id": "x"}]')
+    write_scenes(broken, 2, 2, held_out=1, size=56, processes=1)
+    (broken / "images" / "scene_000000.jpg").unlink()
+    (broken / "vqa" / "scenes_train.json").write_text('[{"id": "x"}]')
     problems = [p for p in read(broken) if isinstance(p, Problem)]
     assert {p.kind for p in problems} == {"missing image", "not a record"}
     (broken / "regions.jsonl").write_text('{"image": "a.jpg"}\n')
-    with pytest.raises(SkyEyeError, match="regions.jsonl, line 1.*write the world again"):
+    with pytest.raises(SkyEyeError, match="regions.jsonl, line 1.*draw the scenes again"):
         list(read(broken))

@@ -46,8 +46,8 @@ def test_pairs_of_every_kind_of_archive(tmp_path, read, format):
         long = "f" * 120 + "/" + "k" * 90
     members = [*pair("000001", 10), *pair("000002", 20, "Ships."), *pair(long, 30, "sea")]
     write(tmp_path / "a.tar", members, format)
-    records, left_out = read("webdataset_pairs", tmp_path / "a.tar")
-    assert not left_out
+    records, skipped = read("webdataset_pairs", tmp_path / "a.tar")
+    assert not skipped
     assert [r.turns[0].answer for r in records] == ["a harbour", "ships", "sea"]
     assert [np.asarray(load_image(r.images[0]))[0, 0, 0] for r in records] == [10, 20, 30]
     assert records[0].id == "a/000001:0" and records[2].id == f"a/{long}:0"
@@ -64,8 +64,8 @@ def test_the_suffixes_of_the_releases(tmp_path, read):
         ("5b.jpg", picture(5, "JPEG")), ("5b.json", b'"a string"'),
     ]  # fmt: skip
     write(tmp_path / "a.tar", members)
-    records, left_out = read("webdataset_pairs", tmp_path / "a.tar")
-    assert not left_out
+    records, skipped = read("webdataset_pairs", tmp_path / "a.tar")
+    assert not skipped
     answers = [r.turns[0].answer for r in records]
     assert answers == ["from rs5m", "from json", "one", "two", "text wins", "a", "b", "a string"]
     assert records[2].references == {"captions": ["one", "two"]}
@@ -99,8 +99,8 @@ def test_a_folder_of_archives_and_their_split(tmp_path, read):
 )
 def test_a_broken_sample_costs_itself(tmp_path, read, members, kind):
     write(tmp_path / "a.tar", [*pair("1"), *members, *pair("3")])
-    records, left_out = read("webdataset_pairs", tmp_path / "a.tar")
-    assert (len([r for r in records if r.id in ("a/1:0", "a/3:0")]), set(left_out)) == (2, {kind})
+    records, skipped = read("webdataset_pairs", tmp_path / "a.tar")
+    assert (len([r for r in records if r.id in ("a/1:0", "a/3:0")]), set(skipped)) == (2, {kind})
 
 
 def test_links_and_folders_are_no_members(tmp_path, read):
@@ -113,8 +113,8 @@ def test_links_and_folders_are_no_members(tmp_path, read):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    records, left_out = read("webdataset_pairs", tmp_path / "a.tar")
-    assert ([r.id for r in records], left_out) == (["a/3:0"], {"no image": 1})
+    records, skipped = read("webdataset_pairs", tmp_path / "a.tar")
+    assert ([r.id for r in records], skipped) == (["a/3:0"], {"no image": 1})
 
 
 def test_a_damaged_archive_keeps_what_stands_before(tmp_path, read):
@@ -127,12 +127,12 @@ def test_a_damaged_archive_keeps_what_stands_before(tmp_path, read):
         whole[:place] + b"\x07" * 512 + whole[place + 512 :],
     ):
         (tmp_path / "a.tar").write_bytes(damaged)
-        records, left_out = read("webdataset_pairs", tmp_path / "a.tar")
-        assert ([r.id for r in records], left_out) == (["a/1:0"], {"damaged archive": 1})
+        records, skipped = read("webdataset_pairs", tmp_path / "a.tar")
+        assert ([r.id for r in records], skipped) == (["a/1:0"], {"damaged archive": 1})
     (tmp_path / "b.tar").write_bytes(b"no archive")
     write(tmp_path / "a.tar", pair("1"))
-    records, left_out = read("webdataset_pairs", tmp_path)
-    assert (len(records), left_out) == (1, {"damaged archive": 1})
+    records, skipped = read("webdataset_pairs", tmp_path)
+    assert (len(records), skipped) == (1, {"damaged archive": 1})
 
 
 def header(name=b"x", size=b"00000000012\0", kind=b"0") -> bytes:

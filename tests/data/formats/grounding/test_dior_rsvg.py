@@ -31,8 +31,8 @@ def folder(tmp_path, write_images):
 
 
 def test_lists_count_objects_over_the_sorted_files(folder, read):
-    records, left_out = read("dior_rsvg", folder)
-    assert not left_out
+    records, skipped = read("dior_rsvg", folder)
+    assert not skipped
     assert [(r.id, r.split, r.references["phrase"], r.images[0][-9:]) for r in records] == [
         ("0", "train", "a red ship", "00002.jpg"),
         ("1", "test", "the 2nd", "00002.jpg"),
@@ -73,18 +73,18 @@ def test_what_does_not_fit_is_told(folder, items):
     (folder / "test.txt").write_text("1\n0\n9\n")
     bad = thing("2nd", (400, 80, 80, 400))
     (folder / "Annotations/00002.xml").write_text(xml("00002", thing("1st"), bad))
-    records, left_out = items("dior_rsvg", folder)
+    records, skipped = items("dior_rsvg", folder)
     assert [r.id for r in records] == ["0", "2"]
-    assert left_out == {
+    assert skipped == {
         "no annotation": 3,
         "malformed line": 1,
         "listed twice": 2,
         "inverted box": 1,
         "missing image": 1,
     }
-    records, left_out = items("dior_rsvg", folder, split="train")
+    records, skipped = items("dior_rsvg", folder, split="train")
     assert [r.id for r in records] == ["0", "2"]
-    assert left_out == {"no annotation": 2, "malformed line": 1, "listed twice": 1}
+    assert skipped == {"no annotation": 2, "malformed line": 1, "listed twice": 1}
 
 
 def test_an_unreadable_file_would_move_all_later_numbers(folder, read, items):
@@ -93,5 +93,5 @@ def test_an_unreadable_file_would_move_all_later_numbers(folder, read, items):
         read("dior_rsvg", folder)
     for split in ("train", "val", "test"):
         (folder / f"{split}.txt").unlink()
-    records, left_out = items("dior_rsvg", folder)
-    assert (len(records), left_out) == (3, {"unreadable file": 1})
+    records, skipped = items("dior_rsvg", folder)
+    assert (len(records), skipped) == (3, {"unreadable file": 1})

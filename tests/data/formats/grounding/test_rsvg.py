@@ -13,8 +13,8 @@ def test_lines(tmp_path, write_images, read, items):
     (tmp_path / "rsvg_train.txt").write_text("a.jpg,20,10,100,60.5,find a pool, left of the road\n")
     (tmp_path / "rsvg_val.txt").write_text("a.jpg,0,0,200,100,Search The big field .\n")
     (tmp_path / "rsvg_test.txt").write_text("\na.jpg,190,50,210,100,SAR image of a ship\n")
-    records, left_out = read("rsvg", tmp_path)
-    assert not left_out
+    records, skipped = read("rsvg", tmp_path)
+    assert not skipped
     assert [(r.id, r.split, r.references["phrase"], r.turns[0].answer) for r in records] == [
         ("rsvg_test:2", "test", "SAR image of a ship", "{<95><50><100><100>}"),
         ("rsvg_train:1", "train", "a pool, left of the road", "{<10><10><50><60>}"),
@@ -45,9 +45,9 @@ a.jpg,1,2,30,40,.
 ../a.jpg,1,2,30,40,a ship
 """
     (tmp_path / "x.txt").write_text(lines)
-    records, left_out = items("rsvg", tmp_path / "x.txt")
+    records, skipped = items("rsvg", tmp_path / "x.txt")
     assert [r.id for r in records] == ["x:1"]
-    assert left_out == {
+    assert skipped == {
         "missing image": 2,
         "unreadable image": 1,
         "malformed line": 3,
@@ -73,8 +73,8 @@ def test_saved_lists_of_rsvg(tmp_path, write_images, read):
     write_images(tmp_path, "images/a.jpg", size=(200, 100))
     torch.save([("a.jpg", BOX, "The pool left of the road.", ["NN"], 1)], tmp_path / "rsvg_test.pth")
     torch.save([["a.jpg", [0, 0, 200, 100], "find a field"]], tmp_path / "rsvg_val.pth")
-    records, left_out = read("rsvg", tmp_path)
-    assert not left_out
+    records, skipped = read("rsvg", tmp_path)
+    assert not skipped
     assert [(r.id, r.split, r.references["phrase"], r.turns[0].answer) for r in records] == [
         ("rsvg_test:1", "test", "the pool left of the road", "{<10><10><50><60>}"),
         ("rsvg_val:1", "val", "a field", "{<0><0><100><100>}"),
@@ -88,9 +88,9 @@ def test_odd_entries_of_a_saved_list_are_told(tmp_path, write_images, items):
     odd = [3, (), ("a.jpg", BOX), ("a.jpg", BOX[:3], "x"), (b"a.jpg", BOX, "x"), ("a.jpg", "1234", None)]
     odd += [("a.jpg", [1, 2, float("nan"), 4], "x"), {"image": "a.jpg"}, ("a.jpg", ["a"] * 4, "x"), ("a.jpg", 7, "x")]
     torch.save([*odd, ("b.jpg", BOX, "x"), ("a.jpg", BOX, "x"), ("a.jpg", [9, 9, 3, 3], "x")], tmp_path / "test.pth")
-    records, left_out = items("rsvg", tmp_path / "test.pth")
+    records, skipped = items("rsvg", tmp_path / "test.pth")
     assert [r.id for r in records] == ["test:12"]
-    assert left_out == {"not a record": len(odd), "missing image": 1, "inverted box": 1}
+    assert skipped == {"not a record": len(odd), "missing image": 1, "inverted box": 1}
 
 
 class Code:

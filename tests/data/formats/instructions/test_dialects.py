@@ -15,7 +15,7 @@ from skyeye.errors import SkyEyeError
 
 @pytest.fixture
 def file(tmp_path, write_images, read):
-    """Items of a file -> records, and what was left out; a.png is 200 x 100."""
+    """Items of a file -> records, and what was skipped; a.png is 200 x 100."""
     write_images(tmp_path, "a.png", size=(200, 100))
 
     def run(*items, name="x.json", content=None, **options):
@@ -40,8 +40,8 @@ def test_geochat(file):
         ),
         llava("<image>\nIs it rural?\nAnswer with one word.", "rural"),
     ]
-    records, left_out = file(*items)
-    assert not left_out
+    records, skipped = file(*items)
+    assert not skipped
     assert [r.task for r in records] == ["refer", "identify", "grounding", "conversation"]
     # 40..60 of 200 x 100 pixels is 40 x 20; turned by 90 degrees it is 20 x 40 about (100, 50)
     assert records[0].turns[0].answer == "{<45><30><55><70>}<delim>{<10><10><30><20>}"
@@ -65,8 +65,8 @@ def test_geochat(file):
 
 
 def test_an_upright_box_in_the_question_and_a_turned_one_in_the_answer(file):
-    (record,), left_out = file(llava("what is beside {<10><20><30><40>}?", "a plane {<40><40><60><60>|<90>}"))
-    assert not left_out
+    (record,), skipped = file(llava("what is beside {<10><20><30><40>}?", "a plane {<40><40><60><60>|<90>}"))
+    assert not skipped
     assert (record.turns[0].question, record.turns[0].answer) == (
         "what is beside {<10><20><30><40>}?",
         "a plane {<45><30><55><70>}",
@@ -81,8 +81,8 @@ def test_fractions_and_the_layout_of_lhrs(file):
             {"filename": ["a.png"], "conv": {"Question": "describe", "value": "a harbour"}},
         ]
     }
-    records, left_out = file(content=content)
-    assert not left_out
+    records, skipped = file(content=content)
+    assert not skipped
     assert [r.task for r in records] == ["conversation", "refer", "conversation"]
     assert records[0].turns[0].question == "what is at {<10><20><29><40>}?"
     assert records[1].turns[0].answer == "{<10><20><29><40>}"
@@ -91,10 +91,10 @@ def test_fractions_and_the_layout_of_lhrs(file):
 
 def test_mmrs_is_padded(file):
     item = llava("<image>\ndetect", "There are <p>2 ships</p>[0.5,0.5,0.75,0.75;0.0,0.25,0.25,0.5]", image="a.png")
-    (record,), left_out = file(item, boxes="padded", task="detection")
+    (record,), skipped = file(item, boxes="padded", task="detection")
     # 200 x 100 is padded by 50 rows above: y = (v * 200 - 50) / 100
     assert record.turns[0].answer == "There are <p>2 ships</p> {<50><50><75><100>}<delim>{<0><0><25><50>}"
-    assert not left_out and "polygons" not in record.references
+    assert not skipped and "polygons" not in record.references
 
 
 def test_vhm_writes_thousandths_and_marks(file):
@@ -103,13 +103,13 @@ def test_vhm_writes_thousandths_and_marks(file):
         llava("<image>\n{VQA} is it rural?", "yes"),
         llava("{IDK} what colour is the ship?", "it cannot be seen"),
     ]
-    records, left_out = file(*items, boxes="thousandths")
+    records, skipped = file(*items, boxes="thousandths")
     assert [(r.task, r.turns[0].question) for r in records] == [
         ("refer", "[refer] where is the ship?"),
         ("vqa", "[vqa] is it rural?"),
         ("conversation", "what colour is the ship?"),
     ]
-    assert records[0].turns[0].answer == "{<10><20><30><40>}" and not left_out
+    assert records[0].turns[0].answer == "{<10><20><30><40>}" and not skipped
 
 
 def test_qwen_and_pixels(file):
@@ -120,9 +120,9 @@ def test_qwen_and_pixels(file):
 
 
 def test_our_own_notation_is_not_touched(file):
-    (record,), left_out = file(llava("[refer] the ship", "{<10><20><30><40>}"))
+    (record,), skipped = file(llava("[refer] the ship", "{<10><20><30><40>}"))
     assert record.turns[0].answer == "{<10><20><30><40>}"
-    assert record.references.keys() == {"boxes", "phrase"} and not left_out
+    assert record.references.keys() == {"boxes", "phrase"} and not skipped
 
 
 def test_one_object_per_line(file, tmp_path):

@@ -25,8 +25,8 @@ def test_published_tree(tmp_path, write_images, read):
     for name, items in files.items():
         (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tree" / name).write_text(json.dumps(items))
-    records, left_out = read("skyeye968k", tmp_path / "tree", images)
-    assert left_out == {"missing image": 1}
+    records, skipped = read("skyeye968k", tmp_path / "tree", images)
+    assert skipped == {"missing image": 1}
     assert {(r.source, r.task, r.split, r.images[0].removeprefix(f"{images}/")) for r in records} == {
         ("RSVQA-LR", "vqa", "train", "Images_LR/1.png"),  # its own image 1, not that of UCM
         ("UCM-Captions", "caption", "train", "UCMerced/1.tif"),
@@ -46,8 +46,8 @@ def test_frames_of_a_sequence_must_all_be_there(tmp_path, write_images, read):
     write_images(tmp_path, "f1.jpg")
     items = [llava("[caption] go", "a", ["f1.jpg", "f2.jpg"]), llava("[vqa] a", "b", "f1")]
     (tmp_path / "x.json").write_text(json.dumps(items))
-    records, left_out = read("llava", tmp_path / "x.json")
-    assert (len(records), left_out) == (1, {"missing image": 1})
+    records, skipped = read("llava", tmp_path / "x.json")
+    assert (len(records), skipped) == (1, {"missing image": 1})
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def test_class_words(folder, words):
 
 def test_question_and_answer(tmp_path, write_images, read):
     write_images(tmp_path, "StorageTanks/st_1.jpg", "Pond/p_1.jpg", "Pond/deeper/p_2.jpg")
-    records, left_out = read("class_folders", tmp_path)
-    assert not left_out
+    records, skipped = read("class_folders", tmp_path)
+    assert not skipped
     assert {r.turns[0].question for r in records} == {
         "[vqa] Classify the image within one of the given classes: Pond, Storage Tanks. "
         "Answer it using the above category word or phrase."
@@ -55,9 +55,9 @@ def test_split_of_the_captions_is_followed(tmp_path, write_images, read):
     listed = [{"filename": "p_1.jpg", "split": "test"}, {"filename": "p_2.tif", "split": "restval"}]
     (tmp_path / "captions.json").write_text(json.dumps({"images": listed}))
     options = {"split_file": str(tmp_path / "captions.json")}
-    records, left_out = read("class_folders", tmp_path / "images", **options)
+    records, skipped = read("class_folders", tmp_path / "images", **options)
     assert [(r.id, r.split) for r in records] == [("Pond/p_1.jpg", "test"), ("Pond/p_2.jpg", "train")]
-    assert left_out == {"no split": 1, "no answer": 1}
+    assert skipped == {"no split": 1, "no answer": 1}
     assert [r.id for r in read("class_folders", tmp_path / "images", split="test", **options)[0]] == ["Pond/p_1.jpg"]
 
 

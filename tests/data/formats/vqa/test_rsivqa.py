@@ -23,7 +23,7 @@ def folder(tmp_path, write_images):
 
 
 def test_lines(folder, read):
-    records, left_out = read("rsivqa", folder / "dota_val_vqa2.txt")
+    records, skipped = read("rsivqa", folder / "dota_val_vqa2.txt")
     assert [(r.turns[0].question, r.turns[0].answer, r.references["type"]) for r in records] == [
         ("[vqa] how many ships are there in this picture?", "15", "count"),
         ("[vqa] does this picture contain plane?", "no", "presence"),
@@ -33,7 +33,7 @@ def test_lines(folder, read):
     assert {r.split for r in records} == {"val"}
     assert records[0].images[0].endswith("images/P0003.png")
     assert records[2].where.endswith("dota_val_vqa2.txt, line 4")
-    assert left_out == {"no answer": 1, "not a record": 1, "missing image": 1}
+    assert skipped == {"no answer": 1, "not a record": 1, "missing image": 1}
 
 
 def test_folder(folder, read):

@@ -43,8 +43,8 @@ def folder(tmp_path, write_images):
 
 def test_three_files_are_joined_by_id(folder, read):
     write_set(folder)
-    records, left_out = read("rsvqa", folder)
-    assert not left_out
+    records, skipped = read("rsvqa", folder)
+    assert not skipped
     assert [(r.turns[0].question, r.turns[0].answer, r.references["type"]) for r in records] == [
         ("[vqa] Is a road present?", "yes", "presence"),
         ("[vqa] Are there more roads than buildings?", "no", "comparison"),
@@ -76,9 +76,9 @@ def test_the_id_of_the_question_is_kept_for_evaluation(folder, read):
 
 def test_types_and_ranges(folder, read):
     write_set(folder)
-    records, left_out = read("rsvqa", folder, types=["count", "area"], bin_numbers=True)
+    records, skipped = read("rsvqa", folder, types=["count", "area"], bin_numbers=True)
     assert [r.references["answer"] for r in records] == ["between 11 and 100", "between 101m2 and 1000m2"]
-    assert left_out == {"type not asked for": 3}
+    assert skipped == {"type not asked for": 3}
     with pytest.raises(SkyEyeError, match="unknown question type 'cuont' .*did you mean 'count'"):
         read("rsvqa", folder, types=["cuont"])
 
@@ -92,16 +92,16 @@ def test_what_does_not_fit_is_told(folder, read):
         content["answers"].append({"id": 999, "active": False})
 
     write_set(folder, change=change)
-    records, left_out = read("rsvqa", folder)
+    records, skipped = read("rsvqa", folder)
     assert len(records) == 7
-    assert left_out == {"no answer": 3, "no question": 1, "not a record": 1, "missing image": 2}
+    assert skipped == {"no answer": 3, "no question": 1, "not a record": 1, "missing image": 2}
 
 
 def test_missing_image_file(folder, read):
     write_set(folder)
     (folder / "Images/1.png").unlink()
-    records, left_out = read("rsvqa", folder)
-    assert (len(records), left_out) == (2, {"missing image": 3})
+    records, skipped = read("rsvqa", folder)
+    assert (len(records), skipped) == (2, {"missing image": 3})
 
 
 def test_one_of_the_three_files_missing(folder, read):
