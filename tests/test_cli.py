@@ -44,7 +44,7 @@ def skyeye_command(*arguments: str, cwd: Path) -> tuple[int, str, str, list[str]
         text=True,
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": path},
-        timeout=120,
+        timeout=600,
     )
     said, _, heavy = result.stderr.removesuffix("\n").rpartition("\n")
     return result.returncode, result.stdout, said, heavy.split()

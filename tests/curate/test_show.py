@@ -229,7 +229,7 @@ def test_a_browser_shows_the_page_without_overflow(tmp_path, builder, image, wid
     )
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--allow-file-access-from-files", "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom"]
-    result = subprocess.run([*command, Path(frame).as_uri()], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([*command, Path(frame).as_uri()], capture_output=True, text=True, timeout=600)
     seen = json.loads(re.search(r"<title>(\{.*?\})</title>", result.stdout)[1].replace("&quot;", '"'))
     assert seen["width"] == width and seen["wide"] <= width
     assert seen["shown"] == [True] * 4 and seen["boxes"] == [True]

@@ -188,5 +188,5 @@ def in_browser(tmp_path: Path, html: str, width: int) -> dict:
     )
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--allow-file-access-from-files", "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom"]
-    result = subprocess.run([*command, frame.as_uri()], capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run([*command, frame.as_uri()], capture_output=True, text=True, timeout=600, check=False)
     return json.loads(re.search(r"<title>(\{.*?\})</title>", result.stdout)[1].replace("&quot;", '"'))

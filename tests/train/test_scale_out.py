@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import free_port
+from processes import HANGS, free_port
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
@@ -44,7 +44,7 @@ def _environment(**changes: str) -> dict[str, str]:
 
 
 def _wait_for_step(folder: Path, step: int, processes: list[subprocess.Popen]) -> None:
-    until = time.monotonic() + 150
+    until = time.monotonic() + HANGS
     while time.monotonic() < until and all(process.poll() is None for process in processes):
         log = folder / "log.jsonl"
         if log.is_file() and len(log.read_text().splitlines()) >= step:
@@ -55,7 +55,7 @@ def _wait_for_step(folder: Path, step: int, processes: list[subprocess.Popen]) -
 
 def _output(process: subprocess.Popen) -> str:
     try:
-        return process.communicate(timeout=200)[0]
+        return process.communicate(timeout=HANGS)[0]
     finally:
         process.terminate()  # a launcher that is killed leaves its processes behind
 

@@ -109,7 +109,7 @@ def dies(*arguments):
 packing.write_shard = dies
 packing.pack(sources, {str(tmp_path / "out")!r}, shard_bytes={SMALL})
 """
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     out = tmp_path / "out"
     assert sorted(path.name for path in out.glob("*.tar")) == ["shard-00000.tar", "shard-00001.tar"]

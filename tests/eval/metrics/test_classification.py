@@ -179,6 +179,6 @@ def test_nothing_to_score_is_none_not_zero():
 
 
 def test_a_very_long_answer_takes_no_time():
-    started = time.monotonic()
+    started = time.process_time()
     assert classes_named("pond " * 50_000, CLASSES) == ["Pond"]
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10

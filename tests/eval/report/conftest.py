@@ -137,7 +137,7 @@ def browse(tmp_path_factory) -> Callable[[str, int, str], dict[str, Any]]:
             "--window-size=1400,1000",
         ]
         command += ["--virtual-time-budget=6000", "--dump-dom", Path(frame).as_uri()]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         found = re.search(r"<title>seen:([^<]*)</title>", result.stdout)
         assert found, result.stderr[-2000:]
         seen = json.loads(unquote(base64.b64decode(found[1]).decode()))

@@ -106,7 +106,7 @@ def typeset(tables: str, folder: Path) -> str:
     (folder / "paper.tex").write_text(head + tables + "\\end{document}\n")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "paper.tex"]
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=120, check=False
+        command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout[-1500:]
     assert (folder / "paper.pdf").stat().st_size > 1000

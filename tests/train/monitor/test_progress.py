@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from processes import run, said
+from processes import HANGS, run, said, start
 
 from skyeye import cli
 from skyeye.config.load import load_recipe
@@ -143,26 +140,26 @@ def test_the_page_is_made_from_a_run_that_goes_on(recipe, tmp_path):
     """Four pages in the middle of it, each further than the last, and the run does not mind."""
     folder = tmp_path / "run"
     settings = ["stages.0.steps=100000", "run.samples_every=5", "run.samples=2", "run.checkpoint_every=20"]
-    with open(tmp_path / "said.txt", "w+") as out:
-        command = [sys.executable, "-m", "skyeye.train", str(recipe()), *settings]
-        training = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        try:
-            shown, until = [0], time.monotonic() + 120
-            while len(shown) < 5 and time.monotonic() < until and training.poll() is None:
-                steps = len(lines(folder)) if (folder / "log.jsonl").is_file() else 0
-                if steps > shown[-1] + 5:
-                    assert cli.main(["runs", "show", str(folder), "--out", str(tmp_path / "page.html")]) == 0
-                    page = (tmp_path / "page.html").read_text()
-                    (step,) = re.findall(r"Stage pretrain, step (\d+) of 100000, logged at", page)
-                    assert int(step) >= steps and read_run(folder).notes == []
-                    shown.append(int(step))
-                time.sleep(0.05)
-            assert training.poll() is None, (tmp_path / "said.txt").read_text()
-            assert len(shown) == 5 and "data:image/jpeg" in page  # the samples of a step are in it
-            training.terminate()
-            assert training.wait(60) == REQUEUE
-        finally:
-            training.kill()
+    output = tmp_path / "said.txt"
+    training = start(["train", recipe(), *settings], output)
+    try:
+        shown, until = [0], time.monotonic() + HANGS
+        while len(shown) < 5 and time.monotonic() < until and training.is_alive():
+            steps = len(lines(folder)) if (folder / "log.jsonl").is_file() else 0
+            if steps > shown[-1] + 5:
+                assert cli.main(["runs", "show", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+                page = (tmp_path / "page.html").read_text()
+                (step,) = re.findall(r"Stage pretrain, step (\d+) of 100000, logged at", page)
+                assert int(step) >= steps and read_run(folder).notes == []
+                shown.append(int(step))
+            time.sleep(0.05)
+        assert training.is_alive(), output.read_text()
+        assert len(shown) == 5 and "data:image/jpeg" in page  # the samples of a step are in it
+        training.terminate()
+        training.join(HANGS)
+        assert training.exitcode == REQUEUE
+    finally:
+        training.kill()
 
 
 @pytest.mark.parametrize("share_prefix", [True, False])
