@@ -58,7 +58,7 @@ def sections(kind: Any) -> Sections | None:
         TypeError: for a union of sections that nothing tells apart.
     """
     arms = [arm for arm in _arms(kind) if arm is not types.NoneType]
-    members = tuple(arm for arm in arms if is_dataclass(arm))
+    members = tuple(arm for arm in arms if isinstance(arm, type) and is_dataclass(arm))
     lists = [get_args(arm)[0] for arm in arms if get_origin(arm) is list]
     if not members and len(arms) == 1:
         return None
@@ -105,7 +105,7 @@ def _arms(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
-def required(field: Field) -> bool:
+def required(field: Field[Any]) -> bool:
     """Whether a field of a section has no default."""
     return field.default is MISSING and field.default_factory is MISSING
 
@@ -171,7 +171,7 @@ def describe(kind: Any) -> str:
     return names[kind]
 
 
-def not_allowed(data: Any, allowed: tuple) -> str:
+def not_allowed(data: Any, allowed: tuple[Any, ...]) -> str:
     """The sentence about a value that is not one of ``allowed``."""
     hint = did_you_mean(str(data), [str(choice) for choice in allowed])
     return f"{show(data)} is not allowed; allowed: {', '.join(map(str, allowed))}{hint}"

@@ -19,7 +19,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -77,14 +77,14 @@ def quick_recipe(recipe: Recipe) -> Recipe:
     """
     stages = []
     for stage in recipe.stages:
-        warmup = stage.optimizer.warmup_steps // 10
-        if stage.steps is None:
-            length = {"epochs": stage.epochs / 10}
-        else:
-            length = {"steps": _tenth(stage.steps)}
-            warmup = min(warmup, length["steps"] // 2)  # a very short stage has to learn, too
+        warmup, steps, epochs = stage.optimizer.warmup_steps // 10, stage.steps, stage.epochs
+        if steps is not None:
+            steps = _tenth(steps)
+            warmup = min(warmup, steps // 2)  # a very short stage has to learn, too
+        elif epochs is not None:
+            epochs = epochs / 10
         optimizer = dataclasses.replace(stage.optimizer, warmup_steps=warmup)
-        stages.append(dataclasses.replace(stage, optimizer=optimizer, **length))
+        stages.append(dataclasses.replace(stage, optimizer=optimizer, steps=steps, epochs=epochs))
     run = dataclasses.replace(
         recipe.run, log_every=_tenth(recipe.run.log_every), checkpoint_every=_tenth(recipe.run.checkpoint_every)
     )
@@ -95,7 +95,7 @@ def _tenth(number: int) -> int:
     return max(1, round(number / 10))
 
 
-def _read_with_bases(path: Path, seen: tuple[Path, ...], issues: list[Issue]) -> dict:
+def _read_with_bases(path: Path, seen: tuple[Path, ...], issues: list[Issue]) -> dict[str, Any]:
     """The file merged onto the one it extends, and so on down the chain; interpolations still unresolved."""
     if path.resolve() in seen:
         chain = " -> ".join(str(p) for p in (*seen, path.resolve()))
@@ -113,7 +113,7 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...], issues: list[Issue]) ->
     return _merge(_read_with_bases(below, (*seen, path.resolve()), issues), data, "", Recipe, issues)
 
 
-def _read_yaml(path: Path) -> dict:
+def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.yaml"))
         found = f"recipes there: {', '.join(beside)}{did_you_mean(path.name, beside)}" if beside else "check the path"
@@ -136,15 +136,15 @@ def _read_yaml(path: Path) -> dict:
         raise SkyEyeError("the file is empty", where=str(path), remedy="start from a copy of a file in configs/")
     if not isinstance(config, DictConfig):
         raise SkyEyeError("expected settings (key: value), found a list", where=str(path))
-    return OmegaConf.to_container(config, resolve=False)
+    return _plain(config, resolve=False)
 
 
-def _parse_override(override: str) -> dict:
+def _parse_override(override: str) -> dict[str, Any]:
     key, equals, _ = override.partition("=")
     if not equals or not re.fullmatch(r"[^\s.]+(\.[^\s.]+)*", key):
         raise SkyEyeError("an override is key=value, e.g. stages.pretrain.steps=500", where=repr(override))
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist([override]), resolve=False)
+        return _plain(OmegaConf.from_dotlist([override]), resolve=False)
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise SkyEyeError(f"not valid YAML: {_first_line(error)}", where=repr(override)) from error
 
@@ -166,16 +166,16 @@ def _merge(base: Any, over: Any, path: str, kind: Any, issues: list[Issue]) -> A
             merged[key] = _merge(base[key], value, join(path, str(key)), inner, issues) if key in base else value
         return merged
     if isinstance(over, dict) and over and isinstance(base, list):
-        merged = list(base)
+        amended = list(base)
         for key, value in over.items():
             index = _position(base, key, path, issues)
             if index is not None:
-                merged[index] = _merge(base[index], value, f"{path}[{index}]", inside(kind, key, base), issues)
-        return merged
+                amended[index] = _merge(base[index], value, f"{path}[{index}]", inside(kind, key, base), issues)
+        return amended
     return over
 
 
-def _position(entries: list, key: Any, path: str, issues: list[Issue]) -> int | None:
+def _position(entries: list[Any], key: Any, path: str, issues: list[Issue]) -> int | None:
     """Index of the entry that ``key`` means: a position, or the name of an entry."""
     names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
     if key in names:
@@ -190,11 +190,16 @@ def _position(entries: list, key: Any, path: str, issues: list[Issue]) -> int | 
     return None
 
 
-def _resolve(data: dict, where: str) -> dict:
+def _resolve(data: dict[str, Any], where: str) -> dict[str, Any]:
     try:
-        return OmegaConf.to_container(OmegaConf.create(data), resolve=True)
+        return _plain(OmegaConf.create(data), resolve=True)
     except OmegaConfBaseException as error:
         raise SkyEyeError(_first_line(error), where=", ".join(filter(None, (where, error.full_key)))) from error
+
+
+def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
+    """The mapping that a configuration holds."""
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=resolve))
 
 
 def _literal_text(data: Any) -> Any:

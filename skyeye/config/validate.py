@@ -85,7 +85,7 @@ def _one_of(allowed: Sections, data: Any, path: str, findings: _Findings) -> Any
     return _section(member, allowed, data, path, findings)
 
 
-def _section(cls: type, allowed: Sections, data: dict, path: str, findings: _Findings) -> Any:
+def _section(cls: type, allowed: Sections, data: dict[Any, Any], path: str, findings: _Findings) -> Any:
     hints = get_type_hints(cls)
     _unknown_keys(cls, allowed, data, path, findings)
     _keys_of_another_type(cls, allowed, data, path, findings)
@@ -106,7 +106,7 @@ def _section(cls: type, allowed: Sections, data: dict, path: str, findings: _Fin
     return section
 
 
-def _unknown_keys(cls: type, allowed: Sections, data: dict, path: str, findings: _Findings) -> None:
+def _unknown_keys(cls: type, allowed: Sections, data: dict[Any, Any], path: str, findings: _Findings) -> None:
     names, deeper, elsewhere = [f.name for f in fields(cls)], _nested_names(cls), allowed.elsewhere(cls)
     for key in data:
         if key in names or key in elsewhere:
@@ -119,7 +119,7 @@ def _unknown_keys(cls: type, allowed: Sections, data: dict, path: str, findings:
         findings.complain(join(path, key), message, about=join(path, matches[0]) if matches else None)
 
 
-def _keys_of_another_type(cls: type, allowed: Sections, data: dict, path: str, findings: _Findings) -> None:
+def _keys_of_another_type(cls: type, allowed: Sections, data: dict[Any, Any], path: str, findings: _Findings) -> None:
     """Complain of settings of another section of the same union, unless the type itself is in doubt."""
     for key, other in allowed.elsewhere(cls).items():
         if key in data and join(path, "type") not in findings.doubts:
@@ -140,7 +140,7 @@ def _nested_names(cls: type) -> list[str]:
     return list(nested)
 
 
-def _literal(allowed: tuple, data: Any, path: str, findings: _Findings) -> Any:
+def _literal(allowed: tuple[Any, ...], data: Any, path: str, findings: _Findings) -> Any:
     # YAML 1.1 reads a bare off / on / no / yes as a boolean; where one of these words is allowed, it was meant.
     words = {False: ("off", "no"), True: ("on", "yes")}.get(data, ()) if isinstance(data, bool) else ()
     data = next((word for word in words if word in allowed), data)
@@ -161,7 +161,7 @@ def _sequence(kind: Any, data: Any, path: str, findings: _Findings) -> Any:
     return origin(_value(inner, item, f"{path}[{i}]", findings) for i, (inner, item) in pairs)
 
 
-def _mapping(kind: Any, data: Any, path: str, findings: _Findings) -> dict:
+def _mapping(kind: Any, data: Any, path: str, findings: _Findings) -> dict[str, Any]:
     if not isinstance(data, dict):
         findings.complain(path, f"expected {describe(kind)}, got {show(data)}")
         return {}

@@ -152,12 +152,11 @@ class Mixture:
         for record in group.records:
             by_text.setdefault(record.turns, record)
         distinct = list(by_text.values())
-        if tasks is None:
-            left = {None: list(distinct)}
-            weights = {None: 1.0}
-        else:
+        left: dict[str | None, list[Record]] = {None: list(distinct)}
+        weights: dict[str | None, float] = {None: 1.0}
+        if tasks is not None:
             left = {task: [r for r in distinct if r.task == task] for task, weight in tasks.items() if weight > 0}
-            weights = dict(tasks)
+            weights = {task: weight for task, weight in tasks.items()}
         wanted = min(self.questions_per_image, sum(map(len, left.values())))
         uniform = iter(_uniform(self._words(2 * wanted, "records", n)))
         taken: set[int] = set()

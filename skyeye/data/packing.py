@@ -125,7 +125,9 @@ def usable(
         problems += [(branch.record.id, str(_too_long(sequence, branch, budget))) for branch in long]
         if long:
             kept = [branch for branch in sequence.branches if _needs(sequence, branch) <= budget]
-            sequence = GroupSequence(sequence.images, sequence.prefix_ids, kept) if kept else None
+            if not kept:
+                return None, problems
+            sequence = GroupSequence(sequence.images, sequence.prefix_ids, kept)
     return sequence, problems
 
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import jinja2
 
@@ -210,7 +210,8 @@ class ChatTemplate(PromptStyle):
         template: str | None = None,
     ):
         super().__init__(boxes)
-        self.tokenizer, self.template = tokenizer, template or (tokenizer and tokenizer.chat_template)
+        self.tokenizer = tokenizer
+        self.template: str | None = template or (None if tokenizer is None else tokenizer.chat_template)
         self.system = [] if system is None else [{"role": "system", "content": system}]
         if tokenizer is not None and not self.template:
             raise SkyEyeError(
@@ -281,10 +282,13 @@ class ChatTemplate(PromptStyle):
         return self._render(messages, ask=False).rpartition("zzz")[2].strip()
 
     def _render(self, messages: list[dict[str, str]], ask: bool) -> str:
+        if self.tokenizer is None:
+            raise ValueError("without a tokenizer there is no template for whole conversations")
         try:
-            return self.tokenizer.apply_chat_template(
+            text = self.tokenizer.apply_chat_template(
                 messages, chat_template=self.template, tokenize=False, add_generation_prompt=ask
             )
+            return cast(str, text)  # ids only with tokenize=True
         except jinja2.TemplateError as error:
             raise SkyEyeError(
                 f"the chat template cannot write this conversation: {error}",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -236,7 +236,11 @@ def pack(groups: Sequence[GroupSequence], pad_token_id: int, multiple: int = 1) 
         branch continue from its prefix. ``group_ids`` count from 0, -1 in padding; ``branch_ids`` are 0 in a prefix,
         k >= 1 in the k-th branch of a group, -1 in padding.
     """
-    input_ids, labels, position_ids, group_ids, branch_ids = ([] for _ in range(5))
+    input_ids: list[int] = []
+    labels: list[int] = []
+    position_ids: list[int] = []
+    group_ids: list[int] = []
+    branch_ids: list[int] = []
     for number, group in enumerate(groups):
         start = len(group.prefix_ids)
         parts = [(group.prefix_ids, [IGNORE_INDEX] * start, 0)]
@@ -294,14 +298,14 @@ def pad_token_id(tokenizer: PreTrainedTokenizerBase, pad_token: str | None) -> i
         SkyEyeError: the vocabulary does not have it.
     """
     pad_token = pad_token or tokenizer.pad_token or tokenizer.eos_token
-    token_id = tokenizer.convert_tokens_to_ids(pad_token)
+    token_id: Any = tokenizer.convert_tokens_to_ids(pad_token)  # None where a vocabulary has no unknown token
     if token_id is None or (token_id == tokenizer.unk_token_id and pad_token != tokenizer.unk_token):
         raise SkyEyeError(
             f"the tokenizer's vocabulary has no pad token {pad_token!r}",
             where="model.prompt.pad_token",
             remedy="name a token of the vocabulary that no text uses",
         )
-    return token_id
+    return int(token_id)
 
 
 def _pad_right(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:

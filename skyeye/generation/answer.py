@@ -32,9 +32,9 @@ def open_to_answer(
     model, processor = open_checkpoint(checkpoint)
     model.eval()
     if model.config.lora is not None and model.dtype == torch.float32:  # in half precision merging would round the base
-        model.language_model.merge_adapter()
+        model.language_model.merge_adapter()  # type: ignore[operator]  # with adapters it is a PeftModel
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    model.to(device or own)
+    model.to(device or own)  # type: ignore[arg-type]  # transformers wraps it and loses its signature
     return model, processor
 
 

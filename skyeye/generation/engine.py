@@ -109,7 +109,7 @@ def can_share(model: SkyEyeForConditionalGeneration) -> bool:
         _logits(model, torch.zeros(1, 1, dtype=torch.long, device=model.device), None, [0], step)
     except SkyEyeError:  # it limits its attention: see prefix_attention
         return False
-    return len(step.layers) == model.config.text_config.num_hidden_layers
+    return len(step.layers) == model.language_model.config.num_hidden_layers
 
 
 @dataclass
@@ -302,20 +302,23 @@ def _logits(
 ) -> torch.Tensor:
     """Logits at the ``chosen`` places (1, T) of a line of tokens (1, T)."""
     with before_head(model.get_output_embeddings(), chosen):
-        output = _language_model(
-            model, model.embed(ids, features), torch.tensor([list(positions)], device=ids.device), step
-        )
-    return output.logits
+        places = torch.tensor([list(positions)], device=ids.device)
+        return _language_model(model, model.embed(ids, features), places, step)
 
 
 def _static_logits(
     model: SkyEyeForConditionalGeneration, ids: torch.Tensor, positions: torch.Tensor, step: StaticLayout
 ) -> torch.Tensor:
-    return _language_model(model, model.get_input_embeddings()(ids), positions, step).logits[0]
+    return _language_model(model, model.get_input_embeddings()(ids), positions, step)[0]
 
 
-def _language_model(model, embeddings: torch.Tensor, positions: torch.Tensor, step: ForwardLayout | StaticLayout):
-    return model.language_model(
+def _language_model(
+    model: SkyEyeForConditionalGeneration,
+    embeddings: torch.Tensor,
+    positions: torch.Tensor,
+    step: ForwardLayout | StaticLayout,
+) -> torch.Tensor:
+    output = model.language_model(
         inputs_embeds=embeddings,
         # transformers makes no mask where it is given one of four dimensions; the step does not read it
         attention_mask=embeddings.new_zeros(1, 1, 1, 1),
@@ -323,6 +326,7 @@ def _language_model(model, embeddings: torch.Tensor, positions: torch.Tensor, st
         use_cache=False,
         shared_keys=step,
     )
+    return output.logits
 
 
 def _doubled(have: int, need: int) -> int:
@@ -363,7 +367,8 @@ def _plain_batch(
     filler = min(ends, default=0)  # never read: prompts are masked there, answers are cut
     inputs = {name: tensor.to(model.device) for name, tensor in collate_prompts(prompts, filler).items()}
     output = model.generate(
-        **inputs,
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
         image_features=torch.cat(features) if features else None,
         max_new_tokens=max(group.max_new_tokens[index] for _, index, group in batch),
         repetition_penalty=repetition_penalty,

@@ -21,7 +21,8 @@ class RepetitionPenalty(LogitsProcessor):
     def __init__(self, penalty: float, bos_token_id: int | None):
         self.penalty, self.bos_token_id = penalty, bos_token_id
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    # transformers calls its tensors by the type of their numbers, torch does not: ids are int64, scores floating
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         said = input_ids if self.bos_token_id is None else F.pad(input_ids, (1, 0), value=self.bos_token_id)
         score = scores.gather(1, said)
         return scores.scatter(1, said, torch.where(score < 0, score * self.penalty, score / self.penalty))

@@ -77,7 +77,10 @@ def read_with_problems(
     records: list[Record] = []
     problems: list[Problem] = []
     for item in iter_source(source, name, keep_absent=keep_absent):
-        (problems if isinstance(item, Problem) else records).append(item)
+        if isinstance(item, Problem):
+            problems.append(item)
+        else:
+            records.append(item)
     return records, problems
 
 
@@ -182,7 +185,7 @@ def _read_with_details(
         yield item
 
 
-def _check_options(reader: Callable, source: SourceConfig, name: str) -> None:
+def _check_options(reader: Callable[..., Any], source: SourceConfig, name: str) -> None:
     parameters = inspect.signature(reader).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return
@@ -195,7 +198,7 @@ def _check_options(reader: Callable, source: SourceConfig, name: str) -> None:
 
 
 def _nothing(
-    reader: Callable, source: SourceConfig, name: str, first: dict[str, Problem], missing: int, skipped: int
+    reader: Callable[..., Any], source: SourceConfig, name: str, first: dict[str, Problem], missing: int, skipped: int
 ) -> SkyEyeError:
     where = f"sources.{name} ({source.path})"
     if "missing" in first:

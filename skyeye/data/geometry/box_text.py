@@ -74,13 +74,13 @@ class BoxNotation:
         Raises:
             SkyEyeError: a size is needed and not given.
         """
-        self._check(size)
+        sides = self._sides(size)
         if self.angle:
-            return self._write_turned(box, size)
+            return self._write_turned(box, sides)
         if isinstance(box, OrientedBox) and not self.corners:
             box = box.upright()
         values = [min(max(value, 0.0), 1.0) for value in box] if self.clip else box
-        numbers = [self._number(value, index, size) for index, value in enumerate(values)]
+        numbers = [self._number(value, index, sides) for index, value in enumerate(values)]
         if self.form == "braces":
             return "{" + "".join(f"<{number}>" for number in numbers) + "}"
         if self.form == "brackets":
@@ -98,7 +98,7 @@ class BoxNotation:
         Raises:
             SkyEyeError: a size is needed and not given.
         """
-        self._check(size)
+        sides = self._sides(size)
         decimals = self.form == "braces" and self.digits is None
         pattern = _DECIMALS if decimals else _PATTERNS[self.form]
         found = []
@@ -109,40 +109,47 @@ class BoxNotation:
                 groups: list[list[float]] = [[*_numbers(match[1]), *([float(match[2])] if match[2] else [])]]
             else:
                 groups = [_numbers(part) for part in match[1].split(";")]
-            boxes = tuple(self._box(numbers, size) for numbers in groups)
+            boxes = tuple(self._box(numbers, sides) for numbers in groups)
             found.append(BoxesInText(match.start(), match.end(), boxes))
         return found
 
-    def _check(self, size: Size | None) -> None:
+    def _sides(self, size: Size | None) -> Size:
+        """The size, checked; an image whose size is neither known nor needed is taken for a square."""
         if self.needs_size and size is None:
             raise SkyEyeError(f"boxes in {self.name} need the size of the image", remedy="give width and height")
         if size is not None and not (size[0] > 0 and size[1] > 0):
             raise SkyEyeError(f"image size {size[0]} x {size[1]} has no area", remedy="correct the size")
+        return size or (1.0, 1.0)
 
-    def _number(self, value: float, index: int, size: Size | None) -> str:
+    def _whole(self, index: int, size: Size) -> float:
+        """The number of a whole side."""
+        return size[index % 2] if self.scale is None else self.scale
+
+    def _number(self, value: float, index: int, size: Size) -> str:
         """A fraction of the image's width (even ``index``) or height as it is written."""
         if self.padded:
             value = _pad(value, index, size)
-        scaled = value * (size[index % 2] if self.scale is None else self.scale)
+        scaled = value * self._whole(index, size)
         if self.digits is None:
             return _shortest(scaled)
         if self.digits:
             return f"{scaled:.{self.digits}f}"
         return str(int(scaled) if self.truncated else round(scaled))
 
-    def _write_turned(self, box: Box | OrientedBox, size: Size | None) -> str:
+    def _write_turned(self, box: Box | OrientedBox, size: Size) -> str:
         oriented = box if isinstance(box, OrientedBox) else OrientedBox.from_box(box)
-        cx, cy, width, height, angle = oriented.centre_form(size[0] / size[1] if size else 1.0)
+        cx, cy, width, height, angle = oriented.centre_form(size[0] / size[1])
         sides = (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
         numbers = "".join(f"<{self._number(value, index, size)}>" for index, value in enumerate(sides))
         return f"{{{numbers}|<{round(angle)}>}}"
 
-    def _box(self, numbers: Sequence[float], size: Size | None) -> Box | OrientedBox:
+    def _box(self, numbers: Sequence[float], size: Size) -> Box | OrientedBox:
         if len(numbers) == 5:
-            x1, y1, x2, y2 = (n / self.scale for n in numbers[:4])
-            aspect = size[0] / size[1] if size else 1.0
-            return OrientedBox.from_centre((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, numbers[4], aspect)
-        values = [n / (size[index % 2] if self.scale is None else self.scale) for index, n in enumerate(numbers)]
+            x1, y1, x2, y2 = (n / self._whole(index, size) for index, n in enumerate(numbers[:4]))
+            return OrientedBox.from_centre(
+                (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, numbers[4], size[0] / size[1]
+            )
+        values = [n / self._whole(index, size) for index, n in enumerate(numbers)]
         if self.padded:
             values = [_unpad(value, index, size) for index, value in enumerate(values)]
         values = [rewritable(value) for value in values]

@@ -38,7 +38,11 @@ class Box:
         return cls.from_pixels(x, y, x + w, y + h, width, height)
 
     def __iter__(self) -> Iterator[float]:
-        return iter(astuple(self))
+        return iter(self.as_tuple())
+
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        """x1, y1, x2, y2."""
+        return self.x1, self.y1, self.x2, self.y2
 
     def clipped(self) -> Box:
         """The part of the box that lies in the image; a box outside collapses onto the border (area 0)."""

@@ -35,7 +35,9 @@ def clip_polygon(points: Sequence[Point], window: Sequence[Point]) -> list[Point
             before, side_before = corners[index - 1], sides[index - 1]
             if (side < 0) != (side_before < 0):
                 share = side_before / (side_before - side)
-                inside.append(tuple(a + share * (b - a) for a, b in zip(before, corner, strict=True)))
+                inside.append(
+                    (before[0] + share * (corner[0] - before[0]), before[1] + share * (corner[1] - before[1]))
+                )
             if side >= 0:
                 inside.append(corner)
     return inside
@@ -52,16 +54,16 @@ def smallest_rectangle(points: Sequence[Point]) -> tuple[float, float, float, fl
     for (x1, y1), (x2, y2) in combinations(points, 2):
         if (x1, y1) != (x2, y2):
             angles.add(math.degrees(math.atan2(y2 - y1, x2 - x1)) % 90)
-    best: tuple[float, tuple[float, float, float, float, float]] | None = None
-    for angle in sorted(angles):
+    least, best = math.inf, (0.0, 0.0, 0.0, 0.0, 0.0)
+    for number, angle in enumerate(sorted(angles)):
         c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         along = [x * c + y * s for x, y in points]
         across = [y * c - x * s for x, y in points]
         width, height = max(along) - min(along), max(across) - min(across)
-        if best is None or width * height < best[0] * (1 - 1e-9):
+        if not number or width * height < least * (1 - 1e-9):
             u, v = (max(along) + min(along)) / 2, (max(across) + min(across)) / 2
-            best = (width * height, (u * c - v * s, u * s + v * c, width, height, angle))
-    return best[1]
+            least, best = width * height, (u * c - v * s, u * s + v * c, width, height, angle)
+    return best
 
 
 def rectangle_corners(cx: float, cy: float, width: float, height: float, angle: float) -> list[Point]:

@@ -68,12 +68,16 @@ def read_frame(path: str, number: int | str, where: str | None = None) -> Image.
         wanted, _, _ = packets[int(number)]
         # From the last key frame shown before it: the one that is found by the time wanted may be shown later, because
         # containers are searched by the time of decoding. Without times only counting from the start is exact.
-        keys = [(shown, decoded) for shown, decoded, key in packets if key and wanted is not None and shown <= wanted]
+        keys = [(shown, decoded) for shown, decoded, key in packets if key and _not_behind(shown, wanted)]
         container.seek(max(keys)[1] if keys else 0, stream=stream)
         for index, frame in enumerate(container.decode(stream)):
             if frame.pts == wanted if wanted is not None else index == int(number):
                 return frame.to_image().convert("RGB")
     raise SkyEyeError(f"frame {number} cannot be decoded", where=where, remedy="convert the video again")
+
+
+def _not_behind(shown: int | None, wanted: int | None) -> bool:
+    return shown is not None and wanted is not None and shown <= wanted
 
 
 def _packets(container: Any, stream: Any) -> list[tuple[int | None, int, bool]]:

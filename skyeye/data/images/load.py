@@ -60,7 +60,7 @@ def load_image(reference: str | Path, exif_rotation: bool = True) -> Image.Image
             return load_raster(reference)
         raise _not_an_image(reference) from error
     except Image.DecompressionBombError as error:
-        limit = 2 * Image.MAX_IMAGE_PIXELS
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise SkyEyeError(f"the image has more than {limit} pixels", where=where, remedy=TOO_LARGE) from error
     except OSError as error:
         raise _unreadable(error, where) from error

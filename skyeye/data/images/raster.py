@@ -119,7 +119,10 @@ def overview_stretch(
 def percentiles(band: np.ma.MaskedArray, shares: Range) -> Range:
     """The values below which ``shares`` per cent of a band lie; (0, 0) for a band without data."""
     known = band.compressed()
-    return tuple(float(v) for v in np.percentile(known, shares)) if known.size else (0.0, 0.0)
+    if not known.size:
+        return 0.0, 0.0
+    low, high = np.percentile(known, shares)
+    return float(low), float(high)
 
 
 def set_stretch(
@@ -172,20 +175,25 @@ def parse_stretch(text: str | None, where: str) -> Range | list[Range] | None:
         return None
     try:
         if text.startswith("abs:"):
-            pairs = [tuple(float(word) for word in part.split("..")) for part in text[4:].split(",")]
-            sound = len(pairs) in (1, 3) and all(len(pair) == 2 and pair[0] <= pair[1] for pair in pairs)
+            pairs = [_pair(part, "..") for part in text[4:].split(",")]
+            if len(pairs) in (1, 3) and all(low <= high for low, high in pairs):
+                return pairs
         else:
-            pairs = tuple(float(word) for word in text.split(","))
-            sound = len(pairs) == 2 and 0 <= pairs[0] < pairs[1] <= 100
+            low, high = _pair(text, ",")
+            if 0 <= low < high <= 100:
+                return low, high
     except ValueError:
-        sound = False
-    if not sound:
-        raise SkyEyeError(
-            f"stretch {text!r} is neither two percentiles nor abs: values",
-            where=where,
-            remedy="e.g. stretch: 2,98 or stretch: abs:120..3400",
-        )
-    return pairs
+        pass  # no numbers, or not two
+    raise SkyEyeError(
+        f"stretch {text!r} is neither two percentiles nor abs: values",
+        where=where,
+        remedy="e.g. stretch: 2,98 or stretch: abs:120..3400",
+    )
+
+
+def _pair(text: str, between: str) -> Range:
+    low, high = text.split(between)
+    return float(low), float(high)
 
 
 class PillowRaster:
@@ -196,7 +204,8 @@ class PillowRaster:
         plain = image.mode in ("L", "RGB") and set(np.atleast_1d(depths)) <= {1, 8}
         if not plain and not image.mode.startswith(("I", "F")):
             raise _needs_rasterio(where)
-        self.image, self.where, self.size, self.count = image, where, image.size, len(image.getbands())
+        self.image, self.where, self.count = image, where, len(image.getbands())
+        self.size: tuple[int, int] = image.size
         self.is_8_bit = plain
         self.is_plain = False  # nothing is gained: Pillow decodes the whole picture
 
@@ -221,7 +230,8 @@ class RasterioRaster:
 
     def __init__(self, dataset: rasterio.DatasetReader, where: str):
         self.dataset, self.where = dataset, where
-        self.size, self.count = (dataset.width, dataset.height), dataset.count
+        self.size: tuple[int, int] = (dataset.width, dataset.height)
+        self.count: int = dataset.count
         self.is_8_bit = set(dataset.dtypes) == {"uint8"}
         # grey or colours with Pillow's pixels: a palette holds numbers of colours, and one bit is not 0..255
         self.is_plain = self.is_8_bit and {c.name for c in dataset.colorinterp} <= {"gray", "red", "green", "blue"}
@@ -342,7 +352,8 @@ def _weighted_percentiles(rows: np.ndarray, shares: Range) -> Range:
     rows = rows[np.argsort(rows[:, 0], kind="stable")]
     reached = np.cumsum(rows[:, 1])
     places = np.searchsorted(reached, np.asarray(shares) / 100 * reached[-1])
-    return tuple(float(rows[min(place, len(rows) - 1), 0]) for place in places)
+    low, high = (float(rows[min(place, len(rows) - 1), 0]) for place in places)
+    return low, high
 
 
 def _unknown(reason: str, where: str) -> SkyEyeError:

@@ -6,9 +6,12 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from skyeye.data.images.reference import parse_reference, read_bytes
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "jpg"),
@@ -63,7 +66,7 @@ def encode(reference: str, encoding: Encoding) -> bytes:
     return _written(image, encoding)
 
 
-def _written(image, encoding: Encoding) -> bytes:
+def _written(image: Image.Image, encoding: Encoding) -> bytes:
     file = io.BytesIO()
     quality = {} if encoding.format == "png" else {"quality": encoding.quality}
     image.save(file, encoding.format, **quality)

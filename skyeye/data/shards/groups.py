@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from skyeye.data.shards.layout import record_of
 from skyeye.errors import SkyEyeError
 
 
-class ShardGroups(Sequence[Group]):
+class ShardGroups:
     """What one source (or all) asks of each image, in the order in which the images first appeared in the source.
 
     Which groups there are, and what tasks they hold, is known from the index alone; ``groups[i]`` reads one entry. The
@@ -60,6 +61,9 @@ class ShardGroups(Sequence[Group]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __iter__(self) -> Iterator[Group]:
+        return (self[number] for number in range(len(self)))
+
     def __getitem__(self, index: int) -> Group:
         entry = int(self._entries[range(len(self))[index]])
         content = self.shards.content(entry)
@@ -99,7 +103,7 @@ class ShardGroups(Sequence[Group]):
         for group in self:
             yield from group.records
 
-    def _wanted(self, sample: dict) -> bool:
+    def _wanted(self, sample: dict[str, Any]) -> bool:
         return (self.source is None or sample["source"] == self.source) and (
             self.split is None or sample["split"] == self.split
         )

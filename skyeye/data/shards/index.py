@@ -69,7 +69,7 @@ class ShardSet:
         self.fingerprint = _digest(identity)
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type[ShardSet], tuple[str, str | Path | None]]:
         return ShardSet, (self.path, self._cache)
 
     def __len__(self) -> int:

@@ -113,7 +113,7 @@ def record_of(sample: dict[str, Any], images: tuple[str, ...]) -> Record:
         images=images,
         turns=tuple(_turn_of(turn) for turn in sample["turns"]),
         references=sample.get("references", {}),
-        regions=tuple(Region(**{k: tuple(v) if isinstance(v, list) else v for k, v in r.items()}) for r in regions),
+        regions=tuple(_region_of(region) for region in regions),
         where=sample["where"],
     )
 
@@ -127,6 +127,11 @@ def _turn_json(turn: Turn) -> dict[str, Any]:
             for mention in turn.mentions
         ]
     return written
+
+
+def _region_of(region: dict[str, Any]) -> Region:
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in region.items()}
+    return Region(**values)
 
 
 def _turn_of(written: dict[str, Any]) -> Turn:

@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +35,8 @@ from skyeye.errors import SkyEyeError
 SHARD_BYTES = 256 << 20
 ROWS_PER_UNIT = 100_000  # records whose images are looked at by one worker at a time
 WORK = ".packing"
+
+Arguments = tuple[Any, ...]
 
 Progress = Callable[[str, int, int], None]
 
@@ -164,7 +166,13 @@ class _Units:
     def __init__(self, workers: int, progress: Progress | None):
         self.workers, self.progress = workers, progress or (lambda what, done, total: None)
 
-    def all(self, what: str, function: Callable, arguments: list[tuple], marks: tuple[str, Path] | None = None) -> None:
+    def all(
+        self,
+        what: str,
+        function: Callable[..., None],
+        arguments: list[Arguments],
+        marks: tuple[str, Path] | None = None,
+    ) -> None:
         todo = arguments
         if marks is not None:
             letter, work = marks
@@ -175,10 +183,11 @@ class _Units:
             done += 1
             self.progress(what, done, total)
 
-    def _each(self, function: Callable, todo: list[tuple]) -> Iterable[None]:
+    def _each(self, function: Callable[..., None], todo: list[Arguments]) -> Iterable[None]:
         if self.workers <= 1 or len(todo) <= 1:
             for arguments in todo:
-                yield _plainly(function, arguments)
+                _plainly(function, arguments)
+                yield
             return
         # spawned, not forked: the process that packs may have threads of libraries that a fork would break
         context = multiprocessing.get_context("spawn")
@@ -194,7 +203,7 @@ class _Units:
                 raise
 
 
-def _plainly(function: Callable, arguments: tuple) -> None:
+def _plainly(function: Callable[..., None], arguments: Arguments) -> None:
     """Call; an error of the user's comes back in a form that survives the way between processes."""
     try:
         function(*arguments)
@@ -216,7 +225,7 @@ def _end_with(parent: int) -> None:
 
 
 @contextmanager
-def _only_one(work: Path):
+def _only_one(work: Path) -> Iterator[None]:
     with open(work / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -58,7 +58,8 @@ def spool_source(work: Path, number: int, name: str, source: SourceConfig) -> No
     roots = [Path(source.images) if source.images else path, path if path.is_dir() else path.parent]
     prefixes = [f"{root}/" for root in roots]
     stem = work / f"s{number:05d}"
-    rows, row, offset, images, kinds = np.zeros(ROWS_AT_ONCE, ROW), 0, 0, 0, Counter()
+    rows, row, offset, images = np.zeros(ROWS_AT_ONCE, ROW), 0, 0, 0
+    kinds: Counter[str] = Counter()
     with (
         open(stem.with_suffix(".blob"), "wb") as blob,
         open(stem.with_suffix(".rows"), "wb") as table,
@@ -136,8 +137,8 @@ def identify(work: Path, unit: int, units: int, names: list[str]) -> None:
     starts = np.flatnonzero(new).tolist()
 
     digests: dict[str, tuple[int, int, int]] = {}
-    pictures: list[tuple] = []
-    frames: list[tuple] = []
+    pictures: list[tuple[int, ...]] = []
+    frames: list[tuple[int, ...]] = []
     keep = np.ones(len(samples), bool)
     skipped: list[str] = []
     for start, end in pairwise([*starts, len(samples)]):

@@ -83,7 +83,8 @@ def write_shard(
     asked: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for high, low, source, row in samples.tolist():
         asked.setdefault((high, low), []).append((source, row))
-    entries, parts = [], []
+    entries: list[tuple[int, ...]] = []
+    parts: list[tuple[int, ...]] = []
     with whole_file(out / shard_name(number)) as file:
         tar = TarWriter(file)
         for key in sorted(pictured.keys() | asked.keys()):

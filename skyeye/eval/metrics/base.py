@@ -74,9 +74,8 @@ def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 
 def mean(values: Sequence[float], counted: Sequence[bool] | None = None, scale: float = 1) -> Statistic:
     """The mean of ``values`` x ``scale`` over the items that are ``counted`` (all of them by default)."""
-    values = np.asarray(values, float)
-    counted = np.ones(len(values)) if counted is None else np.asarray(counted, float)
-    rows = np.column_stack([np.where(counted > 0, values, 0.0), counted])
+    looked_at = np.ones(len(values)) if counted is None else np.asarray(counted, float)
+    rows = np.column_stack([np.where(looked_at > 0, np.asarray(values, float), 0.0), looked_at])
     return Statistic(rows, lambda sums: scale * ratio(sums[..., 0], sums[..., 1]))
 
 
@@ -89,9 +88,9 @@ def by_label(
     name: str, labels: Sequence[str | None], hits: Sequence[float]
 ) -> tuple[dict[str, Statistic], dict[str, int]]:
     """``name/label`` -> percent of hits, and ``label`` -> number of items, for the labels that occur."""
-    members = {x: np.array([label == x for label in labels]) for x in sorted(set(labels) - {None})}
+    members = {x: [label == x for label in labels] for x in sorted({x for x in labels if x is not None})}
     parts = {f"{name}/{x}": percent(hits, inside) for x, inside in members.items()}
-    return parts, {x: int(inside.sum()) for x, inside in members.items()}
+    return parts, {x: sum(inside) for x, inside in members.items()}
 
 
 def mean_of(parts: Sequence[Statistic], items: int) -> Statistic:

@@ -72,7 +72,11 @@ def intervals(
     result: dict[str, tuple[float, float] | None] = {}
     for name, statistic in scores.statistics.items():
         values = None if statistic.score is None else drawn.values(statistic)
-        result[name] = None if values is None else tuple(float(end) for end in np.nanpercentile(values, ends))
+        if values is None:
+            result[name] = None
+        else:
+            low, high = np.nanpercentile(values, ends)
+            result[name] = float(low), float(high)
     return result
 
 
@@ -100,10 +104,11 @@ def paired(
         one, other = a.statistics[name], b.statistics[name]
         if one.score is None or other.score is None:
             continue
-        values = drawn.values(one), drawn.values(other)
-        difference, low, high, p = other.score - one.score, None, None, None
-        if not any(value is None for value in values):
-            draws = np.round(values[1] - values[0], 9)  # a difference in the last digit of a sum is none
+        values_a, values_b = drawn.values(one), drawn.values(other)
+        difference = other.score - one.score
+        low = high = p = None
+        if values_a is not None and values_b is not None:
+            draws = np.round(values_b - values_a, 9)  # a difference in the last digit of a sum is none
             draws = draws[~np.isnan(draws)]
             low, high = (float(end) for end in np.percentile(draws, ends))
             p = min(1.0, 2 * (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + len(draws)))

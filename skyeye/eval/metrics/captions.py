@@ -133,8 +133,8 @@ def bleu(truth: Mapping[int, list[str]], given: Mapping[int, list[str]], order: 
         [*test["correct"], *test["guess"], test["testlen"], scorer._single_reflen(lengths, "closest", test["testlen"])]
         for test, (lengths, _) in zip(scorer.ctest, scorer.crefs, strict=True)
     ]
-    rows = np.array(rows, float)
-    return {f"BLEU-{n}": Statistic(rows, partial(_bleu_value, n=n, order=order)) for n in range(1, order + 1)}
+    counts = np.array(rows, float)
+    return {f"BLEU-{n}": Statistic(counts, partial(_bleu_value, n=n, order=order)) for n in range(1, order + 1)}
 
 
 def _bleu_value(sums: np.ndarray, n: int, order: int) -> np.ndarray:

@@ -87,7 +87,8 @@ def _best(boxes: Sequence[Box], truths: Sequence[Box]) -> tuple[float, float, fl
 def _add_plus_one(
     scores: Scores, records: Sequence[Record], found: Sequence[Sequence[Box]], known: Sequence[Size | None]
 ) -> None:
-    unknown = known.count(None)
+    sized = [size for size in known if size is not None]
+    unknown = len(known) - len(sized)
     if unknown:
         scores.notes.append(
             f"{PLUS_ONE} is left out: it counts pixels, and the size of the image is not known for {unknown} of "
@@ -96,7 +97,7 @@ def _add_plus_one(
         return
     overlaps = [
         max((_plus_one(box, Box(*t), size) for box in boxes for t in record.references["boxes"]), default=0.0)
-        for record, boxes, size in zip(records, found, known, strict=True)
+        for record, boxes, size in zip(records, found, sized, strict=True)
     ]
     scores.statistics[PLUS_ONE] = percent([value > 0.5 for value in overlaps])
 

@@ -7,6 +7,7 @@ weighing of the captions can be had without asking the program again; what it sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -32,8 +33,9 @@ def meteor(program: Meteor, truth: Mapping[int, list[str]], given: Mapping[int, 
     said = [float(program.meteor_p.stdout.readline()) for _ in range(len(lines) + 1)]  # each caption, then the corpus
     rows = np.array([[float(number) for number in line.split()] for line in lines])
     statistic = Statistic(_without_whole_chunks(rows), meteor_value)
-    if not abs(statistic.score / 100 - said[-1]) < 1e-9:
-        raise ValueError(f"it says {said[-1]}, the formula for its own statistics {statistic.score / 100}")
+    ours = math.nan if statistic.score is None else statistic.score / 100
+    if not abs(ours - said[-1]) < 1e-9:
+        raise ValueError(f"it says {said[-1]}, the formula for its own statistics {ours}")
     return statistic
 
 

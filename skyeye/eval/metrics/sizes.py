@@ -17,7 +17,7 @@ def sizes(records: Sequence[Record]) -> list[Size | None]:
     """
     unsized = {record.images[0] for record in records if record.images and "size" not in record.references}
     read = {image: _size(image) for image in unsized}
-    return [record.references.get("size") or read.get(next(iter(record.images), None)) for record in records]
+    return [record.references.get("size") or read.get(next(iter(record.images), "")) for record in records]
 
 
 def _size(image: str) -> Size | None:

@@ -50,5 +50,5 @@ def _count_error(answer: str, truth: str, label: str | None) -> float | None:
     """Absolute difference of two numbers given as words or digits; None for other questions and without a number."""
     if label != "count":
         return None
-    numbers = [_NUMBER.search(normalise_answer(text)) for text in (answer, truth)]
-    return None if None in numbers else float(abs(int(numbers[0][0]) - int(numbers[1][0])))
+    said, right = (_NUMBER.search(normalise_answer(text)) for text in (answer, truth))
+    return None if said is None or right is None else float(abs(int(said[0]) - int(right[0])))

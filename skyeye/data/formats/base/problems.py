@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from skyeye.data.images import load as images
 from skyeye.errors import SkyEyeError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class BadRecord(SkyEyeError):
         return Problem(self.kind, str(self.where), self.what, count=count)
 
 
-def with_arguments_of(known: Callable, **more: Any) -> Callable[[Callable], Callable]:
+def with_arguments_of(known: Callable[..., Any], **more: Any) -> Callable[[Function], Function]:
     """Decorator: the function takes what ``known`` takes, and by keyword ``more`` with these defaults.
 
     The options of a source are checked against the signature of its reader; a reader that hands most of them on to
@@ -59,14 +61,15 @@ def with_arguments_of(known: Callable, **more: Any) -> Callable[[Callable], Call
     own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in more.items()]
     parameters = [*inspect.signature(known).parameters.values(), *own]
 
-    def decorate(function: Callable) -> Callable:
-        function.__signature__ = inspect.signature(function).replace(parameters=parameters)
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function).replace(parameters=parameters)
+        function.__signature__ = signature  # type: ignore[attr-defined]  # inspect looks there first
         return function
 
     return decorate
 
 
-def load_json(path: Path, want: type[list] | type[dict]) -> Any:
+def load_json(path: Path, want: type[list[Any]] | type[dict[Any, Any]]) -> Any:
     """The JSON value of a file.
 
     Raises:
@@ -84,7 +87,7 @@ def load_json(path: Path, want: type[list] | type[dict]) -> Any:
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of nested brackets
         raise SkyEyeError(f"is not usable JSON: {error}", where=str(path), remedy="fetch the file again") from error
     if not isinstance(value, want):
-        shape = {list: "a list [...]", dict: "an object {...}"}[want]
+        shape = "a list [...]" if want is list else "an object {...}"
         raise SkyEyeError(
             f"holds a JSON {_json_name(value)} where {shape} is expected",
             where=str(path),

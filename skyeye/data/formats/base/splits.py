@@ -48,9 +48,11 @@ class Splits:
 
     def of(self, image: str) -> str | None:
         """``train``, ``val``, ``test``, or None for an image that ``split_file`` does not list."""
+        return self.by_name(image) if self.listed is None else self.listed.get(_stem(PurePosixPath(image).name))
+
+    def by_name(self, image: str) -> str:
+        """``train``, ``val`` or ``test``, by the rules other than ``split_file``."""
         name = PurePosixPath(image).name
-        if self.listed is not None:
-            return self.listed.get(_stem(name))
         for split, patterns in self.patterns.items():
             if any(fnmatch(name, pattern) for pattern in patterns):
                 return split

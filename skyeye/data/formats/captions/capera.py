@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Set
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from skyeye.data.formats.base.image_folder import (
@@ -53,9 +54,9 @@ def read(
             of ERA last 5 seconds at 24 frames a second (Mou et al., ERA, IEEE GRSM 2020).
     """
     path = Path(path)
-    for name, value in (("frames", frames), ("video_length", video_length)):
+    for option, value in (("frames", frames), ("video_length", video_length)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise SkyEyeError(f"{name} {value!r} is no number from 1 on", where="options", remedy="e.g. frames: 4")
+            raise SkyEyeError(f"{option} {value!r} is no number from 1 on", where="options", remedy="e.g. frames: 4")
     videos = load_json(path, dict).get("ERA_caption")
     if not isinstance(videos, list):
         raise SkyEyeError("has no list `ERA_caption`", where=str(path), remedy="check `format:` of this source")
@@ -74,7 +75,7 @@ def read(
         yield from caption_records(
             name,
             captions if isinstance(captions, list) else [],
-            lambda name=name, where=where: finder.find(name, where, frames, video_length),
+            partial(finder.find, name, where, frames, video_length),
             key=str(index),
             source="CapERA",
             split=of,
@@ -128,7 +129,9 @@ class _Frames:
 
     def _list_frames(self) -> dict[str, list[PurePosixPath]]:
         """Video -> its frames in order. A single frame of exactly the video's name wins, then a folder of its name."""
-        exact, folders, numbered = {}, {}, {}
+        exact: dict[str, list[PurePosixPath]] = {}
+        folders: dict[str, list[PurePosixPath]] = {}
+        numbered: dict[str, list[PurePosixPath]] = {}
         for file in self._list(IMAGE_SUFFIXES):
             exact.setdefault(_stem(file), []).append(file)
             if len(file.parts) > 1:

@@ -47,7 +47,7 @@ def _records(
     image: object, split: str | None, where: str, index: int, source: str, folder: ImageFolder
 ) -> Iterator[Record | Problem]:
     name = as_text(image.get("filename")) if isinstance(image, dict) else None
-    if name is None or split is None:
+    if not isinstance(image, dict) or name is None or split is None:
         raise BadRecord("not a record", where, "has no filename")
     sentences = image.get("sentences")
     yield from caption_records(

@@ -7,6 +7,7 @@ caption; both are read: there may be one name a caption, or one for every 2, 3, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
@@ -53,6 +54,10 @@ def split_of_list(file: Path) -> str | None:
     return word if word in SPLITS else None
 
 
+def _found(folder: ImageFolder, name: str, where: str) -> tuple[str]:
+    return (folder.find(name, where),)
+
+
 def _list(file: Path, split: str, folder: ImageFolder) -> Iterator[Record | Problem]:
     captions_file = file.with_name(file.name.removesuffix(NAMES) + CAPTIONS)
     names, captions = text_lines(file), text_lines(captions_file)
@@ -73,7 +78,7 @@ def _list(file: Path, split: str, folder: ImageFolder) -> Iterator[Record | Prob
         yield from caption_records(
             name,
             [captions[number] for number in lines],
-            lambda name=name, where=where: (folder.find(name, where),),
+            partial(_found, folder, name, where),
             key=f"{split}:{lines[0]}",
             source="RSITMD",
             split=split,

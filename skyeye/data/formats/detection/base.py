@@ -25,7 +25,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from skyeye.data.formats.base.problems import BadRecord, Problem, pick, read_text, with_arguments_of
 from skyeye.data.geometry.boxes import Box, OrientedBox
@@ -88,7 +88,7 @@ def reader_of(annotated: Callable[..., Iterator[Annotated | Problem]]) -> Callab
     """
 
     @with_arguments_of(annotated, min_side=MIN_SIDE)
-    def read(*arguments, min_side: float = MIN_SIDE, **options) -> Iterator[Record | Problem]:
+    def read(*arguments: Any, min_side: float = MIN_SIDE, **options: Any) -> Iterator[Record | Problem]:
         """Samples of every image by the rules of :mod:`skyeye.data.formats.detection.base`; oriented boxes are kept
         beside the upright ones around them."""
         yield from samples_of(annotated(*arguments, **options), min_side=min_side)
@@ -135,7 +135,8 @@ def samples(item: Annotated, *, min_side: float = MIN_SIDE, max_listed: int = 8)
         else:
             usable.append((index, thing))
     regions = tuple(
-        Region(tuple(thing.box.clipped()), thing.name, thing.polygon and tuple(thing.polygon)) for _, thing in usable
+        Region(thing.box.clipped().as_tuple(), thing.name, tuple(thing.polygon) if thing.polygon else None)
+        for _, thing in usable
     )
     for index, thing in usable:
         alone = len(by_class[thing.name]) == 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def annotated(
         if not isinstance(content.get(key), list):
             raise SkyEyeError(f"has no list `{key}`", where=str(path), remedy="check `format:` of this source")
     classes = {c["id"]: class_words(c["name"]) for c in content["categories"] if _has(c, id=int, name=str)}
-    boxes: dict[int, list[tuple[str, dict]]] = defaultdict(list)
+    boxes: dict[int, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     for index, annotation in enumerate(content["annotations"]):
         where = f"{path}, annotation {index}"
         if _has(annotation, image_id=int):
@@ -52,7 +53,7 @@ def annotated(
         try:
             if not (_has(image, id=int, file_name=str, width=int, height=int) and image["width"] * image["height"] > 0):
                 raise BadRecord("not a record", where, "lacks id, file_name, width or height")
-            of = named or rule.of(image["file_name"])
+            of = named or rule.by_name(image["file_name"])
             if split is not None and of != split:
                 continue
             found = folder.find(image["file_name"], where)
@@ -60,7 +61,7 @@ def annotated(
             yield error.problem(count=max(1, len(mine)))
             continue
         size = image["width"], image["height"]
-        objects, problems = objects_of(mine, lambda entry, place, size=size: _parse(entry, place, classes, *size))
+        objects, problems = objects_of(mine, partial(_parse, classes=classes, size=size))
         yield from problems
         yield Annotated(found, objects, str(image["id"]), of, where)
     for place, _ in (lost for left in boxes.values() for lost in left):
@@ -70,19 +71,19 @@ def annotated(
 read = reader_of(annotated)
 
 
-def _parse(annotation: dict, where: str, classes: dict[int, str], width: float, height: float) -> Labelled:
+def _parse(annotation: dict[str, Any], where: str, classes: dict[int, str], size: tuple[float, float]) -> Labelled:
     name = classes.get(annotation["category_id"]) if _has(annotation, category_id=int) else None
     if name is None:
         raise BadRecord("unknown class", where, f"category {str(annotation.get('category_id'))[:30]} has no name")
-    box = annotation.get("bbox")
+    box: Any = annotation.get("bbox")
     try:
-        numbers = [float(value) for value in box]
-        if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        x, y, w, h = (float(value) for value in box)
+        if not all(map(math.isfinite, (x, y, w, h))):
             raise ValueError
     except (TypeError, ValueError, OverflowError) as error:
         raise BadRecord("malformed box", where, f"bbox is not [x, y, width, height]: {str(box)[:60]}") from error
     crowd = bool(annotation.get("iscrowd"))  # one box around many
-    return Labelled(name, Box.from_xywh_pixels(*numbers, width, height), where, difficult=crowd)
+    return Labelled(name, Box.from_xywh_pixels(x, y, w, h, *size), where, difficult=crowd)
 
 
 def _has(entry: object, **types: type) -> bool:

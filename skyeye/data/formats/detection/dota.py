@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def annotated(
     rule = Splits(None, splits, test_fraction)
     for file in files:
         key = file.relative_to(labels).with_suffix("").as_posix()
-        of = split_in(path.name) or rule.of(key)
+        of = split_in(path.name) or rule.by_name(key)
         if split is not None and of != split:
             continue
         lines = label_lines(file, _HEADERS)
@@ -58,7 +59,7 @@ def annotated(
         except BadRecord as error:
             yield error.problem(count=max(1, len(lines)))
             continue
-        objects, problems = objects_of(lines, lambda line, where, size=size: _parse(line, where, *size))
+        objects, problems = objects_of(lines, partial(_parse, size=size))
         yield from problems
         yield Annotated(image, objects, key, of, str(file))
 
@@ -66,7 +67,7 @@ def annotated(
 read = reader_of(annotated)
 
 
-def _parse(line: str, where: str, width: int, height: int) -> Labelled:
+def _parse(line: str, where: str, size: tuple[int, int]) -> Labelled:
     words = line.split()
     try:
         numbers = [float(word) for word in words[:8]]
@@ -77,5 +78,5 @@ def _parse(line: str, where: str, width: int, height: int) -> Labelled:
         raise BadRecord("malformed line", where, f"has {len(words)} words; x1 ... y4 class difficulty are 10")
     if words[8].replace(".", "").isdigit():
         raise BadRecord("malformed line", where, "has a number where the class name stands; YOLO-OBB is format yolo")
-    polygon = OrientedBox.from_pixels(numbers, width, height)
+    polygon = OrientedBox.from_pixels(numbers, *size)
     return Labelled(class_words(words[8]), polygon.upright(), where, difficulty > 0, polygon)

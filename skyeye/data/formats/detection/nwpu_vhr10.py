@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def annotated(
     folder = images.folder(positive if positive.is_dir() else path)
     rule = Splits(None, splits, test_fraction)
     for file in files:
-        of = rule.of(file.stem)
+        of = rule.by_name(file.stem)
         if split is not None and of != split:
             continue
         lines = _lines(file)
@@ -73,7 +74,7 @@ def annotated(
         except BadRecord as error:
             yield error.problem(count=len(lines))
             continue
-        objects, problems = objects_of(lines, lambda line, where, size=size: _parse(line, where, *size))
+        objects, problems = objects_of(lines, partial(_parse, size=size))
         yield from problems
         yield Annotated(image, objects, file.stem, of, str(file))
 
@@ -90,11 +91,12 @@ def _lines(file: Path) -> list[tuple[str, str]] | Problem:
     return [(f"{file}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _parse(line: str, where: str, width: int, height: int) -> Labelled:
+def _parse(line: str, where: str, size: tuple[int, int]) -> Labelled:
     match = LINE.fullmatch(line)
     if match is None:
         raise BadRecord("malformed line", where, f"is not (x1,y1),(x2,y2),class: {line[:60]!r}")
     number = int(match[5])
     if not 1 <= number <= len(CLASSES):
         raise BadRecord("unknown class", where, f"class {number} is not one of 1 to {len(CLASSES)}")
-    return Labelled(CLASSES[number - 1], Box.from_pixels(*(float(match[n]) for n in range(1, 5)), width, height), where)
+    x1, y1, x2, y2 = (float(match[n]) for n in range(1, 5))
+    return Labelled(CLASSES[number - 1], Box.from_pixels(x1, y1, x2, y2, *size), where)

@@ -54,7 +54,7 @@ def annotated(
     rule, listed = Splits(None, splits, test_fraction), _listed(path / LISTS)
     for file in files:
         key = file.relative_to(labels).with_suffix("").as_posix()
-        of = listed.get(file.stem) if listed else split_in(file.relative_to(path).parent / "_") or rule.of(key)
+        of = listed.get(file.stem) if listed else split_in(file.relative_to(path).parent / "_") or rule.by_name(key)
         if split is not None and of != split:
             continue
         try:

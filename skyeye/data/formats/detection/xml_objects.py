@@ -96,8 +96,8 @@ def _corners(element: ElementTree.Element) -> tuple[float, ...]:
 
 def _number(text: str | None, what: str) -> float:
     try:
-        value = float(text)
-    except (TypeError, ValueError):
+        value = math.nan if text is None else float(text)
+    except ValueError:
         value = math.nan
     if not math.isfinite(value):
         raise ValueError(f"{what} is not a number: {str(text)[:30]!r}")

@@ -49,7 +49,7 @@ def annotated(
     rule = Splits(None, splits, test_fraction)
     for file in files:
         key = file.relative_to(labels).with_suffix("").as_posix()
-        of = split_in(file.relative_to(labels).parent / "_") or rule.of(key)
+        of = split_in(file.relative_to(labels).parent / "_") or rule.by_name(key)
         if split is not None and of != split:
             continue
         lines = label_lines(file)

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from skyeye.data.formats.base.image_folder import BESIDE, IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder, ImageLookup
 from skyeye.data.formats.base.json_lines import iter_json_lines
@@ -77,7 +77,7 @@ def _lines(
         try:
             line = _Line(content, where, folder, {"unit": unit, "frames": frames})
             line.id = _id(content, ids, f"{path.stem}:{number}", where)
-            line.split = _split(content, named or rule.of(line.names[0]), where)
+            line.split = _split(content, named or rule.by_name(line.names[0]), where)
         except BadRecord as error:
             yield error.problem()
             continue
@@ -86,7 +86,7 @@ def _lines(
 
 
 @with_arguments_of(_lines)
-def annotated(*arguments, **options) -> Iterator[Annotated | Problem]:
+def annotated(*arguments: Any, **options: Any) -> Iterator[Annotated | Problem]:
     """The images with their boxes; arguments as for :func:`_lines`. What else is asked is reported as skipped."""
     for line in _lines(*arguments, **options):
         if isinstance(line, Problem):
@@ -99,7 +99,7 @@ def annotated(*arguments, **options) -> Iterator[Annotated | Problem]:
 
 
 @with_arguments_of(_lines, min_side=MIN_SIDE)
-def read(*arguments, min_side: float = MIN_SIDE, **options) -> Iterator[Record | Problem]:
+def read(*arguments: Any, min_side: float = MIN_SIDE, **options: Any) -> Iterator[Record | Problem]:
     """Records of every line; arguments as for :func:`_lines`.
 
     Args:
@@ -191,14 +191,14 @@ class _Line:
             if self.is_video or len(self.names) > 1:
                 raise BadRecord("wrong key", self.where, "boxes need one image; this line has several")
             (image,) = self.images()
-            width, height = self._size(image)
+            size = self._size(image)
         except BadRecord as error:
             yield error.problem(count=max(1, len(boxes) if isinstance(boxes, list) else 1))
             return
         objects = []
         for number, entry in enumerate(boxes):
             try:
-                objects.append(_object(entry, f"{self.where}, boxes[{number}]", width, height))
+                objects.append(_object(entry, f"{self.where}, boxes[{number}]", size))
             except BadRecord as error:
                 yield error.problem()
         if not boxes:
@@ -263,10 +263,10 @@ class _Line:
             return 1, 1
         if "width" not in self.content and "height" not in self.content:
             return image_size(image, self.where)
-        size = self.content.get("width"), self.content.get("height")
-        if not all(_number(side) and side > 0 for side in size):
-            raise BadRecord("wrong value", self.where, f"width and height are not two numbers above 0: {size}")
-        return size
+        width, height = self.content.get("width"), self.content.get("height")
+        if not (_number(width) and _number(height) and width > 0 and height > 0):
+            raise BadRecord("wrong value", self.where, f"width and height are not two numbers above 0: {width, height}")
+        return width, height
 
 
 def _mention(entry: object, where: str, size: tuple[float, float]) -> Mention:
@@ -284,30 +284,35 @@ def _mention(entry: object, where: str, size: tuple[float, float]) -> Mention:
 def _place(numbers: object, where: str, size: tuple[float, float]) -> Box | OrientedBox:
     if isinstance(numbers, list) and len(numbers) == 8:
         return OrientedBox.from_pixels(_numbers(numbers, 8, where), *size)
-    box = Box.from_pixels(*_numbers(numbers, 4, where), *size)
+    box = _upright(numbers, where, size)
     if box.x1 > box.x2 or box.y1 > box.y2:
         raise BadRecord("inverted box", where, f"box {str(numbers)[:60]} has its corners in the wrong order")
     return box
 
 
-def _object(entry: object, where: str, width: float, height: float) -> Labelled:
+def _upright(numbers: object, where: str, size: tuple[float, float]) -> Box:
+    x1, y1, x2, y2 = _numbers(numbers, 4, where)
+    return Box.from_pixels(x1, y1, x2, y2, *size)
+
+
+def _object(entry: object, where: str, size: tuple[float, float]) -> Labelled:
     if not isinstance(entry, dict):
         raise BadRecord("wrong value", where, f"is not {{box, label}} but {str(entry)[:60]!r}")
     _check_keys(entry, BOX_KEYS, where)
     if ("box" in entry) == ("polygon" in entry):
         raise BadRecord("malformed box", where, "needs either box: [x1, y1, x2, y2] or polygon: [x1, y1, ..., x4, y4]")
     name, phrase = as_text(entry.get("label")), as_text(entry.get("phrase"))
-    if (name is None) == (phrase is None):
+    words = name or phrase
+    if words is None or None not in (name, phrase):
         raise BadRecord("no label", where, "needs either label (its class) or phrase (words for this one object)")
     difficult = entry.get("difficult", False)
     if not isinstance(difficult, bool):
         raise BadRecord("wrong value", where, f"difficult is not true or false: {str(difficult)[:30]!r}")
-    if "box" in entry:
-        box, polygon = Box.from_pixels(*_numbers(entry["box"], 4, where), width, height), None
-    else:
-        polygon = OrientedBox.from_pixels(_numbers(entry["polygon"], 8, where), width, height)
-        box = polygon.upright()
-    return Labelled(name or phrase, box, where, difficult, polygon, described=name is None)
+    polygon = None
+    if "polygon" in entry:
+        polygon = OrientedBox.from_pixels(_numbers(entry["polygon"], 8, where), *size)
+    box = polygon.upright() if polygon else _upright(entry["box"], where, size)
+    return Labelled(words, box, where, difficult, polygon, described=name is None)
 
 
 def _numbers(value: object, count: int, where: str) -> list[float]:
@@ -318,7 +323,7 @@ def _numbers(value: object, count: int, where: str) -> list[float]:
     return value
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[int | float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return abs(value) < 1e9 if isinstance(value, int) else math.isfinite(value)
@@ -328,7 +333,7 @@ def _names(content: dict[str, Any], where: str) -> list[str]:
     if ("image" in content) == ("video" in content):
         raise BadRecord("no image", where, "needs either image (a file name or a list of them) or video")
     value = content.get("image", content.get("video"))
-    names = value if isinstance(value, list) and "image" in content else [value]
+    names: list[Any] = value if isinstance(value, list) and "image" in content else [value]
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise BadRecord("no image", where, f"image is not a file name: {str(value)[:60]!r}")
     return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
 from skyeye.data.formats.base.problems import Problem, with_arguments_of
@@ -40,7 +41,7 @@ def open_groups(
 
 
 @with_arguments_of(open_groups)
-def read(*arguments, **options) -> Iterator[Record | Problem]:
+def read(*arguments: Any, **options: Any) -> Iterator[Record | Problem]:
     """Records of a shard set, image after image. Training does not read them so: it takes :func:`open_groups`."""
     yield from open_groups(*arguments, **options).records()
 

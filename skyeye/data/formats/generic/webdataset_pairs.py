@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -114,16 +115,20 @@ def _records(file: Path, split: str) -> Iterator[Record | Problem]:
                 except BadRecord as error:
                     yield error.problem()
                     continue
-                yield from caption_records(
-                    id, captions, lambda image=image: (image,), key=id, source="", split=split, where=where
-                )
+                find = partial(_only, image)
+                yield from caption_records(id, captions, find, key=id, source="", split=split, where=where)
     except OSError as error:
         raise BadRecord("damaged archive", str(file), f"cannot be read: {error.strerror or error}") from error
 
 
+def _only(image: str) -> tuple[str]:
+    return (image,)
+
+
 def _samples(members: Iterator[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
     """Runs of members with the same key, by suffix in lower case."""
-    key, found = "", {}
+    key = ""
+    found: dict[str, Member] = {}
     try:
         for member in members:
             folder, _, base = member.name.rpartition("/")

@@ -54,7 +54,7 @@ def refer_record(
         where=where,
         turns=(Turn(prompt.replace("{}", given), answer, task, (Mention((box,)),)),),
         references={"boxes": [list(inside)], "phrase": phrase, "size": list(size), **truths},
-        regions=(Region(tuple(inside), phrase),),
+        regions=(Region(inside.as_tuple(), phrase),),
     )
 
 

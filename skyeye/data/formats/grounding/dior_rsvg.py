@@ -71,7 +71,7 @@ def read(
             continue
         for thing in content.objects:
             number += 1
-            of = listed.get(number) if lists else rule.of(file.stem)
+            of = listed.get(number) if lists else rule.by_name(file.stem)
             if of is not None and (split is None or of == split):
                 yield _record(thing, content, folder, number, of, task)
     yield from _beyond(listed, number, lists, split)
@@ -116,10 +116,11 @@ def _list(file: Path, name: str, listed: dict[int, str], split: str | None) -> I
         if not word:
             continue
         number = int(word) if word.isdecimal() and word.isascii() and len(word) < 10 else None
-        if number is not None and number not in listed:
+        if number is None:
+            if told:
+                yield Problem("malformed line", where, f"is not the number of an object: {line[:30]!r}")
+        elif number not in listed:
             listed[number] = name
-        elif told and number is None:
-            yield Problem("malformed line", where, f"is not the number of an object: {line[:30]!r}")
         elif told:
             yield Problem("listed twice", where, f"object {number} is already in {listed[number]}.txt")
 

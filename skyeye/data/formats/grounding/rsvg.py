@@ -26,6 +26,8 @@ LINE = re.compile(rf"([^,]+),{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER},(?!\s*-?[\d
 #: Expressions of RSVG-HR are often orders (``find a swimming pool on the left``); asked is for the object itself.
 _ORDER = re.compile(r"\s*(?:find|search)\s+(?:for\s+)?", re.IGNORECASE)
 
+Corners = tuple[float, float, float, float]
+
 _LARGEST = 1 << 26  # bytes; 5,505 expressions are about one million
 
 
@@ -70,7 +72,7 @@ def read(
         for number, where, entry in _entries(file):
             try:
                 name, corners, expression = (_of_entry if file.suffix == ".pth" else _of_line)(entry, where)
-                of = named or rule.of(name)
+                of = named or rule.by_name(name)
                 if split is not None and of != split:
                     continue
                 image = folder.find(name, where)
@@ -103,21 +105,21 @@ def _entries(file: Path) -> Iterator[tuple[int, str, Any]]:
             yield number, f"{file}, {'entry' if saved else 'line'} {number}", entry
 
 
-def _of_line(line: str, where: str) -> tuple[str, list[float], str]:
+def _of_line(line: str, where: str) -> tuple[str, Corners, str]:
     match = LINE.fullmatch(line)
     if match is None:
         raise BadRecord("malformed line", where, f"is not image,x1,y1,x2,y2,expression: {line[:60]!r}")
-    return match[1].strip(), [float(match[n]) for n in range(2, 6)], match[6]
+    return match[1].strip(), (float(match[2]), float(match[3]), float(match[4]), float(match[5])), match[6]
 
 
-def _of_entry(entry: Any, where: str) -> tuple[str, list[float], str]:
+def _of_entry(entry: Any, where: str) -> tuple[str, Corners, str]:
     try:
-        name, corners, expression = entry[:3]
-        corners = [float(corner) for corner in corners]
-        sound = isinstance(name, str) and isinstance(expression, str) and len(corners) == 4
+        name, (x1, y1, x2, y2), expression = entry[:3]
+        corners = float(x1), float(y1), float(x2), float(y2)
+        sound = isinstance(name, str) and isinstance(expression, str) and all(map(math.isfinite, corners))
     except (TypeError, ValueError, KeyError, IndexError, OverflowError):
         sound = False
-    if not sound or not all(map(math.isfinite, corners)):
+    if not sound:
         raise BadRecord("not a record", where, f"is not (image, [x1, y1, x2, y2], expression): {str(entry)[:60]}")
     return name.strip(), corners, expression
 

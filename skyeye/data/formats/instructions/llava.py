@@ -144,7 +144,9 @@ def _regions(turn: Turn) -> Iterator[Region]:
         phrase = mention.phrase if mention.phrase is not None else phrase
         if phrase is not None:
             for box in mention.boxes:
-                yield Region(tuple(_upright(box)), phrase.strip(), tuple(box) if isinstance(box, OrientedBox) else None)
+                yield Region(
+                    _upright(box).as_tuple(), phrase.strip(), tuple(box) if isinstance(box, OrientedBox) else None
+                )
 
 
 def _texts(item: dict[str, Any], where: str) -> tuple[list[tuple[str, str]], bool]:
@@ -194,10 +196,10 @@ def _tag(question: str, where: str) -> str | None:
 def _task(texts: Sequence[tuple[str, str]], tag: str | None, hint: str | None) -> str:
     if len(texts) > 1:
         return "conversation"
-    if tag is None and hint is None:
-        return "detail" if re.match(r"describe .*\bin detail", texts[0][0], re.IGNORECASE) else "conversation"
     if tag is not None and (hint is None or MiniGPTv2.tags.get(hint) != f"[{tag}]"):
         hint = _TAG_TASKS[tag]  # the record knows better than the file it is in
+    if hint is None:
+        return "detail" if re.match(r"describe .*\bin detail", texts[0][0], re.IGNORECASE) else "conversation"
     if hint == "vqa" and _CLASSIFY.search(texts[0][0]):
         return "classification"
     return hint
@@ -206,8 +208,8 @@ def _task(texts: Sequence[tuple[str, str]], tag: str | None, hint: str | None) -
 def _image_names(item: dict[str, Any], where: str) -> list[str]:
     value = item.get("image", item.get("images"))
     names = value if isinstance(value, list) else [] if value is None or value == "" else [value]
-    texts = [as_text(name) for name in names]
-    if None in texts:
+    texts = [text for name in names if (text := as_text(name)) is not None]
+    if len(texts) < len(names):
         raise BadRecord("no image", where, f"image is not a file name: {str(value)[:60]!r}")
     return texts
 

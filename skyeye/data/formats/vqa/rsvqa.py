@@ -93,9 +93,9 @@ def _questions(match: re.Match[str], file: Path, folder: ImageFolder, bin_number
 
 def _record(
     question: dict[str, Any],
-    answers: dict[Any, dict],
+    answers: dict[Any, dict[str, Any]],
     where: str,
-    match: re.Match,
+    match: re.Match[str],
     folder: ImageFolder,
     bin_numbers: bool,
 ) -> Record:
@@ -145,6 +145,6 @@ def _entries(questions_file: Path, what: str) -> list[Any]:
     return entries
 
 
-def _by_id(questions_file: Path, what: str) -> dict[Any, dict]:
+def _by_id(questions_file: Path, what: str) -> dict[Any, dict[str, Any]]:
     entries = _entries(questions_file, what)
     return {e["id"]: e for e in entries if isinstance(e, dict) and isinstance(e.get("id"), (int, str))}
