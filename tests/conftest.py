@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from hypothesis import settings
+from PIL import Image
 from safetensors import safe_open
 
 from skyeye.data.prompts import MiniGPTv2
@@ -111,5 +112,26 @@ def recipe(tmp_path, world) -> Callable[..., Path]:
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real samples, which is no part of the project."""
+    folder = Path(os.environ.get("SKYEYE_SHARED") or Path(__file__).resolve().parents[1] / "../shared") / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real samples are not on this machine: no folder {folder} (set SKYEYE_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def write_images() -> Callable[..., None]:
+    """Writes blank images of the given names below a folder."""
+
+    def write(folder: Path, *names: str, size: tuple[int, int] = (10, 10)) -> None:
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", size).save(folder / name)
 
     return write

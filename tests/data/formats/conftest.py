@@ -5,24 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import check_source, read_with_problems
 from skyeye.data.formats.base.image_folder import ImageLookup
 from skyeye.data.formats.base.problems import Problem
-
-
-@pytest.fixture
-def write_images():
-    """Writes blank images of the given names below a folder."""
-
-    def write(folder: Path, *names: str, size=(10, 10)) -> None:
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", size).save(folder / name)
-
-    return write
 
 
 @pytest.fixture

@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from skyeye.data.formats import read_with_problems
 from skyeye.data.record import Record
 from skyeye.eval.benchmarks import BENCHMARKS
 from skyeye.eval.score_predictions import answers_of
-
-
-@pytest.fixture(scope="session")
-def real() -> Path:
-    """The folder of real samples, which is no part of the project."""
-    folder = Path(os.environ.get("SKYEYE_SHARED") or Path(__file__).resolve().parents[3] / "../shared") / "data"
-    if not folder.is_dir():
-        pytest.skip(f"the real samples are not in {folder}")
-    return folder
-
-
-@pytest.fixture
-def write_images() -> Callable[..., None]:
-    """Writes blank images of the given names below a folder."""
-
-    def write(folder: Path, *names: str, size: tuple[int, int] = (10, 10)) -> None:
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", size).save(folder / name)
-
-    return write
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from pathlib import Path
 
@@ -101,13 +100,3 @@ def _record(task: str, image: str, number: int) -> dict:
     if task == "conversation":
         talk += [{"from": "human", "value": "Is it large?"}, {"from": "gpt", "value": "Yes."}]
     return {"image": image, "conversations": talk}
-
-
-@pytest.fixture(scope="session")
-def real() -> Path:
-    """The folder of real samples, which is no part of the project."""
-    beside = Path(__file__).resolve().parents[2] / "../shared"
-    folder = Path(os.environ.get("SKYEYE_SHARED", beside)) / "data"
-    if not folder.is_dir():
-        pytest.skip(f"real samples are not on this machine: no folder {folder} (set SKYEYE_SHARED)")
-    return folder
