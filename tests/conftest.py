@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +17,12 @@ from hypothesis import settings
 from PIL import Image
 from safetensors import safe_open
 
+import skyeye.models  # noqa: F401  makes torchvision importable before transformers asks for it
+from skyeye.config.schema import LanguageConfig, LinearProjectorConfig, LoraConfig, ModelConfig, VisionConfig
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import Record, Turn
+from skyeye.eval.metrics.captions import CaptionScorer
+from skyeye.models.build import build_model
 from skyeye.synth import write_scenes
 
 settings.register_profile("skyeye", deadline=None)  # a busy machine is no failure
@@ -135,3 +141,55 @@ def write_images() -> Callable[..., None]:
             Image.new("RGB", size).save(folder / name)
 
     return write
+
+
+@pytest.fixture
+def tiny_config() -> Callable[..., ModelConfig]:
+    """A function that describes a model of a few thousand parameters; keyword arguments replace whole sections."""
+
+    def config(**changes) -> ModelConfig:
+        text = {
+            "model_type": "llama",
+            "vocab_size": 130,
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 128,
+        }
+        sections = {
+            "vision": VisionConfig(image_size=28, patch_size=7, width=16, depth=2, heads=2, mlp_ratio=2.0),
+            "projector": LinearProjectorConfig(join_tokens=4),
+            "language": LanguageConfig(config=text),
+            "lora": LoraConfig(r=2, alpha=4, dropout=0.0),
+        }
+        return ModelConfig(**(sections | changes))
+
+    return config
+
+
+@pytest.fixture
+def tiny_model(tiny_config):
+    """A tiny model whose adapters do something: LoRA starts at zero effect, which would hide mistakes."""
+    model = build_model(tiny_config())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_B." in name:
+                parameter.normal_(std=0.2)
+    return model.eval()
+
+
+@pytest.fixture
+def read_jsonl() -> Callable[[Path], list[dict[str, Any]]]:
+    """The objects of a file with one in each line."""
+    # not splitlines(): an answer may hold U+2028 and the like
+    return lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+@pytest.fixture
+def without_java(monkeypatch) -> None:
+    """METEOR takes seconds to start; its own tests are in metrics/test_captions.py."""
+    scorer = CaptionScorer(java=None)
+    # by full path: "skyeye.eval.metrics.captions" as an attribute is the function, not the module
+    for module in ("skyeye.eval.metrics.captions", "skyeye.eval.write", "skyeye.eval.score"):
+        monkeypatch.setattr(importlib.import_module(module), "default_scorer", lambda: scorer)

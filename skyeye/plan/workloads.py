@@ -55,7 +55,13 @@ DISTRIBUTIONS: dict[str, list[WorkloadSource]] = {
 
 
 def made_groups(
-    distribution: str, count: int, *, tokens_per_image: int, vocabulary: int, seed: int = 0, branches: int | None = None
+    distribution: str,
+    count: int,
+    *,
+    tokens_per_image: int,
+    vocabulary: int,
+    seed: int = 0,
+    questions_per_image: int | None = None,
 ) -> list[GroupSequence]:
     """Groups of random token ids with the shapes of a distribution.
 
@@ -63,11 +69,11 @@ def made_groups(
     whole; a source too small for a place is left out. Samples per image are rounded up or down by chance.
 
     Args:
-        branches: questions asked in one visit to an image, at most: groups are then visits, in the proportion that asks
+        questions_per_image: questions asked in one visit to an image, at most: groups are then visits, in the proportion that asks
             every sample equally often. None: groups are images with all their questions.
     """
     sources = DISTRIBUTIONS[distribution]
-    most = branches or float("inf")
+    most = questions_per_image or float("inf")
     visits = [source.samples / min(source.samples / source.images, most) for source in sources]
     generator = random.Random(f"{distribution} {count} {seed}")
     groups = []

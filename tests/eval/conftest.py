@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from skyeye.data.record import Record
-from skyeye.eval.metrics.captions import CaptionScorer
 from skyeye.eval.question import PROTOCOL_STYLE, asked
 from skyeye.eval.results import Answer
 from skyeye.synth import write_scenes
@@ -24,22 +20,6 @@ def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "world"
     write_scenes(folder, images=1, seed=3, held_out=HELD_OUT, size=112, processes=1)
     return folder
-
-
-@pytest.fixture
-def read_jsonl() -> Callable[[Path], list[dict[str, Any]]]:
-    """The objects of a file with one in each line."""
-    # not splitlines(): an answer may hold U+2028 and the like
-    return lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-@pytest.fixture
-def without_java(monkeypatch) -> None:
-    """METEOR takes seconds to start; its own tests are in metrics/test_captions.py."""
-    scorer = CaptionScorer(java=None)
-    # by full path: "skyeye.eval.metrics.captions" as an attribute is the function, not the module
-    for module in ("skyeye.eval.metrics.captions", "skyeye.eval.write", "skyeye.eval.score"):
-        monkeypatch.setattr(importlib.import_module(module), "default_scorer", lambda: scorer)
 
 
 class Oracle:

@@ -41,19 +41,19 @@ def test_perfect_answers_are_perfect_and_the_controls_fall(scored):
     assert scores["synth.scene"].metrics["accuracy"].value == 100
     assert scores["synth.vqa"].metrics["accuracy"].value == scores["synth.vqa"].metrics["mean_over_types"].value == 100
     for name, metric in (("refer", "accuracy@0.5"), ("grounding", "all_boxes_right"), ("identify", "exact_match")):
-        triple = scores[f"world.{name}"].metrics[metric]
+        triple = scores[f"synth.{name}"].metrics[metric]
         assert triple.value == triple.value_on_shuffled_phrases_items == 100
         assert (
             triple.shuffled_phrases == 0
         )  # the words of another object give the box of another object, and those never overlap
         assert triple.shuffled_images < 50
     for name in ("caption", "frames"):
-        assert scores[f"world.{name}"].metrics["BLEU-1"].value == pytest.approx(100, abs=1e-3)
+        assert scores[f"synth.{name}"].metrics["BLEU-1"].value == pytest.approx(100, abs=1e-3)
         assert (
-            scores[f"world.{name}"].metrics["CIDEr"].shuffled_images
-            < scores[f"world.{name}"].metrics["CIDEr"].value / 2
+            scores[f"synth.{name}"].metrics["CIDEr"].shuffled_images
+            < scores[f"synth.{name}"].metrics["CIDEr"].value / 2
         )
-        assert scores[f"world.{name}"].metrics["CIDEr"].shuffled_phrases is None
+        assert scores[f"synth.{name}"].metrics["CIDEr"].shuffled_phrases is None
     assert scores["synth.scene"].metrics["accuracy"].shuffled_images < 50
 
 
@@ -69,7 +69,7 @@ def test_answers_by_habit_show_only_with_shuffled_images(scored):
     scores, _ = scored("habit", ["synth.vqa", "synth.refer"])
     for name, metric in (("vqa", "accuracy"), ("refer", "accuracy@0.5")):
         assert (
-            scores[f"world.{name}"].metrics[metric].value == scores[f"world.{name}"].metrics[metric].shuffled_images > 0
+            scores[f"synth.{name}"].metrics[metric].value == scores[f"synth.{name}"].metrics[metric].shuffled_images > 0
         )
 
 

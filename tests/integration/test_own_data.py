@@ -77,4 +77,4 @@ def test_the_first_lines_of_the_page_are_read(tmp_path):
     (tmp_path / "my.jsonl").write_text(first)
     records, problems = read_with_problems(SourceConfig("jsonl", str(tmp_path / "my.jsonl")), "harbour")
     assert not problems
-    assert [record.task for record in records] == ["vqa", "caption", "refer", "identify", "detection"]
+    assert [record.task for record in records] == ["vqa", "caption", "refer", "identify", "detection", "vqa"]

@@ -112,39 +112,3 @@ def golden_batch(golden, golden_pixels, golden_vision, loaded_golden_model) -> C
         return inputs | {"image_features": torch.cat(kept).unsqueeze(0)}, tensors
 
     return load
-
-
-@pytest.fixture
-def tiny_config() -> Callable[..., ModelConfig]:
-    """A function that describes a model of a few thousand parameters; keyword arguments replace whole sections."""
-
-    def config(**changes) -> ModelConfig:
-        text = {
-            "model_type": "llama",
-            "vocab_size": 130,
-            "hidden_size": 16,
-            "intermediate_size": 24,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 128,
-        }
-        sections = {
-            "vision": VisionConfig(image_size=28, patch_size=7, width=16, depth=2, heads=2, mlp_ratio=2.0),
-            "projector": LinearProjectorConfig(join_tokens=4),
-            "language": LanguageConfig(config=text),
-            "lora": LoraConfig(r=2, alpha=4, dropout=0.0),
-        }
-        return ModelConfig(**(sections | changes))
-
-    return config
-
-
-@pytest.fixture
-def tiny_model(tiny_config):
-    """A tiny model whose adapters do something: LoRA starts at zero effect, which would hide mistakes."""
-    model = build_model(tiny_config())
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if ".lora_B." in name:
-                parameter.normal_(std=0.2)
-    return model.eval()

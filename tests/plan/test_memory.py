@@ -17,7 +17,7 @@ from torch import nn
 from skyeye.models.precision import DTYPES
 from skyeye.plan.memory import LiveBytes, Load, StepCounter
 
-SCRIPT = Path(__file__).with_name("measured_step.py")
+SCRIPT = Path(__file__).parents[1] / "train" / "measured_step.py"
 _spec = importlib.util.spec_from_file_location("measured_step", SCRIPT)
 measured_step = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(measured_step)

@@ -165,7 +165,7 @@ def test_a_world_that_is_there_is_left_alone(world: Path, monkeypatch: pytest.Mo
 
 
 def test_what_is_there_is_not_overwritten(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(SkyEyeError, match="another synthetic scenes .other images, seed"):
+    with pytest.raises(SkyEyeError, match="holds other synthetic scenes .other images, seed"):
         write_scenes(world, IMAGES + 1, SEED + 1, held_out=HELD_OUT, size=SIZE)
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(SkyEyeError, match="is no synthetic scenes"):

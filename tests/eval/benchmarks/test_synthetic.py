@@ -37,5 +37,5 @@ def test_the_world_or_the_folder_around_it(tmp_path, world):
     (tmp_path / "one").symlink_to(world)
     assert scenes_folder(tmp_path) == tmp_path / "one" and scenes_folder(world) == world
     (tmp_path / "two").symlink_to(world)
-    with pytest.raises(SkyEyeError, match="holds 2 synthetic scenes: one, two"):
+    with pytest.raises(SkyEyeError, match="holds 2 folders of synthetic scenes: one, two"):
         scenes_folder(tmp_path)

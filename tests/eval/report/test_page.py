@@ -121,7 +121,7 @@ def test_tables_boxes_and_words(html):
     # the one answer to synth.refer is in the random gallery alone; the hostile caption, which names a box, in two
     assert drawn[:3] == ["truth", "answer", "asked"] and set(drawn[3:]) == {"answer"}
     assert "1 of 4 published records: not comparable" in html and "our row stands here for orientation" in html
-    assert "(no answer)" in html and "No picture" in html and "predictions/world.refer.skipped.jsonl" in html
+    assert "(no answer)" in html and "No picture" in html and "predictions/synth.refer.skipped.jsonl" in html
     assert "Most confused" in html and "IoU of the answers" in html and "A radar chart needs 3" in html
     assert [a["src"][:15] for tag, a in page.tags if tag == "img"] == ["data:image/jpeg"] * 5
 
