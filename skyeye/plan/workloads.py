@@ -69,8 +69,8 @@ def made_groups(
     whole; a source too small for a place is left out. Samples per image are rounded up or down by chance.
 
     Args:
-        questions_per_image: questions asked in one visit to an image, at most: groups are then visits, in the proportion that asks
-            every sample equally often. None: groups are images with all their questions.
+        questions_per_image: questions asked in one visit to an image, at most: groups are then visits, in the
+            proportion that asks every sample equally often. None: groups are images with all their questions.
     """
     sources = DISTRIBUTIONS[distribution]
     most = questions_per_image or float("inf")
