@@ -41,7 +41,7 @@ def read_log(path: Path, notes: list[str] | None = None) -> list[dict[str, Any]]
         if not isinstance(stage, str) or as_count(step) is None:
             odd += 1
             continue
-        line = {name: as_number(entry[name]) for name in (*METRICS, *OTHERS) if name in entry}
+        line: dict[str, Any] = {name: as_number(entry[name]) for name in (*METRICS, *OTHERS) if name in entry}
         line |= {"stage": stage, "step": step, "time": str(entry.get("time", ""))[:40]}
         of_stage = stages.setdefault(stage, [])
         while of_stage and of_stage[-1]["step"] >= step:

@@ -81,7 +81,7 @@ def river(rng: np.random.Generator, size: int) -> np.ndarray:
     leaves = tint((46, 84, 40), (72, 112, 52), 0.5 + 0.4 * tone) * relief(height * size / 36, 0.3)
     meadow = np.where(trees[..., None], leaves, meadow)
     water = tint((40, 84, 100), (66, 122, 130), 0.4 + distance / width * 0.5 + 0.1 * noise(rng, size, 20))
-    sand = np.float32((206, 190, 142)) * (1 + 0.04 * noise(rng, size, 50))[..., None]
+    sand = np.array((206, 190, 142), np.float32) * (1 + 0.04 * noise(rng, size, 50))[..., None]
     banked = np.where((distance < width + 0.022)[..., None], sand, meadow)
     return np.where((distance < width)[..., None], water, banked)
 

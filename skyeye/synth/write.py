@@ -171,8 +171,8 @@ def _parallel(draw: Callable[[tuple[str, int]], int], jobs: list[tuple[str, int]
         return
     # spawn: a forked child may hang on a lock that a thread of the parent (torch) holds
     context = multiprocessing.get_context("spawn")
-    ignore_ctrl_c = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # the parent handles it
-    pool = ProcessPoolExecutor(processes, mp_context=context, **ignore_ctrl_c)
+    ignore_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # the parent handles it
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=ignore_ctrl_c)
     try:
         yield from pool.map(draw, jobs, chunksize=16)
     finally:
