@@ -83,11 +83,11 @@ def test_how_a_step_is_divided_changes_nothing(recipe, launch, tmp_path, process
     assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), abs=2e-5)
 
 
-def test_another_length_of_packs_in_a_resumed_run_says_that_it_may_leave_out_other_samples(recipe):
+def test_another_length_of_packs_in_a_resumed_run_says_that_it_may_skip_other_samples(recipe):
     kept = recipe()
     now = [recipe_to_yaml(load_recipe(kept, [setting])) for setting in ("run.tokens_per_pack=40", "run.workers=2")]
     (longer,) = changed_settings(kept, now[0])
-    assert longer.startswith("run.tokens_per_pack: None -> 40") and "other samples may be left out" in longer
+    assert longer.startswith("run.tokens_per_pack: None -> 40") and "other samples may be skipped" in longer
     assert changed_settings(kept, now[1]) == ["run.workers: 0 -> 2"]
 
 
