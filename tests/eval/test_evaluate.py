@@ -171,7 +171,7 @@ def test_missing_and_broken_images_are_counted_and_listed(world, oracle, tmp_pat
 def test_wrong_input_is_told_before_anything_is_loaded(world, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(SkyEyeError, match="did you mean 'synth.refer'"):
-        evaluate(tmp_path, ["world.reffer"], world, tmp_path / "out")
+        evaluate(tmp_path, ["synth.reffer"], world, tmp_path / "out")
     with pytest.raises(SkyEyeError, match="no checkpoint directory"):
         evaluate(tmp_path / "nowhere", ["synth.refer"], world, tmp_path / "out")
     with pytest.raises(SkyEyeError, match="skyeye data synth"):

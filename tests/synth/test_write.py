@@ -168,7 +168,7 @@ def test_what_is_there_is_not_overwritten(world: Path, tmp_path: Path) -> None:
     with pytest.raises(SkyEyeError, match="holds other synthetic scenes .other images, seed"):
         write_scenes(world, IMAGES + 1, SEED + 1, held_out=HELD_OUT, size=SIZE)
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(SkyEyeError, match="is no synthetic scenes"):
+    with pytest.raises(SkyEyeError, match="holds no synthetic scenes"):
         write_scenes(tmp_path, 4, SEED)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
