@@ -38,6 +38,7 @@ RENAMED: tuple[tuple[str, str], ...] = (
     (r"/blind$", "/shuffled_images"),
     (r"/deaf$", "/shuffled_phrases"),
     (r"/left out", "/skipped"),
+    ('^"leave-out"$', '"skip"'),
     (r"\bworld\.(scene|vqa|refer|grounding|identify|caption|frames)\b", r"synth.\1"),
     (r"runs/demo/world", "runs/demo/scenes"),
 )
