@@ -83,10 +83,11 @@ def main() -> int:
     if options.again and head.exists():
         shutil.rmtree(head)
     run_side(ROOT, head)
-    differences = compare(numbers(base / "side", RENAMED), numbers(head))
+    before, now = numbers(base / "side", RENAMED), numbers(head)
+    differences = compare(before, now)
     for line in differences[:40]:
         print(line)
-    print("identical" if not differences else f"{len(differences)} differences")
+    print(f"{len(now)} values compared: {'identical' if not differences else f'{len(differences)} differences'}")
     return 1 if differences else 0
 
 
