@@ -36,7 +36,8 @@ from skyeye.data.formats.base.image_folder import ImageLookup, list_images
 from skyeye.data.formats.base.problems import Problem
 from skyeye.data.formats.detection.base import Annotated, Labelled
 from skyeye.data.geometry.boxes import Box, OrientedBox
-from skyeye.data.images.load import any_size, as_file, image_size, to_rgb
+from skyeye.data.images.limits import any_size
+from skyeye.data.images.load import as_file, image_size, to_rgb
 from skyeye.data.images.raster import (
     IMAGE_OPTIONS,
     image_details,

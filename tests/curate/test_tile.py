@@ -19,7 +19,7 @@ from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.detection.base import Labelled
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.geometry.polygons import clip_polygon, polygon_area
-from skyeye.data.images import load as images
+from skyeye.data.images import limits
 from skyeye.data.images.load import load_image
 from skyeye.errors import SkyEyeError
 
@@ -243,7 +243,7 @@ def test_pictures_without_annotation_and_one_that_is_damaged(tmp_path):
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_picture_beyond_the_limit_is_what_tiles_are_for(tmp_path, monkeypatch):
     Image.new("RGB", (100, 50), (1, 2, 3)).save(tmp_path / "x.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 4999)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 4999)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     with pytest.raises(SkyEyeError, match="more than .* pixels.*skyeye data tile"):
         load_image(tmp_path / "x.png")

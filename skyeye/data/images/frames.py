@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from skyeye.data.images.load import check_pixels
+from skyeye.data.images.limits import check_pixels
 from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import io
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from skyeye.data.images.limits import TOO_LARGE, any_size, check_pixels
 from skyeye.data.images.reference import parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
     import torch
 
-#: Pictures with more pixels are not decoded whole: Pillow's own limit, written out so that no setting moves it.
-MAX_PIXELS = 178_956_970
-TOO_LARGE = "cut it into tiles with `skyeye data tile`"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_lifting = threading.Lock()
 
 
 def load_image(reference: str | Path, exif_rotation: bool = True) -> Image.Image:
@@ -38,8 +33,8 @@ def load_image(reference: str | Path, exif_rotation: bool = True) -> Image.Image
         exif_rotation: turn the picture the way its EXIF entry says. Reference: False.
 
     Raises:
-        SkyEyeError: missing, empty, truncated, not an image, more than :data:`MAX_PIXELS` pixels, of an unsupported
-            depth, or of a kind that needs an extra which is not installed.
+        SkyEyeError: missing, empty, truncated, not an image, more than :data:`~skyeye.data.images.limits.MAX_PIXELS`
+            pixels, of an unsupported depth, or of a kind that needs an extra which is not installed.
     """
     path, details = parse_reference(reference)
     where = str(reference)
@@ -82,7 +77,7 @@ def load_image(reference: str | Path, exif_rotation: bool = True) -> Image.Image
 def image_size(reference: str | Path) -> tuple[int, int]:
     """Width and height in pixels of the picture that :func:`load_image` would give, from the header alone.
 
-    Pictures beyond :data:`MAX_PIXELS` have a size, too.
+    Pictures beyond :data:`~skyeye.data.images.limits.MAX_PIXELS` have a size, too.
 
     Raises:
         SkyEyeError: missing, not an image, or of a kind that needs an extra which is not installed.
@@ -114,24 +109,6 @@ def image_size(reference: str | Path) -> tuple[int, int]:
         raise SkyEyeError(
             f"the header is damaged: {error}", where=str(reference), remedy="download it again"
         ) from error
-
-
-def check_pixels(width: int, height: int, where: str) -> None:
-    """Raises :class:`SkyEyeError` for a picture that is too large to decode whole."""
-    if width * height > MAX_PIXELS:
-        what = f"the image has {width} x {height} pixels, more than {MAX_PIXELS}"
-        raise SkyEyeError(what, where=where, remedy=TOO_LARGE)
-
-
-@contextmanager
-def any_size() -> Iterator[None]:
-    """Pillow opens pictures of any size inside this block; only for headers and for windows of a picture."""
-    with _lifting:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
 
 
 def to_rgb(image: Image.Image, where: str = "image") -> Image.Image:

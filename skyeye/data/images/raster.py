@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from skyeye.data.images.load import any_size, check_pixels
+from skyeye.data.images.limits import any_size, check_pixels
 from skyeye.data.images.reference import parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 

@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_told(video, tmp_path, monkeypatch):
     (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:60])
     with pytest.raises(SkyEyeError, match="damaged or of an unknown kind|holds no video"):
         count_frames(str(tmp_path / "cut.mp4"))
-    monkeypatch.setattr("skyeye.data.images.load.MAX_PIXELS", 100)
+    monkeypatch.setattr("skyeye.data.images.limits.MAX_PIXELS", 100)
     with pytest.raises(SkyEyeError, match="48 x 32 pixels, more than 100"):
         load_image(f"{video}#frame=0")
 

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from skyeye.config.schema import VisionConfig
-from skyeye.data.images import load as images
+from skyeye.data.images import limits
 from skyeye.data.images.load import image_size, load_image, to_pixels
 from skyeye.errors import SkyEyeError
 
@@ -160,10 +160,10 @@ def test_decompression_bomb(tmp_path, monkeypatch):
 def test_the_limit_is_a_number_of_this_project(tmp_path, monkeypatch):
     colours(30, 30).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as other libraries set it
-    monkeypatch.setattr(images, "MAX_PIXELS", 899)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 899)
     assert "30 x 30 pixels, more than 899" in message(tmp_path / "a.png")
     assert "skyeye data tile" in message(tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 900)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 900)
     assert same(load_image(tmp_path / "a.png"), colours(30, 30))
 
 

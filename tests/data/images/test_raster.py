@@ -12,7 +12,7 @@ from PIL import Image
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_source
-from skyeye.data.images import load as images
+from skyeye.data.images import limits
 from skyeye.data.images.load import image_size, load_image
 from skyeye.data.images.raster import parse_bands, parse_stretch, set_stretch
 from skyeye.errors import SkyEyeError
@@ -199,7 +199,7 @@ def test_what_cannot_be_read_is_told(five_bands, tmp_path):
 
 
 def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(five_bands, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 99)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 99)
     assert "10 x 10 pixels, more than 99" in message(five_bands)
     assert "skyeye data tile" in message(f"{five_bands}#bands=1")
     assert image_size(five_bands) == (10, 10)
