@@ -51,14 +51,13 @@ def test_loading_shards_reads_no_sample(recipe, shards, monkeypatch):
         loaded_data(load_recipe(recipe(sources={"world": {**shards["world"], "options": {"sourc": "world"}}})))
 
 
-def test_texts_come_once_and_one_at_a_time(recipe, shards):
+def test_texts_come_once_and_one_at_a_time(recipe, shards, written):
     groups = loaded_data(load_recipe(recipe())).groups
     packed = loaded_data(load_recipe(recipe(sources=shards))).groups
     texts = list(texts_of(groups, MiniGPTv2()))
     assert texts == list(texts_of(packed, MiniGPTv2())) and len(texts) == len(set(texts))
-    said = {
-        text for group in groups["world"] for r in group.records for t in r.turns for text in (t.question, t.answer)
-    }
+    turns = [turn for group in groups["world"] for record in group.records for turn in written(record).turns]
+    said = {text for turn in turns for text in (turn.question, turn.answer)}
     assert said <= set(texts) <= said | {x.phrase for g in groups["world"] for r in g.records for x in r.regions}
 
 
