@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,10 @@ from skyeye.synth import write_scenes
 
 settings.register_profile("skyeye", deadline=None)  # a busy machine is no failure
 settings.load_profile("skyeye")
+# PyTorch keeps compiled kernels under names that do not say for which instructions they are: on another processor, or
+# an imitated one, they crash.
+_INSTRUCTIONS = torch.backends.cpu.get_cpu_capability().lower()
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}_{_INSTRUCTIONS}"
 torch.set_num_threads(1)  # on models of a few thousand parameters threads cost more than they bring
 
 
