@@ -152,7 +152,10 @@ class BoxNotation:
         values = [n / self._whole(index, size) for index, n in enumerate(numbers)]
         if self.padded:
             values = [_unpad(value, index, size) for index, value in enumerate(values)]
-        values = [rewritable(value) for value in values]
+        if self.digits is None:  # a number that is nearly whole here is not a rounded one
+            values = [rewritable(v) if n.is_integer() else v for v, n in zip(values, numbers, strict=True)]
+        else:
+            values = [rewritable(value) for value in values]
         return OrientedBox(*values) if len(values) == 8 else Box(*values)
 
 
