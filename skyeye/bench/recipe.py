@@ -7,6 +7,7 @@ from itertools import islice
 import torch
 
 from skyeye.config.schema import ModelConfig, StageConfig
+from skyeye.data.packing import merge_same_images
 from skyeye.data.sequence import GroupSequence, SequenceBuilder
 from skyeye.models.build import build_model
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
@@ -40,4 +41,5 @@ def run_groups(
     builder = SequenceBuilder(processor.tokenizer, setup.model.prompt, model.config.tokens_per_image)
     drawn = [mixture.draw(n) for n in islice(range(len(mixture)), count)]
     pixels = {image: load_pixels(image, setup.model.vision) for group in drawn for image in group.images}
-    return model, [builder.group(group.records) for group in drawn], pixels
+    parts = [part for group in drawn for part in merge_same_images([group])]
+    return model, [builder.group(part.records) for part in parts], pixels

@@ -286,13 +286,15 @@ def _write(
 
 def _asked(record: Record) -> dict[str, Any]:
     turns = [_turn(turn) for turn in record.turns]
-    unit = {"unit": "normalised"} if any("mentions" in turn for turn in turns) else {}
+    beside = {"unit": "normalised"} if any("mentions" in turn for turn in turns) else {}
+    if record.turns[0].system is not None:
+        beside["system"] = record.turns[0].system
     if len(turns) > 1:
         for line, turn in zip(turns, record.turns, strict=True):
             line |= {} if turn.task == FREE else {"task": turn.task}
-        return {"conversation": turns, **unit}
+        return {"conversation": turns, **beside}
     # the reader knows a classification by its list of classes
-    return {**turns[0], **unit, "task": "vqa" if record.task == "classification" else record.task}
+    return {**turns[0], **beside, "task": "vqa" if record.task == "classification" else record.task}
 
 
 def _turn(turn: Turn) -> dict[str, Any]:

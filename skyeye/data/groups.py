@@ -22,10 +22,12 @@ class GroupSource(Protocol):
 
     Attributes:
         samples: records of all groups together.
+        system_turns: records that open with words of the system.
         fingerprint: a short hash: two runs with the same one saw the same data.
     """
 
     samples: int
+    system_turns: int
 
     @property
     def fingerprint(self) -> str: ...
@@ -50,6 +52,7 @@ class GroupList:
         self._records = list(records)
         self._groups = group_by_image(self._records)
         self.samples = len(self._records)
+        self.system_turns = sum(record.turns[0].system is not None for record in self._records if record.turns)
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -68,6 +71,8 @@ class GroupList:
             digest.update(record.id.encode())
             for turn in record.turns:
                 digest.update(f"\0{turn.task}\0{turn.question}\0{turn.answer}\0{turn.mentions}".encode())
+                if turn.system is not None:
+                    digest.update(f"\0{turn.system}".encode())
         return digest.hexdigest()[:16]
 
     def with_tasks(self, tasks: Iterable[str] | None) -> np.ndarray:

@@ -14,14 +14,24 @@ from skyeye.errors import SkyEyeError
 def merge_same_images(groups: Sequence[Group]) -> list[Group]:
     """Groups that show the same images become one, at the place of the first: their image is encoded once.
 
-    Records that were drawn twice stay twice: they weigh double, as without merging.
+    Records that were drawn twice stay twice: they weigh double, as without merging. Records before which the system says
+    something else begin otherwise: they are a group of their own.
     """
     merged: dict[object, Group] = {}
     for number, group in enumerate(groups):
-        key = group.images or number  # text-only samples have no prefix to share
-        known = merged.get(key)
-        merged[key] = group if known is None else Group(group.images, known.records + group.records)
+        for part in _by_opening(group):
+            # text-only samples have no prefix to share
+            key = part.records[0].opening if part.images else (number, part.records[0].opening)
+            known = merged.get(key)
+            merged[key] = part if known is None else Group(part.images, known.records + part.records)
     return list(merged.values())
+
+
+def _by_opening(group: Group) -> list[Group]:
+    parts: dict[object, list[Record]] = {}
+    for record in group.records:
+        parts.setdefault(record.opening, []).append(record)
+    return [Group(group.images, tuple(records)) for records in parts.values()]
 
 
 def pack_step(

@@ -52,6 +52,8 @@ class PromptStyle(ABC):
         boxes: how it writes boxes.
     """
 
+    #: Whether it has a place for what a system says first.
+    has_system: ClassVar[bool] = False
     #: What opens the question of a task.
     tags: ClassVar[dict[str, str]] = {}
     #: How words that boxes belong to are written.
@@ -197,9 +199,12 @@ class ChatTemplate(PromptStyle):
     Args:
         tokenizer: with a chat template, unless one is given. None: questions and answers can be written and read, not
             whole conversations.
-        system: what the system says first; None: nothing, or what the template says by itself.
+        system: what the system says first where the conversation has no text of its own for it; None: nothing, or what
+            the template says by itself.
         template: Jinja text instead of the tokenizer's.
     """
+
+    has_system: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -212,7 +217,7 @@ class ChatTemplate(PromptStyle):
         super().__init__(boxes)
         self.tokenizer = tokenizer
         self.template: str | None = template or (None if tokenizer is None else tokenizer.chat_template)
-        self.system = [] if system is None else [{"role": "system", "content": system}]
+        self.system = system
         if tokenizer is not None and not self.template:
             raise SkyEyeError(
                 "the tokenizer has no chat template",
@@ -251,7 +256,8 @@ class ChatTemplate(PromptStyle):
         Args:
             answered: False leaves the last answer out.
         """
-        messages = list(self.system)
+        own = turns[0].system
+        messages = self._opening(self.system if own is None else own)
         pieces: list[tuple[str, bool]] = []
         written = ""
         for number, turn in enumerate(turns):
@@ -278,8 +284,13 @@ class ChatTemplate(PromptStyle):
     @cached_property
     def end(self) -> str:
         """What the template writes behind an answer, without blanks; empty: nothing."""
-        messages = [*self.system, {"role": "user", "content": "a"}, {"role": "assistant", "content": "zzz"}]
+        messages = self._opening(self.system)
+        messages += [{"role": "user", "content": "a"}, {"role": "assistant", "content": "zzz"}]
         return self._render(messages, ask=False).rpartition("zzz")[2].strip()
+
+    @staticmethod
+    def _opening(system: str | None) -> list[dict[str, str]]:
+        return [] if system is None else [{"role": "system", "content": system}]
 
     def _render(self, messages: list[dict[str, str]], ask: bool) -> str:
         if self.tokenizer is None:
@@ -293,7 +304,7 @@ class ChatTemplate(PromptStyle):
             raise SkyEyeError(
                 f"the chat template cannot write this conversation: {error}",
                 where="model.prompt.chat_template",
-                remedy="a template without a place for the system refuses model.prompt.system",
+                remedy="a template without a place for the system refuses model.prompt.system and system turns of data",
             ) from error
 
 

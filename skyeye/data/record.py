@@ -37,12 +37,14 @@ class Turn:
     Attributes:
         task: what the question asks, a key of :data:`skyeye.data.tasks.TASKS`.
         mentions: one for each :data:`MARK`, those of the question first.
+        system: of the first turn of a conversation, what the system says before it; None: nothing of its own.
     """
 
     question: str
     answer: str
     task: str = FREE
     mentions: tuple[Mention, ...] = ()
+    system: str | None = None
 
     @property
     def question_mentions(self) -> tuple[Mention, ...]:
@@ -56,7 +58,7 @@ class Turn:
 
     def asked(self, question: str, mentions: tuple[Mention, ...] = (), task: str | None = None) -> Turn:
         """The turn with another question, and the same answer."""
-        return Turn(question, self.answer, task or self.task, mentions + self.answer_mentions)
+        return Turn(question, self.answer, task or self.task, mentions + self.answer_mentions, self.system)
 
     def is_whole(self) -> bool:
         """Whether every mark has its mention."""
@@ -107,6 +109,11 @@ class Record:
     references: dict[str, Any] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     where: str = ""
+
+    @property
+    def opening(self) -> tuple[tuple[str, ...], str | None]:
+        """Images, and what the system says: what the sequences of records must share to share their prefix."""
+        return self.images, self.turns[0].system if self.turns else None
 
 
 @dataclass(frozen=True)

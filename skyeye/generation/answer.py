@@ -60,9 +60,9 @@ def answers_as_ready(
     Yields:
         (index of a record, its answer), in the order in which answers end.
     """
-    places: dict[tuple[str, ...], list[int]] = {}
+    places: dict[tuple[tuple[str, ...], str | None], list[int]] = {}
     for i, record in enumerate(records):
-        places.setdefault(record.images, []).append(i)
+        places.setdefault(record.opening, []).append(i)
     groups = list(places.values())
     ends = processor.builder.end_token_ids
     with ThreadPoolExecutor(_READERS) as readers:

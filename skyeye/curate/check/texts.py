@@ -6,17 +6,14 @@ import math
 import re
 from collections.abc import Iterator
 
+from skyeye.data.formats.base.leftovers import record_leftovers
+from skyeye.data.geometry.box_text import broken_braces
 from skyeye.data.record import Record
 
 _TAG = re.compile(r"\s*\[[A-Za-z][\w -]*\]\s*")
-_LEFTOVER = re.compile(
-    r"</?Img>|<ImageHere>|<image>|<video>|\[/?INST\]|</?s>|<unk>|<\|[a-z_]+\|>|<<SYS>>", re.IGNORECASE
-)
 #: Half of a character, which JSON can spell (``\ud800``) and no tokenizer takes.
 LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_BRACES = re.compile(r"\{([^{}]*<[^{}]*)\}")
 _PHRASE_SIGN = re.compile(r"<(/?)p>")
-_BOX = re.compile(r"(?:\s*<\s*-?\d{1,9}\s*>\s*){4}")
 
 
 def text_findings(record: Record) -> Iterator[tuple[str, str]]:
@@ -30,6 +27,7 @@ def text_findings(record: Record) -> Iterator[tuple[str, str]]:
         for what, text in (("question", turn.question), ("answer", turn.answer)):
             for kind, sentence in _in_text(text):
                 yield kind, f"the {what}{of_turn} {sentence}"
+    yield from record_leftovers(record)
     boxes = record.references.get("boxes") or []
     for box in [*boxes, *(region.box for region in record.regions)]:
         yield from _in_fractions(box)
@@ -38,23 +36,12 @@ def text_findings(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _in_text(text: str) -> Iterator[tuple[str, str]]:
-    leftover = _LEFTOVER.search(text)
-    if leftover:
-        yield "template leftover", f"contains {leftover[0]}: {_excerpt(text, leftover.start())}"
     if LONE_SURROGATE.search(text):
         yield "broken character", f"contains half of a character (a lone surrogate): {text[:60]!a}"
     if not _balanced(text):
         yield "unbalanced phrase", f"opens and closes <p> unevenly: {_excerpt(text, max(text.find('<p>'), 0))}"
-    for match in _BRACES.finditer(text):
-        inside = match[1]
-        if not _BOX.fullmatch(inside):
-            yield "malformed box", f"holds {{{inside[:60]}}}, which is no box"
-            continue
-        numbers = [int(n) for n in re.findall(r"-?\d+", inside)]
-        if not all(0 <= n <= 100 for n in numbers):
-            yield "box outside the image", f"holds {{{inside[:60]}}}, which leaves 0..100"
-        if numbers[0] > numbers[2] or numbers[1] > numbers[3]:
-            yield "inverted box", f"holds {{{inside[:60]}}}, whose corners are in the wrong order"
+    for kind, what in broken_braces(text):
+        yield kind, f"holds a box: {what}"
 
 
 def _in_fractions(box: object) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from skyeye.data.formats.base.encoding import encoding_of
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 from skyeye.data.formats.base.problems import BadRecord
 from skyeye.data.formats.detection import nwpu_vhr10
@@ -45,12 +46,13 @@ def sniff_format(path: Path) -> str | None:
 
 
 def head(path: Path, size: int = HEAD) -> str:
-    """The beginning of a file as text; signs that are no UTF-8 are replaced. ``""`` when it cannot be read."""
+    """The beginning of a file as text; signs that cannot be decoded are replaced. ``""`` when it cannot be read."""
     try:
         if not path.is_file():
             return ""  # a named pipe would keep whoever opens it waiting
         with open(path, "rb") as file:
-            return file.read(size).decode("utf-8-sig", "replace")
+            content = file.read(size)
+        return content.decode(encoding_of(content), "replace").removeprefix("\ufeff")
     except OSError:
         return ""
 
@@ -59,13 +61,13 @@ def _json_lines(path: Path) -> str | None:
     text = head(path)
     if not text.lstrip().startswith("{"):
         return None
-    return "llava" if _has("conversations", text) else "jsonl"
+    return "llava" if _has("conversations", text) or _has("messages", text) else "jsonl"
 
 
 def _json(path: Path) -> str | None:
     text = head(path)
     has = {key for key in _JSON_KEYS if _has(key, text)}
-    instructions = {"conversations", "text", "conv"} & has or {"question", "answer", "img"} <= has
+    instructions = {"conversations", "messages", "text", "conv"} & has or {"question", "answer", "img"} <= has
     if text.lstrip().startswith("["):
         return "llava" if instructions else None
     if not text.lstrip().startswith("{"):
@@ -86,7 +88,7 @@ def _has(key: str, text: str) -> bool:
 
 
 _JSON_KEYS = (
-    *("conversations", "text", "conv", "question", "answer", "img", "data"),
+    *("conversations", "messages", "text", "conv", "question", "answer", "img", "data"),
     *("ERA_caption", "filename", "split", "raw"),
     *("images", "annotations", "categories", "file_name", "bbox", "supercategory"),
 )

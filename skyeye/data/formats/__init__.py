@@ -20,6 +20,7 @@ from typing import Any
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats.base.image_folder import ImageLookup
+from skyeye.data.formats.base.leftovers import record_leftovers
 from skyeye.data.formats.base.problems import Problem, suggest
 from skyeye.data.images.raster import IMAGE_OPTIONS, image_details
 from skyeye.data.images.reference import add_details
@@ -116,6 +117,8 @@ def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -
             yield item
         else:
             records += 1
+            for kind, what in record_leftovers(item):
+                yield Problem(kind, f"{item.where}, {item.id}", what, by_rule=True, count=0)
             yield item if item.source else replace(item, source=name)
     if not records:
         raise _nothing(reader, source, name, first, missing, skipped)
@@ -156,13 +159,16 @@ def check_source(source: SourceConfig, name: str) -> Callable[..., Iterator[Reco
 
 
 def summary(problems: Iterable[Problem], name: str, examples: int = 2) -> str:
-    """What was skipped of a source: the count of each kind with the first few, one line per kind."""
+    """What was skipped of a source and what was remarked: the count of each kind with the first few, a line a kind."""
     problems = list(problems)
-    lines = [f"{name}: {len(problems)} skipped"]
-    for kind, count in Counter(p.kind for p in problems).most_common():
-        first = [str(p) for p in problems if p.kind == kind][:examples]
-        lines.append(f"  {count} x {kind}: {' | '.join(first)}{' ...' if count > examples else ''}")
-    return "\n".join(lines)
+    skipped = [problem for problem in problems if problem.count]
+    remarks = [problem for problem in problems if not problem.count]
+    lines = [f"{name}: {len(skipped)} skipped"] if skipped or not remarks else []
+    for told, opening in ((skipped, ""), (remarks, "kept, but ")):
+        for kind, count in Counter(p.kind for p in told).most_common():
+            first = [str(p) for p in told if p.kind == kind][:examples]
+            lines.append(f"  {opening}{count} x {kind}: {' | '.join(first)}{' ...' if count > examples else ''}")
+    return "\n".join(lines if skipped or not remarks else [f"{name}: all records taken", *lines])
 
 
 def _reader(format: str, name: str) -> Callable[..., Iterator[Record | Problem]]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -169,6 +169,7 @@ class BoxesInText:
 
 
 DELIMITER = "<delim>"
+SMALLEST = 3  # thousandths or pixels: no one marks less than that
 SKYEYE = BoxNotation("skyeye", "braces", 100, truncated=True, clip=True, corners=False, joiner=DELIMITER)
 GEOCHAT = BoxNotation("geochat", "braces", 100, angle=True, joiner=DELIMITER)
 NOTATIONS: dict[str, BoxNotation] = {
@@ -199,6 +200,10 @@ _FOUR_DECIMALS = r"(?:<-?\d{1,12}\.\d{1,10}>){4}"
 _DECIMALS = re.compile(rf"\{{({_FOUR_DECIMALS}(?:{_FOUR_DECIMALS})?)\}}")
 _PATTERNS = {"braces": _BRACES, "brackets": _BRACKETS, "points": _POINTS}
 _NUMBER = re.compile(r"-?\d*\.?\d+")
+_CHOICES = re.compile(r"\b(?:options|choices|candidates|answers|choose|select|one of)\b[^.?!\[\]]*$", re.IGNORECASE)
+_IN_BRACES = re.compile(r"\{([^{}]*)\}")
+_MEANT = re.compile(r"^\s*<\s*-?\d|\d\s*>\s*<\s*-?\d")
+_FOUR_NUMBERS = re.compile(r"\s*(?:<\s*-?\d{1,9}\s*>\s*){4}")
 _IN_ANSWER = re.compile(r"\{<\d{1,3}><\d{1,3}><\d{1,3}><\d{1,3}>\}")
 
 
@@ -230,8 +235,41 @@ def detect_notation(text: str) -> str | None:
 
 
 def is_ambiguous(text: str) -> bool:
-    """Whether a text holds four or eight numbers in brackets that are no fractions."""
-    return any(not _are_fractions(match[1]) for match in _BRACKETS.finditer(text))
+    """Whether a text holds four or eight numbers in brackets that are no fractions and may be a box.
+
+    Choices are none (``Options: [10, 20, 30, 40]``), and neither are whole numbers that would be a box of less than
+    :data:`SMALLEST` thousandths or pixels (``[1, 2, 3, 4]``).
+    """
+    return any(
+        not _are_fractions(match[1])
+        and _may_be_box(match[1])
+        and not _CHOICES.search(text[max(0, match.start() - 40) : match.start()])
+        for match in _BRACKETS.finditer(text)
+    )
+
+
+def _may_be_box(text: str) -> bool:
+    numbers = _numbers(text)
+    return "." in text or all(max(side) - min(side) >= SMALLEST for side in (numbers[::2], numbers[1::2]))
+
+
+def broken_braces(text: str) -> Iterator[tuple[str, str]]:
+    """(kind, what is wrong) of everything in braces that is meant as a box of hundredths and is none.
+
+    Braces are meant as a box where they open with a number in ``<>`` or hold two side by side. Any others are words:
+    ``{"count": <n>}``.
+    """
+    for inside in _IN_BRACES.findall(text):
+        if not _MEANT.search(inside):
+            continue
+        if not _FOUR_NUMBERS.fullmatch(inside):
+            yield "malformed box", f"{{{inside[:60]}}} is not a box {{<x1><y1><x2><y2>}}"
+            continue
+        x1, y1, x2, y2 = map(int, re.findall(r"-?\d+", inside))
+        if not all(0 <= n <= 100 for n in (x1, y1, x2, y2)):
+            yield "box outside the image", f"box {{{inside}}} leaves 0..100"
+        if x1 > x2 or y1 > y2:
+            yield "inverted box", f"box {{{inside}}} has its corners in the wrong order"
 
 
 def read_answer_boxes(text: str, size: Size | None = None) -> list[Box | OrientedBox]:

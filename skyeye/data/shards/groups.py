@@ -57,6 +57,9 @@ class ShardGroups:
         self._entries, self._masks = entries[order], masks[order]
         self.samples = int(part["records"][kept].sum())
         self.tokens = int(part["tokens"][kept].sum(dtype=np.int64))
+        self.system_turns = sum(
+            header.get("system_turns", 0) for header in shards.header["sources"] if source in (None, header["name"])
+        )
 
     def __len__(self) -> int:
         return len(self._entries)

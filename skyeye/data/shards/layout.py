@@ -120,6 +120,8 @@ def record_of(sample: dict[str, Any], images: tuple[str, ...]) -> Record:
 
 def _turn_json(turn: Turn) -> dict[str, Any]:
     written: dict[str, Any] = {"question": turn.question, "answer": turn.answer, "task": turn.task}
+    if turn.system is not None:
+        written["system"] = turn.system
     if turn.mentions:
         written["mentions"] = [
             {"boxes": [list(box) for box in mention.boxes]}
@@ -139,7 +141,7 @@ def _turn_of(written: dict[str, Any]) -> Turn:
         Mention(tuple(_box_of(box) for box in mention["boxes"]), mention.get("phrase"))
         for mention in written.get("mentions", ())
     )
-    return Turn(written["question"], written["answer"], written["task"], mentions)
+    return Turn(written["question"], written["answer"], written["task"], mentions, written.get("system"))
 
 
 def _box_of(numbers: list[float]) -> Box | OrientedBox:

@@ -146,7 +146,8 @@ def _header(
     for number, (name, source) in enumerate(sources.items()):
         kinds = Counter(read[number]["skipped"])
         kinds["unreadable image"] += sum(unit["skipped"].get(name, 0) for unit in seen)
-        listed.append({"name": name, **dataclasses.asdict(source), "skipped": dict(+kinds)})
+        told = {"skipped": dict(+kinds), "system_turns": read[number]["system_turns"]}
+        listed.append({"name": name, **dataclasses.asdict(source), **told})
     return {
         "format": FORMAT,
         "version": VERSION,

@@ -58,7 +58,7 @@ def spool_source(work: Path, number: int, name: str, source: SourceConfig) -> No
     roots = [Path(source.images) if source.images else path, path if path.is_dir() else path.parent]
     prefixes = [f"{root}/" for root in roots]
     stem = work / f"s{number:05d}"
-    rows, row, offset, images = np.zeros(ROWS_AT_ONCE, ROW), 0, 0, 0
+    rows, row, offset, images, system_turns = np.zeros(ROWS_AT_ONCE, ROW), 0, 0, 0, 0
     kinds: Counter[str] = Counter()
     with (
         open(stem.with_suffix(".blob"), "wb") as blob,
@@ -86,11 +86,13 @@ def spool_source(work: Path, number: int, name: str, source: SourceConfig) -> No
             blob.write(text)
             offset += len(named) + len(text)
             images += len(item.images)
+            system_turns += item.turns[0].system is not None
             row += 1
             if row % ROWS_AT_ONCE == 0:
                 table.write(rows.tobytes())
         table.write(rows[: row % ROWS_AT_ONCE].tobytes())
-    write_json(stem.with_suffix(".json"), {"records": row, "bytes": offset, "skipped": dict(kinds)})
+    found = {"records": row, "bytes": offset, "skipped": dict(kinds), "system_turns": system_turns}
+    write_json(stem.with_suffix(".json"), found)
 
 
 class Spool:

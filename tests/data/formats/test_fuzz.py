@@ -5,6 +5,7 @@ reader and kind of file; the seeds are fixed.
 """
 
 import json
+import math
 import os
 import random
 import re
@@ -147,10 +148,16 @@ OPTIONS = {"yolo": {"names": ["ship", "car"]}, "capera": {"video_length": 9, "fr
 # --- the units of a file, counted without the readers -----------------------------------------------------------------
 
 
+def named(value: object) -> bool:
+    """Whether a JSON value is text or a finite number that says something."""
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        return False
+    return isinstance(value, (str, int, float)) and bool(str(value).strip().strip("\ufeff").strip())
+
+
 def said(value: object) -> bool:
     """Whether something of a caption is left for a model to learn."""
-    known = isinstance(value, (str, int, float)) and not isinstance(value, bool)
-    return known and re.sub(r'[.!"()*#:;~\s]', "", str(value)) != ""
+    return named(value) and re.sub(r'[.!"()*#:;~\s\ufeff]', "", str(value)) != ""
 
 
 def caption_units(captions: list, split: str) -> int:
@@ -159,8 +166,16 @@ def caption_units(captions: list, split: str) -> int:
     return asked + len(captions) - good if captions else 1
 
 
-def named(value: object) -> bool:
-    return isinstance(value, (str, int, float)) and not isinstance(value, bool) and str(value).strip() != ""
+def text_in(file: Path) -> str:
+    content = file.read_bytes()
+    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return content.decode("utf-16" if wide else "utf-8-sig").removeprefix("\ufeff")
+
+
+def jsonl_bytes(file: Path) -> bytes:
+    """UTF-8; of a damaged file the bytes, of which a line costs only itself."""
+    content = file.read_bytes()
+    return text_in(file).encode() if content[:2] in (b"\xff\xfe", b"\xfe\xff") else content
 
 
 def split_of(entry: dict) -> str | None:
@@ -181,7 +196,7 @@ def items_of(value: object) -> list:
 
 def units_karpathy(folder: Path) -> int:
     total = 0
-    for image in json.loads((folder / "x.json").read_bytes().decode("utf-8-sig"))["images"]:
+    for image in json.loads(text_in(folder / "x.json"))["images"]:
         if not isinstance(image, dict) or not named(image.get("filename")) or split_of(image) is None:
             total += 1
         else:
@@ -192,7 +207,7 @@ def units_karpathy(folder: Path) -> int:
 
 def units_nwpu_captions(folder: Path) -> int:
     total = 0
-    for entries in json.loads((folder / "x.json").read_bytes().decode("utf-8-sig")).values():
+    for entries in json.loads(text_in(folder / "x.json")).values():
         if not isinstance(entries, list):
             total += 1
             continue
@@ -208,7 +223,7 @@ def units_nwpu_captions(folder: Path) -> int:
 
 def units_capera(folder: Path) -> int:
     total = 0
-    for video in json.loads((folder / "x_train.json").read_bytes().decode("utf-8-sig"))["ERA_caption"]:
+    for video in json.loads(text_in(folder / "x_train.json"))["ERA_caption"]:
         if not isinstance(video, dict) or not named(video.get("video_id")):
             total += 1
         else:
@@ -220,21 +235,21 @@ def units_capera(folder: Path) -> int:
 
 def units_lists(folder: Path) -> int:
     files = [file for file in folder.rglob("*.json")]
-    return sum(len(json.loads(file.read_bytes().decode("utf-8-sig"))) for file in files)
+    return sum(len(json.loads(text_in(file))) for file in files)
 
 
 def units_rsvqa(folder: Path) -> int:
-    content = json.loads((folder / "LR_split_test_questions.json").read_bytes().decode("utf-8-sig"))
+    content = json.loads(text_in(folder / "LR_split_test_questions.json"))
     return sum(1 for q in content["questions"] if not isinstance(q, dict) or q.get("active"))
 
 
 def units_coco(folder: Path) -> int:
-    return len(json.loads((folder / "x.json").read_bytes().decode("utf-8-sig"))["annotations"])
+    return len(json.loads(text_in(folder / "x.json"))["annotations"])
 
 
 def objects_in(file: Path) -> list | None:
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = text_in(file)
         root = ElementTree.fromstring(text)
     except (UnicodeDecodeError, ElementTree.ParseError, ValueError):
         return None
@@ -250,7 +265,7 @@ def units_xml(folder: Path) -> int:
 
 
 def lines_of(file: Path) -> list[str]:
-    text = file.read_bytes().decode("utf-8-sig")
+    text = text_in(file)
     return [line for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
 
 
@@ -260,7 +275,7 @@ def units_lines(folder: Path) -> int:
 
 def units_boxes(folder: Path) -> int:
     """Lines as ``str.splitlines`` parts them, without the headers of DOTA."""
-    lines = [line for file in folder.glob("*.txt") for line in file.read_bytes().decode("utf-8-sig").splitlines()]
+    lines = [line for file in folder.glob("*.txt") for line in text_in(file).splitlines()]
     return sum(bool(line.strip()) and not line.startswith(("imagesource:", "gsd:")) for line in lines)
 
 
@@ -279,7 +294,7 @@ def units_rsitmd(folder: Path) -> int:
     total = 0
     for split in ("train", "test"):
         names, captions = (
-            re.split(r"\r\n|\r|\n", (folder / f"{split}_{what}.txt").read_bytes().decode("utf-8-sig"))
+            re.split(r"\r\n|\r|\n", text_in(folder / f"{split}_{what}.txt"))
             for what in ("filename", "caps")
         )
         names, captions = (lines[:-1] if lines[-1] == "" else lines for lines in (names, captions))
@@ -311,7 +326,7 @@ UNITS = {
     "dota": units_boxes,
     "yolo": units_boxes,
     "jsonl": lambda folder: len(
-        [line for line in (folder / "x.jsonl").read_bytes().split(b"\n") if line.strip(b"\xef\xbb\xbf \t\r\n")]
+        [line for line in jsonl_bytes(folder / "x.jsonl").split(b"\n") if line.strip(b"\xef\xbb\xbf \t\r\n")]
     ),
 }
 BOXES = {"coco", "voc", "fair1m", "nwpu_vhr10", "dota", "yolo"}

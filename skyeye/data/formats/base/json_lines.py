@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.file_kind import HEAD, describe_content
+from skyeye.data.formats.base.encoding import TEXTS, binary_lines, not_text
 from skyeye.data.formats.base.problems import BadRecord, unreadable
 from skyeye.errors import SkyEyeError
 
@@ -23,10 +25,11 @@ def iter_json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any] | Ba
     try:
         with open(path, "rb") as file:
             empty = True
-            for number, line in enumerate(_lines(file), start=1):
-                line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            for number, line in enumerate(binary_lines(file, LONGEST), start=1):
                 if not line.strip():
                     continue
+                if empty:
+                    _refuse_other_content(line, path)
                 if empty and line.strip() in (b"[", b"[{"):
                     raise SkyEyeError(
                         "is one JSON list", where=str(path), remedy="write one object per line, without [ ] and commas"
@@ -37,6 +40,8 @@ def iter_json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any] | Ba
                     yield where, _parse(line, where)
                 except BadRecord as error:
                     yield where, error
+    except UnicodeDecodeError as error:
+        raise not_text(error.object, error, str(path)) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise unreadable(path, error) from error
     if empty:
@@ -45,12 +50,10 @@ def iter_json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any] | Ba
         )
 
 
-def _lines(file: Any) -> Iterator[bytes]:
-    """Lines; of one that is too long, the part that shows it."""
-    while line := file.readline(LONGEST + 1):
-        yield line
-        while len(line) > LONGEST and not line.endswith(b"\n"):
-            line = file.readline(LONGEST + 1)
+def _refuse_other_content(start: bytes, path: Path) -> None:
+    known = describe_content(start[:HEAD])
+    if known is not None and known[0] not in TEXTS:
+        raise SkyEyeError(f"is {known[0]}, not JSON lines", where=str(path), remedy=known[1])
 
 
 def _parse(line: bytes, where: str) -> dict[str, Any]:

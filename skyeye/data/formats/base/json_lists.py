@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from skyeye.data.formats.base.problems import unreadable
+from skyeye.data.formats.base.encoding import encoding_of, not_text
+from skyeye.data.formats.base.problems import not_json, unreadable
 from skyeye.errors import SkyEyeError
 
 CHUNK = 1 << 20  # bytes read at a time
@@ -30,7 +31,7 @@ def iter_json_list(path: str | Path, decoder: json.JSONDecoder = _DECODER) -> It
         decoder: makes the elements; one with ``object_pairs_hook`` sees a key that stands twice in an object.
 
     Raises:
-        SkyEyeError: missing, empty, not UTF-8, not JSON (with line and column), not a list, or an element of more than
+        SkyEyeError: missing, empty, not text, not JSON (with line and column), not a list, or an element of more than
             :data:`LONGEST` characters.
     """
     path = Path(path)
@@ -46,7 +47,8 @@ class _Elements:
 
     def __init__(self, file: Any, path: Path, json_decoder: json.JSONDecoder):
         self.file, self.path, self.json_decoder = file, path, json_decoder
-        self.decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self.decoder = codecs.getincrementaldecoder(encoding_of(file.read(4)))()
+        file.seek(0)
         self.text, self.at = "", 0
         self.bytes_read, self.lines, self.column = 0, 1, 1  # line and column (from 1) of text[0]
         self.ended = False
@@ -113,7 +115,7 @@ class _Elements:
             text = self.decoder.decode(piece, final=self.ended)
         except UnicodeDecodeError as error:
             at = self.bytes_read - pending + error.start
-            raise self._error(f"is not text: byte {at} is not UTF-8", "check `path:` of this source") from error
+            raise not_text(error.object, error, str(self.path), at) from error
         self.bytes_read += len(piece)
         self.text, self.at = self.text[self.at :] + text, 0
 
@@ -128,7 +130,8 @@ class _Elements:
         raise self._error(f"holds a JSON {shape} where a list [...] is expected", "check `format:` of this source")
 
     def _invalid(self, message: str, at: int) -> SkyEyeError:
-        return self._error(f"is not valid JSON: {message}", "the file may be cut off; fetch it again", at)
+        line, column = self._place(at)
+        return not_json(self.text if line == 1 else "[", message, f"{self.path}, line {line}, column {column}")
 
     def _error(self, what: str, remedy: str, at: int | None = None) -> SkyEyeError:
         where = str(self.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+from skyeye.data.file_kind import HEAD, describe_content
+from skyeye.data.formats.base.encoding import decode
 from skyeye.data.images import load as images
 from skyeye.errors import SkyEyeError
+
+#: Opens files that Windows wrote, and texts that were put together from such files.
+BYTE_ORDER_MARK = "\ufeff"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -79,11 +85,7 @@ def load_json(path: Path, want: type[list[Any]] | type[dict[Any, Any]]) -> Any:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise SkyEyeError(
-            f"is not valid JSON: {error.msg}",
-            where=f"{path}, line {error.lineno}, column {error.colno}",
-            remedy="the file may be cut off; fetch it again",
-        ) from error
+        raise not_json(text, error.msg, f"{path}, line {error.lineno}, column {error.colno}") from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of nested brackets
         raise SkyEyeError(f"is not usable JSON: {error}", where=str(path), remedy="fetch the file again") from error
     if not isinstance(value, want):
@@ -97,24 +99,32 @@ def load_json(path: Path, want: type[list[Any]] | type[dict[Any, Any]]) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """The text of an annotation file (UTF-8, with or without byte order mark).
+    """The text of an annotation file, decoded as it announces itself, else as UTF-8; line ends become ``\\n``.
 
     Raises:
-        SkyEyeError: missing, a folder, unreadable, empty, or not UTF-8.
+        SkyEyeError: missing, a folder, unreadable, empty, or not text.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SkyEyeError(
-            f"is not text: byte {error.start} is not UTF-8", where=str(path), remedy="check `path:` of this source"
-        ) from error
+        content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise unreadable(path, error) from error
+    text = decode(content, str(path)).replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise SkyEyeError(
             f"is empty ({Path(path).stat().st_size} bytes)", where=str(path), remedy="fetch the file again"
         )
     return text
+
+
+def not_json(text: str, message: str, where: str) -> SkyEyeError:
+    """What is told of a file that is no JSON: what else it is, where that can be seen, else what the parser says."""
+    known = describe_content(text[:HEAD].encode("utf-8", "replace")[:HEAD])
+    if known is not None and known[0] not in ("JSON", "text"):
+        return SkyEyeError(f"is {known[0]}, not JSON", where=where, remedy=known[1])
+    remedy = "the file may be cut off; fetch it again"
+    if "\0" in text[:4]:
+        remedy = "it is UTF-16 without a byte order mark: save it as UTF-8"
+    return SkyEyeError(f"is not valid JSON: {message}", where=where, remedy=remedy)
 
 
 def unreadable(path: Path, error: Exception) -> SkyEyeError:
@@ -145,10 +155,12 @@ def image_size(reference: str, where: str) -> tuple[int, int]:
 
 
 def as_text(value: object) -> str | None:
-    """Text of a JSON string or number, stripped; None for anything else or nothing."""
+    """Text of a JSON string or finite number, stripped, also of a byte order mark; None for anything else or nothing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # NaN is an empty cell of a table
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
-    return (value.strip() or None) if isinstance(value, str) else None
+    return (value.strip().strip(BYTE_ORDER_MARK).strip() or None) if isinstance(value, str) else None
 
 
 def pick(choices: Sequence[str], key: str) -> str:

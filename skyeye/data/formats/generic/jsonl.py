@@ -35,7 +35,7 @@ from skyeye.errors import SkyEyeError
 ASKED = ("question", "conversation", "caption", "captions", "boxes")
 KEYS = (
     *("id", "image", "video", "frames", "split", "task", "meta"),
-    *("question", "answer", "mentions", "conversation", "caption", "captions"),
+    *("question", "answer", "mentions", "conversation", "system", "caption", "captions"),
     *("boxes", "unit", "width", "height"),
 )
 BOX_KEYS = ("box", "polygon", "label", "phrase", "difficult")
@@ -224,7 +224,7 @@ class _Line:
         for turn in turns:
             messages.append({"from": "human", "value": turn.get("question")})
             messages.append({"from": "gpt", "value": turn.get("answer")})
-        item = {"image": list(self.names), "conversations": messages}
+        item = {"image": list(self.names), "conversations": messages, "system": self.content.get("system")}
         images = self.images() if self.is_video else None
         record = parse_llava(
             item,

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from skyeye.data.formats.base.encoding import decode
 from skyeye.data.formats.base.image_folder import BESIDE, IMAGE_SUFFIXES, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem
 from skyeye.data.formats.base.splits import split_in
@@ -168,9 +169,9 @@ def _captions(opened: BinaryIO, members: dict[str, Member], where: str) -> list[
         raise BadRecord("line too long", where, f"a caption of {member.size} bytes")
     opened.seek(member.offset)
     try:
-        text = opened.read(member.size).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadRecord("not text", where, f"byte {error.start} of {member.name[:80]} is not UTF-8") from error
+        text = decode(opened.read(member.size), member.name[:80])
+    except SkyEyeError as error:
+        raise BadRecord("not text", where, f"{member.name[:80]} {error.what}") from error
     if suffix != "json":
         return [text]
     try:

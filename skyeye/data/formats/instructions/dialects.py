@@ -21,6 +21,7 @@ from skyeye.data.formats.base.json_lists import iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, load_json, suggest
 from skyeye.data.formats.base.splits import split_in
 from skyeye.data.formats.instructions.llava import parse_llava
+from skyeye.data.formats.instructions.messages import messages_of, text_of
 from skyeye.data.geometry.box_text import (
     NOTATIONS,
     SKYEYE,
@@ -38,6 +39,7 @@ from skyeye.errors import SkyEyeError
 _VHM = re.compile(r"\{(VG|VQA|CLS|IT|IDK)\}\s*")
 _VHM_TAGS = {"VG": "[refer] ", "VQA": "[vqa] ", "CLS": "[vqa] "}
 _DATA = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"data"\s*:')
+PLAIN = "plain"  # brackets are words
 _EDGE = 0.011  # a box may leave the image by the rounding of its notation
 
 
@@ -49,6 +51,7 @@ def read(
     source: str | None = None,
     task: str | None = None,
     boxes: str = "auto",
+    strict_tags: bool = False,
 ) -> Iterator[Record | Problem]:
     """Records of one file, or of every ``*.json`` and ``*.jsonl`` below a folder.
 
@@ -60,13 +63,14 @@ def read(
         task: what records without a tag ask; default: a conversation in free words.
         boxes: the notation of the boxes, a key of :data:`~skyeye.data.geometry.box_text.NOTATIONS`; ``auto`` tells
             ``skyeye``, ``geochat``, ``fractions`` and ``qwen`` apart record by record. MMRS-1M needs ``padded``, VHM
-            ``thousandths``.
+            ``thousandths``. ``plain``: what stands in brackets is no box.
+        strict_tags: see :func:`~skyeye.data.formats.instructions.llava.parse_llava`.
     """
     path = Path(path)
     if task is not None:
         check_task(task, "options.task")
-    if boxes not in ("auto", *NOTATIONS):
-        remedy = suggest(str(boxes), ["auto", *NOTATIONS])
+    if boxes not in ("auto", PLAIN, *NOTATIONS):
+        remedy = suggest(str(boxes), ["auto", PLAIN, *NOTATIONS])
         raise SkyEyeError(f"unknown notation {boxes!r}", where="options.boxes", remedy=remedy)
     files = sorted([*path.rglob("*.json"), *path.rglob("*.jsonl")]) if path.is_dir() else [path]
     if not files:
@@ -80,7 +84,10 @@ def read(
             try:
                 if isinstance(item, BadRecord):
                     raise item
-                yield _record(item, where, f"{file.stem}:{number}", source or "", of, task, boxes, folder)
+                yield _record(
+                    item, where, boxes, folder,
+                    id=f"{file.stem}:{number}", source=source or "", split=of, task=task, strict_tags=strict_tags,
+                )  # fmt: skip
             except BadRecord as error:
                 yield error.problem()
 
@@ -105,30 +112,18 @@ def _items(file: Path) -> Iterator[tuple[str, Any]]:
         yield f"{file}, record {index}", item
 
 
-def _record(
-    item: Any, where: str, id: str, source: str, split: str, task: str | None, boxes: str, folder: ImageFolder
-) -> Record:
+def _record(item: Any, where: str, boxes: str, folder: ImageFolder, **about: Any) -> Record:
     if not isinstance(item, dict):
         raise BadRecord("not a record", where, f"is not an object {{...}} but {str(item)[:60]!r}")
     item = _as_llava(item)
-    messages = [message for message in _list(item.get("conversations")) if isinstance(message, dict)]
-    texts = [message["value"] for message in messages if isinstance(message.get("value"), str)]
-    written = notation(_notation(texts, where) or SKYEYE.name if boxes == "auto" else boxes)
+    texts = [text for message in messages_of(item, where) if (text := text_of(message))]
+    name = _notation(texts, where) if boxes == "auto" else boxes
+    written = SKYEYE if name in (None, PLAIN) else notation(name)
     size = _size(item, texts, written, folder, where)
     if written.name != SKYEYE.name:
         found = [box for text in texts for part in written.find(text, size) for box in part.boxes]
         _check_inside(found, where)
-    record = parse_llava(
-        item,
-        where,
-        id=id,
-        source=source,
-        split=split,
-        task=task,
-        find_image=folder.find,
-        notation=written,
-        size=size,
-    )
+    record = parse_llava(item, where, find_image=folder.find, notation=written, size=size, **about)
     if written.name == SKYEYE.name or not any(turn.mentions for turn in record.turns):
         return record
     return replace(record, references={**record.references, "original": {"notation": written.name, "texts": texts}})
@@ -136,6 +131,8 @@ def _record(
 
 def _as_llava(item: dict[str, Any]) -> dict[str, Any]:
     """The layouts of LHRS-Instruct and the marks of VHM, as LLaVA would write them."""
+    if "messages" in item and "conversations" not in item:
+        item = {**item, "conversations": item["messages"]}
     if "conversations" not in item:
         turns = item.get("conv")
         if turns is None and "question" in item:
@@ -151,8 +148,8 @@ def _as_llava(item: dict[str, Any]) -> dict[str, Any]:
         item = {"image": name, "conversations": messages}
     messages = item["conversations"]
     if isinstance(messages, list) and messages and isinstance(messages[0], dict):
-        asked = messages[0].get("value")
-        if isinstance(asked, str) and _VHM.search(asked):
+        asked = text_of(messages[0])
+        if asked and _VHM.search(asked):
             asked = _VHM.sub(lambda match: _VHM_TAGS.get(match[1], ""), asked, count=1)
             item = {**item, "conversations": [{**messages[0], "value": asked}, *messages[1:]]}
     return item
@@ -166,7 +163,8 @@ def _notation(texts: list[str], where: str) -> str | None:
         raise BadRecord(
             "unclear box",
             where,
-            "numbers in brackets could be thousandths or pixels; set options.boxes to the one meant",
+            "numbers in brackets could be thousandths, pixels or no box; set options.boxes of the source, or"
+            f" --option boxes=NAME, to the one meant: thousandths, pixels, {PLAIN}",
         )
     return named[0] if named else None
 
@@ -179,7 +177,7 @@ def _size(
         return None
     if not any(notation.find(text, (1, 1)) for text in texts):
         return 1, 1
-    name = item.get("image")
+    name = item.get("image", item.get("images"))
     name = name[0] if isinstance(name, list) and name else name
     if not isinstance(name, str):
         raise BadRecord("no image", where, f"boxes in {notation.name} need the image; the record names none")
@@ -195,7 +193,3 @@ def _check_inside(boxes: list[Box | OrientedBox], where: str) -> None:
         if leaves:
             numbers = ", ".join(f"{v:.2f}" for v in upright)
             raise BadRecord("box outside the image", where, f"box ({numbers} in fractions) leaves the image")
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from skyeye.data.formats.base.problems import BadRecord, as_text, suggest
 from skyeye.data.formats.base.written_boxes import read_mentions
-from skyeye.data.geometry.box_text import SKYEYE, BoxNotation, Size
+from skyeye.data.formats.instructions.messages import read_messages
+from skyeye.data.geometry.box_text import SKYEYE, BoxNotation, Size, broken_braces
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import MARK, Mention, Record, Region, Turn
@@ -23,12 +25,8 @@ from skyeye.data.tasks import FREE, TASKS
 _TAG_TASKS = {tag[1:-1]: task for task, tag in reversed(MiniGPTv2.tags.items())}  # "caption" -> caption, not video
 #: Stands in a text whose boxes are given as numbers beside it.
 PLACE = "<box>"
-_MARKER = re.compile(r"\s*(?:<Img>\s*<ImageHere>\s*</Img>|<ImageHere>|<image>|<video>)\s*", re.IGNORECASE)
 _TAG = re.compile(r"\[\s*([A-Za-z][\w -]*?)\s*\]\s*")
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_NUMBERS = re.compile(r"\s*(?:<\s*(-?\d{1,9})\s*>\s*){4}")
 _CLASSIFY = re.compile(r"classify the image .*?classes:\s*(.+?)\.\s", re.IGNORECASE | re.DOTALL)
-_QUESTIONER, _ANSWERER = {"human", "user"}, {"gpt", "assistant", "model"}
 
 
 def parse_llava(
@@ -43,17 +41,19 @@ def parse_llava(
     notation: BoxNotation = SKYEYE,
     size: Size | None = None,
     mentions: Sequence[Sequence[Mention] | None] | None = None,
+    strict_tags: bool = False,
 ) -> Record:
     """One LLaVA-style record.
 
     Args:
-        item: the JSON value, with ``image`` (name or list of frames) and either ``conversations`` or ``text`` and
-            ``ground_truth``.
+        item: the JSON value, with ``image`` (name or list of frames) and what :func:`read_messages` takes.
         where: file and record number, for messages.
         task: what is asked when the first question carries no tag.
         find_image: (name, where) -> path of the image; None keeps the names as they are.
         notation, size: how its texts write boxes, and the size of its image where that needs it.
         mentions: for each turn the boxes that belong to the places ``<box>`` of its texts; None: boxes are written.
+        strict_tags: a bracket at the beginning of a question that is no task tag makes the record unsound; otherwise it
+            is plain text (``[A] yes [B] no``).
 
     Returns:
         A record whose questions carry neither tag nor image marker. ``references`` are filled from the answer
@@ -64,11 +64,15 @@ def parse_llava(
     """
     if not isinstance(item, dict):
         raise BadRecord("not a record", where, f"is not an object {{...}} but {str(item)[:60]!r}")
-    texts, marked = _texts(item, where)
-    tags = [_tag(question, where) for question, _ in texts]
-    task = _task(texts, tags[0], task)
     names = _image_names(item, where)
-    if not names and (marked or TASKS[task].images != "any"):
+    messages = read_messages(item, len(names), where)
+    tags, texts = [], []
+    for question, answer in messages.turns:
+        tag, asked = split_tag(question, where, strict_tags)
+        tags.append(tag)
+        texts.append((asked, answer))
+    task = _task(texts, tags[0], task)
+    if not names and (messages.marked or TASKS[task].images != "any"):
         raise BadRecord("no image", where, "asks about an image but names none")
     tasks = [task] if len(texts) == 1 else [FREE if tag is None else _TAG_TASKS[tag] for tag in tags]
     turns = tuple(
@@ -77,6 +81,7 @@ def parse_llava(
         else _turn_with(question, answer, of, given, where)
         for (question, answer), of, given in zip(texts, tasks, mentions or [None] * len(texts), strict=True)
     )
+    turns = (replace(turns[0], system=messages.system), *turns[1:])
     if task == "refer" and not _boxes(turns[0].answer_mentions):
         raise BadRecord("no box", where, f"[refer] is answered without a box: {texts[0][1][:60]!r}")
     return Record(
@@ -95,19 +100,36 @@ def parse_llava(
 def read_turn(
     question: str, answer: str, task: str, notation: BoxNotation = SKYEYE, size: Size | None = None, where: str = ""
 ) -> Turn:
-    """A question without its tag ("[VQA]how many" -> "how many"), its answer, and the boxes of both as numbers.
+    """A bare question, its answer, and the boxes of both as numbers.
 
     Raises:
         BadRecord: a box is broken.
     """
-    asked, of_question = _read(_TAG.sub("", question, count=1), notation, size, where)
+    asked, of_question = _read(question, notation, size, where)
     said, of_answer = _read(answer, notation, size, where)
     return Turn(asked, said, task, of_question + of_answer)
 
 
+def split_tag(question: str, where: str = "", strict: bool = False) -> tuple[str | None, str]:
+    """The task tag that a question opens with, in small letters, and the question behind it: "[VQA]how many".
+
+    Raises:
+        BadRecord: it opens with a bracket that is no tag, and ``strict``.
+    """
+    match = _TAG.match(question)
+    if match is None:
+        return None, question
+    tag = match[1].lower()
+    if tag in _TAG_TASKS:
+        return tag, question[match.end() :]
+    if strict:
+        raise BadRecord("unknown tag", where, f"unknown task tag [{match[1]}]; {suggest(tag, list(_TAG_TASKS))}")
+    return None, question
+
+
 def _turn_with(question: str, answer: str, task: str, mentions: Sequence[Mention], where: str) -> Turn:
     """A turn whose boxes are given as numbers, for the places that are marked in its texts."""
-    asked, said = (text.replace(PLACE, MARK) for text in (_TAG.sub("", question, count=1), answer))
+    asked, said = question.replace(PLACE, MARK), answer.replace(PLACE, MARK)
     turn = Turn(asked, said, task, tuple(mentions))
     if not turn.is_whole():
         places = asked.count(MARK) + said.count(MARK)
@@ -149,50 +171,6 @@ def _regions(turn: Turn) -> Iterator[Region]:
                 )
 
 
-def _texts(item: dict[str, Any], where: str) -> tuple[list[tuple[str, str]], bool]:
-    """Questions and answers without image markers, and whether there was a marker."""
-    messages = item.get("conversations")
-    if messages is None and "text" in item:
-        answer = item.get("ground_truth", item.get("answer"))
-        if isinstance(answer, list):  # several references; the first is the one to learn
-            answer = answer[0] if answer else None
-        messages = [{"from": "human", "value": item["text"]}, {"from": "gpt", "value": answer}]
-    if not isinstance(messages, list) or not messages:
-        found = ", ".join(map(str, item)) or "nothing"
-        raise BadRecord("no conversation", where, f"has neither conversations nor text; it has {found[:120]}")
-    values: list[str] = []
-    marked = False
-    for number, message in enumerate(messages):
-        role = message.get("from", message.get("role")) if isinstance(message, dict) else None
-        expected = _ANSWERER if number % 2 else _QUESTIONER
-        if not isinstance(role, str) or role.lower() not in expected:
-            who = "/".join(sorted(expected))
-            raise BadRecord("wrong turn", where, f"message {number} should come from {who}, not {str(role)[:30]!r}")
-        raw = message.get("value", message.get("content"))
-        text = as_text(raw)
-        if text is not None and number % 2 == 0:
-            text, markers = _MARKER.subn(" ", text)
-            marked = marked or markers > 0
-            text = " ".join(text.split("\n")).strip()
-        if not text:
-            kind = "no answer" if number % 2 else "no question"
-            raise BadRecord(kind, where, f"message {number} ({kind[3:]}) is empty or not text")
-        values.append(text)
-    if len(values) % 2:
-        raise BadRecord("no answer", where, f"the last question is not answered: {values[-1][:60]!r}")
-    return list(zip(values[::2], values[1::2], strict=True)), marked
-
-
-def _tag(question: str, where: str) -> str | None:
-    match = _TAG.match(question)
-    if not match:
-        return None
-    tag = match[1].lower()
-    if tag not in _TAG_TASKS:
-        raise BadRecord("unknown tag", where, f"unknown task tag [{match[1]}]; {suggest(tag, list(_TAG_TASKS))}")
-    return tag
-
-
 def _task(texts: Sequence[tuple[str, str]], tag: str | None, hint: str | None) -> str:
     if len(texts) > 1:
         return "conversation"
@@ -215,27 +193,17 @@ def _image_names(item: dict[str, Any], where: str) -> list[str]:
 
 
 def _check_boxes(text: str, where: str) -> None:
-    for inside in _BRACES.findall(text):
-        if "<" not in inside:
-            continue  # braces in prose
-        numbers = [int(n) for n in re.findall(r"-?\d{1,9}", inside)]
-        if not _NUMBERS.fullmatch(inside):
-            raise BadRecord("malformed box", where, f"{{{inside[:60]}}} is not a box {{<x1><y1><x2><y2>}}")
-        x1, y1, x2, y2 = numbers
-        if not all(0 <= n <= 100 for n in numbers):
-            raise BadRecord("box outside the image", where, f"box {{{inside}}} leaves 0..100")
-        if x1 > x2 or y1 > y2:
-            raise BadRecord("inverted box", where, f"box {{{inside}}} has its corners in the wrong order")
+    for kind, what in broken_braces(text):
+        raise BadRecord(kind, where, what)
 
 
 def _references(turn: Turn, question: str, answer: str, truth: object) -> dict[str, Any]:
     """What the answer of a single turn is scored with.
 
     Args:
-        question, answer: as published.
+        question, answer: as published, without tag.
         truth: what stands beside the conversation.
     """
-    question = _TAG.sub("", question, count=1)
     truths = [t for t in map(as_text, truth if isinstance(truth, list) else [truth]) if t]
     if turn.task in ("caption", "video_caption"):
         return {"captions": truths or [answer]}

@@ -65,7 +65,7 @@ FOLDER_TASKS = {
     "conversation": "conversation",
 }
 #: What is read of a record; other fields are told once per file.
-FIELDS = frozenset({"id", "image", "images", "conversations", "text", "ground_truth", "answer"})
+FIELDS = frozenset({"id", "image", "images", "conversations", "messages", "system", "text", "ground_truth", "answer"})
 
 
 def read(
@@ -75,6 +75,7 @@ def read(
     *,
     source: str | None = None,
     task: str | None = None,
+    strict_tags: bool = False,
 ) -> Iterator[Record | Problem]:
     """Records of one JSON file, or of every ``*.json`` below a folder (the published tree); a list element
     is the unit.
@@ -88,6 +89,7 @@ def read(
             else train.
         source: name of the data set; default: the published name of the file, else the file's name.
         task: what records without a tag ask; default: from the file's name and folder.
+        strict_tags: see :func:`~skyeye.data.formats.instructions.llava.parse_llava`.
     """
     path = Path(path)
     if task is not None:
@@ -119,6 +121,7 @@ def read(
                     task=task or task_of(file),
                     source=source or (published.source if published else file.stem),
                     find_image=finder.find,
+                    strict_tags=strict_tags,
                 )
             except BadRecord as error:
                 yield error.problem()
