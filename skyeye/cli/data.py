@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def _commands_that_write(data: argparse._SubParsersAction, command: Callable) ->
     pack.add_argument(
         "targets", type=Path, nargs="+", metavar="TARGET", help="recipes, folders or files of annotations, shard sets"
     )
+    _reader_arguments(pack)
     _shard_arguments(pack)
 
     assemble = command(data, "assemble", _assemble, "make shards of SkyEye-968k from its annotations and image folders")
@@ -97,8 +99,7 @@ def _commands_that_write(data: argparse._SubParsersAction, command: Callable) ->
     )
     tile.add_argument("--bands", metavar="R,G,B", help="bands of a GeoTIFF, counted from 1")
     tile.add_argument("--stretch", metavar="LOW,HIGH", help="percentiles, or abs:LOW..HIGH values (default 2,98)")
-    tile.add_argument("--format", metavar="NAME", help="format of the annotations, instead of recognising it")
-    tile.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, instead of looking for it")
+    _reader_arguments(tile)
     tile.add_argument("--workers", type=int, default=1, metavar="N", help="processes; change nothing but speed")
 
 
@@ -119,18 +120,58 @@ def _shard_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _target_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, metavar="TARGET", help="a folder, a file of annotations, or a recipe")
+    _reader_arguments(parser)
+
+
+def _reader_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", metavar="NAME", help="format of the annotations, instead of recognising it")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, instead of looking for it")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the reader, as `options:` of a source; may be given several times (docs/data_formats.md lists them)",
+    )
 
 
 def _tokenizer_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="file or folder of one; default: the recipe's")
 
 
-def _target(options: argparse.Namespace):
+def _target(options: argparse.Namespace, path: Path | None = None):
+    """What a command is about; files that fit no format are told."""
+    target = _open_target(options, options.target if path is None else path)
+    if target.unknown:
+        first = ", ".join(str(file.relative_to(target.path)) for file in target.unknown[:3])
+        more = " ..." if len(target.unknown) > 3 else ""
+        print(f"{target.path}: {len(target.unknown)} files fit no known format: {first}{more}", file=sys.stderr)
+    return target
+
+
+def _open_target(options: argparse.Namespace, path: Path):
     from skyeye.curate.target import open_target
 
-    return open_target(options.target, format=options.format, images=options.images)
+    return open_target(path, format=options.format, images=options.images, options=_reader_options(options.option))
+
+
+def _reader_options(words: list[str]) -> dict:
+    """``NAME=VALUE`` of the command line, each value read as YAML: ``test_fraction=0.1``, ``bands=[4,3,2]``."""
+    import yaml
+
+    options = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise SkyEyeError(
+                f"{word!r} is not NAME=VALUE", where="--option", remedy="for example: --option unit=pixels"
+            )
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            what = f"{value!r} is no value: {' '.join(str(error).split())}"
+            raise SkyEyeError(what, where=f"--option {name}", remedy="put it in quotes") from error
+    return options
 
 
 def _synth(options: argparse.Namespace) -> int:
@@ -153,7 +194,7 @@ def _check(options: argparse.Namespace) -> int:
 
     settings = {} if options.threshold is None else {"threshold": options.threshold}
     report = check(
-        _target(options),
+        _open_target(options, options.target),
         decode=not options.no_decode,
         workers=options.workers,
         progress=Counter("looking at images"),
@@ -223,12 +264,11 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
-    from skyeye.curate.target import open_target
     from skyeye.data.shards.pack import pack
 
     sources = {}
     for path in options.targets:
-        target = open_target(path)
+        target = _target(options, path)
         used = {entry.source for stage in target.recipe.stages for entry in stage.mixture} if target.recipe else None
         for name, source in target.sources.items():
             if used is not None and name not in used:  # a recipe may inherit sources from the one it extends

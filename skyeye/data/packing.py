@@ -14,8 +14,8 @@ from skyeye.errors import SkyEyeError
 def merge_same_images(groups: Sequence[Group]) -> list[Group]:
     """Groups that show the same images become one, at the place of the first: their image is encoded once.
 
-    Records that were drawn twice stay twice: they weigh double, as without merging. Records before which the system says
-    something else begin otherwise: they are a group of their own.
+    Records that were drawn twice stay twice: they weigh double, as without merging. Records before which the system
+    says something else begin otherwise: they are a group of their own.
     """
     merged: dict[object, Group] = {}
     for number, group in enumerate(groups):

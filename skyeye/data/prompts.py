@@ -340,6 +340,11 @@ def prompt_style(prompt: PromptConfig, tokenizer: PreTrainedTokenizerBase | None
     )
 
 
+def unplaced_system(style: str) -> str:
+    """What is told of words of the system before a conversation, in a style that has no place for them."""
+    return f"has no place in the style {style} and is not written; model.prompt.style: chat_template has one"
+
+
 def _with_images(text: str) -> list[Segment]:
     first, *rest = text.split(_IMAGE)
     segments = [Segment(first)]

@@ -15,7 +15,7 @@ from PIL import Image
 from skyeye import cli
 from skyeye.config.schema import PromptConfig
 from skyeye.curate.show import show
-from skyeye.data.formats.instructions.llava import read_turn
+from skyeye.data.formats.instructions.llava import read_turn, split_tag
 from skyeye.data.record import Record, Region, Turn, choose
 from skyeye.data.sequence import SequenceBuilder
 from skyeye.errors import SkyEyeError
@@ -25,7 +25,9 @@ ABOUT = {"target": "my set", "tokenizer": "words"}
 
 
 def record(id: str = "1", task: str = "vqa", question: str = "[vqa] how many?", answer: str = "3", **more) -> Record:
-    return Record(id, "s", task, "train", more.pop("images", ()), (read_turn(question, answer, task),), **more)
+    return Record(
+        id, "s", task, "train", more.pop("images", ()), (read_turn(split_tag(question)[1], answer, task),), **more
+    )
 
 
 @pytest.fixture(scope="module")

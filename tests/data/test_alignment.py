@@ -9,7 +9,7 @@ import torch
 
 from skyeye.config.schema import PromptConfig
 from skyeye.data.alignment import phrase_boxes, region_targets
-from skyeye.data.formats.instructions.llava import read_turn
+from skyeye.data.formats.instructions.llava import read_turn, split_tag
 from skyeye.data.record import Group, Record, Region, Turn
 from skyeye.data.sequence import IGNORE_INDEX, SequenceBuilder, pack
 from skyeye.models.tokenizer import train_tokenizer
@@ -64,7 +64,9 @@ def test_groups_without_one_image_or_regions_show_nothing(learnt):
 
 def refer(question: str, answer: str, task: str = "refer") -> Record:
     regions = (WATER, Region((0.1, 0.2, 0.4, 0.7), "red plane"), Region((0.5, 0.5, 0.9, 0.9), "two ships"))
-    return Record(question, "s", task, "train", ("a.png",), (read_turn(question, answer, task),), regions=regions)
+    return Record(
+        question, "s", task, "train", ("a.png",), (read_turn(split_tag(question)[1], answer, task),), regions=regions
+    )
 
 
 def test_the_named_object_is_known_at_the_words_of_its_name(learnt):

@@ -108,6 +108,13 @@ def test_the_longest_pack_is_nearly_full(groups, budget):
     assert set(samples(pack)) <= wanted
 
 
+def test_records_that_begin_otherwise_are_a_group_of_their_own():
+    turns = [Turn("q", "a"), Turn("r", "b", system="Be brief."), Turn("s", "c"), Turn("t", "d", system="Be brief.")]
+    records = [Record(str(n), "s", "vqa", "train", ("a",), (turn,)) for n, turn in enumerate(turns)]
+    merged = merge_same_images([Group(("a",), tuple(records[:3])), Group(("a",), tuple(records[3:]))])
+    assert [[record.id for record in group.records] for group in merged] == [["0", "2"], ["1", "3"]]
+
+
 def test_groups_of_one_image_become_one_and_texts_stay_apart():
     def record(id: str, *images: str) -> Record:
         return Record(id, "s", "vqa", "train", images, (Turn("q", "a"),))

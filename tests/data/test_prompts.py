@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,14 @@ def test_a_chat_template_writes_the_images_first_and_boxes_in_its_notation(token
         Segment("user: and beside it?\nassistant: "),
     ]
     assert style.ends() == ["</s>"]
+
+
+def test_words_of_the_system_of_a_conversation_go_before_those_of_the_recipe(tokenizer):
+    style = ChatTemplate(tokenizer, template=TEMPLATE, system="be brief")
+    turns = [replace(TURNS[0], system="count ships"), TURNS[1]]
+    assert style.training(1, turns)[0] == style.asking(1, turns)[0] == Segment("system: count ships\nuser: ")
+    assert MiniGPTv2().training(1, turns) == MiniGPTv2().training(1, TURNS)
+    assert style.has_system and not MiniGPTv2().has_system
 
 
 def test_what_is_asked_is_what_was_learnt_up_to_the_answer(tokenizer):

@@ -6,12 +6,12 @@ is found about records that stay is a *finding*. See docs/data_check.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skyeye.config.schema import SourceConfig
+from skyeye.config.schema import Recipe, SourceConfig
 from skyeye.curate.check.collect import Collection
 from skyeye.curate.check.findings import Tally
 from skyeye.curate.check.images import look_at_all
@@ -21,6 +21,7 @@ from skyeye.data.formats import check_source
 from skyeye.data.formats.base.image_folder import ImageLookup
 from skyeye.data.formats.base.problems import Problem
 from skyeye.data.images.hashing import THRESHOLD
+from skyeye.data.prompts import prompt_style, unplaced_system
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 
@@ -60,7 +61,7 @@ def check(
     target = target if isinstance(target, Target) else open_target(target)
     collection = Collection(target.sources)
     for name, source in target.sources.items():
-        _take(collection, source, name, in_recipe=target.recipe is not None)
+        _take(collection, source, name, target.recipe)
     if target.recipe is not None:
         for name, source in target.sources.items():
             _hold_out(collection, source, name)
@@ -75,25 +76,45 @@ def check(
             beside.find("unreadable image", name, look.error)
         else:
             beside.find("image without records", name, "no record shows it")
+    _understood(target, collection, beside, loose)
     about = {"target": str(target.path), "decoded": decode, "threshold": threshold}
     readable = collection.readable_images(shown)
     return build_report(about, target.sources, collection.tallies, beside, readable, seen, vocabulary)
 
 
-def _take(collection: Collection, source: SourceConfig, name: str, in_recipe: bool) -> None:
+def _take(collection: Collection, source: SourceConfig, name: str, recipe: Recipe | None) -> None:
     """All that a source yields. In a recipe everything is trained on, whatever split the data set meant it for."""
-    tally = collection.tallies[name]
+    tally, in_recipe = collection.tallies[name], recipe is not None
+    if recipe is None:
+        unplaced = "is written by prompt styles that have a place for it (chat_template), not by minigpt_v2"
+    else:
+        unplaced = None if prompt_style(recipe.model.prompt).has_system else unplaced_system(recipe.model.prompt.style)
     try:
         for item in _read(source, name):
             if isinstance(item, Problem):
                 tally.problem(item)
                 continue
             collection.take(item, name, "train" if in_recipe else item.split)
+            if unplaced and item.turns and item.turns[0].system is not None:
+                tally.find("system turn", item.where, f"what the system says {unplaced}")
             if in_recipe and item.split != "train":
                 what = f"is of split {item.split} and would be trained on; set `split:` of source {name}"
                 tally.find("evaluation record in training", item.where, what)
     except SkyEyeError as error:
         tally.report("source cannot be read", str(error.where or source.path), str(error))
+
+
+def _understood(target: Target, collection: Collection, beside: Tally, loose: Sequence[str]) -> None:
+    """Files that fit no format; and whether anything was understood at all."""
+    for file in target.unknown:
+        beside.find("annotation file not recognised", str(file), "fits no known format; name one by --format")
+    if any(tally.records_out for tally in collection.tallies.values()):
+        return
+    known = f"{len(target.sources)} data sets without a usable record" if target.sources else "no annotations"
+    what = (
+        f"nothing to learn from: {known}, {len(target.unknown)} files of no known format, {len(loose)} other pictures"
+    )
+    beside.find("no record", str(target.path), f"{what}; docs/own_data.md says how own data are written")
 
 
 def _hold_out(collection: Collection, source: SourceConfig, name: str) -> None:

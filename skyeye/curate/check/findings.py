@@ -25,6 +25,8 @@ ERRORS = frozenset(
         "same pixels in training and evaluation",
         "source cannot be read",
         "unreadable image",
+        "no record",
+        "box left in the text",
     }
 )
 

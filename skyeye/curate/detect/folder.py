@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,21 @@ from skyeye.data.formats.instructions.skyeye968k import FOLDER_TASKS, published_
 from skyeye.data.formats.vqa import rsivqa, rsvqa
 from skyeye.errors import SkyEyeError
 
-_log = logging.getLogger(__name__)
 Proposal = tuple[str, SourceConfig]
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What lies in a folder.
+
+    Attributes:
+        sources: each with a name, ready to be read or checked.
+        unknown: files that look like annotations and fit no known format.
+    """
+
+    sources: list[Proposal]
+    unknown: list[Path]
+
 
 _NO_ANNOTATION = re.compile(r"(?:read_?me|licen[cs]e|classes|requirements|notice).*", re.IGNORECASE)
 #: Format of label files -> names of the folder they lie in below the ``path`` that its reader expects.
@@ -43,26 +56,25 @@ _LOOKED_FOR = (
 )
 
 
-def detect_formats(path: str | Path) -> list[Proposal]:
-    """The sources that a folder or a file holds, each with a name, ready to be read or checked.
+def detect_formats(path: str | Path) -> Detected:
+    """The sources that a folder or a file holds.
 
-    Annotations without images are recognised too. Files that look like annotations and fit nothing are named in
-    a warning. An empty list means pictures and nothing else.
+    Annotations without images are recognised too. No source means pictures, and at most annotations of other formats.
 
     Raises:
-        SkyEyeError: nothing is recognised; the message says what was looked for.
+        SkyEyeError: nothing is recognised, and there is no picture; the message says what was looked for.
     """
     path = Path(path)
     if not path.exists():
         raise SkyEyeError("no such file or folder", where=str(path), remedy="check the path")
     if path.is_dir():
         tree = _Search(path)
-        found, pictures = tree.proposals(), bool(tree.pictures)
+        found, pictures, unknown = tree.proposals(), bool(tree.pictures), tree.unknown()
     else:
-        found, pictures = _one_file(path), path.suffix.lower() in IMAGE_SUFFIXES
+        found, pictures, unknown = _one_file(path), path.suffix.lower() in IMAGE_SUFFIXES, []
     if not found and not pictures:
         raise SkyEyeError("nothing known lies here", where=str(path), remedy=f"looked for: {_LOOKED_FOR}")
-    return _named(found, path)
+    return Detected(_named(found, path), unknown)
 
 
 def _one_file(path: Path) -> list[SourceConfig]:
@@ -93,8 +105,12 @@ class _Search(Tree):
                 if source not in found:
                     found.append(source)
         self._follow_captions(found)
-        self._tell_the_rest()
         return found
+
+    def unknown(self) -> list[Path]:
+        """Files that look like annotations and were taken by none of :meth:`proposals`."""
+        rest = [f / n for f, names in self.files.items() for n in names if Path(n).suffix.lower() in ANNOTATIONS]
+        return [file for file in rest if file not in self.taken and not _NO_ANNOTATION.fullmatch(file.name)]
 
     def _in_folder(self, folder: Path) -> Iterator[SourceConfig]:
         yield from self._whole_folders(folder)
@@ -242,13 +258,6 @@ class _Search(Tree):
         except SkyEyeError:
             return False  # what is wrong with that file is said when its captions are read
         return bool(names) and sum(rule.of(name) is not None for name in names) * 2 >= len(names)
-
-    def _tell_the_rest(self) -> None:
-        rest = [f / n for f, names in self.files.items() for n in names if Path(n).suffix.lower() in ANNOTATIONS]
-        rest = [file for file in rest if file not in self.taken and not _NO_ANNOTATION.fullmatch(file.name)]
-        if rest:
-            first = ", ".join(str(file.relative_to(self.root)) for file in rest[:3])
-            _log.warning("%s: %d files fit no known format and are skipped: %s", self.root, len(rest), first)
 
 
 def _named(found: list[SourceConfig], root: Path) -> list[Proposal]:

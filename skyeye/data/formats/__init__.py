@@ -151,7 +151,7 @@ def check_source(source: SourceConfig, name: str) -> Callable[..., Iterator[Reco
         made = source.format == "synthetic"
         remedy = f"draw synthetic scenes there: skyeye data synth {source.path}" if made else "check the path"
         raise SkyEyeError(f"{source.path} does not exist", where=f"sources.{name}.path", remedy=remedy)
-    _check_options(reader, source, name)
+    _check_options(source, name)
     if not source.options.keys() & set(IMAGE_OPTIONS):
         return reader
     details = image_details({key: source.options.get(key) for key in IMAGE_OPTIONS}, f"sources.{name}.options")
@@ -191,11 +191,14 @@ def _read_with_details(
         yield item
 
 
-def _check_options(reader: Callable[..., Any], source: SourceConfig, name: str) -> None:
-    parameters = inspect.signature(reader).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return
-    known = [p for p in parameters if p not in ("path", "images", "split")] + list(IMAGE_OPTIONS)
+def options_of(format: str) -> list[str]:
+    """The options that the reader of a known format takes, those of pictures among them."""
+    parameters = inspect.signature(import_module(READERS[format]).read).parameters
+    return [name for name in parameters if name not in ("path", "images", "split")] + list(IMAGE_OPTIONS)
+
+
+def _check_options(source: SourceConfig, name: str) -> None:
+    known = options_of(source.format)
     for option in source.options:
         if option not in known:
             raise SkyEyeError(

@@ -221,9 +221,13 @@ def _header(path: Path) -> dict[str, Any]:
     # the file may come from anywhere, and its names become paths
     named = all(_SHARD_NAME.fullmatch(str(about.get("name"))) for about in header["shards"])
     described = all(map(_is_file, [*header["shards"], *header["columns"].values()]))
-    if not named or not described or not all(isinstance(source.get("name"), str) for source in header["sources"]):
+    if not named or not described or not all(map(_is_source, header["sources"])):
         raise _damaged(str(path))
     return header
+
+
+def _is_source(about: dict[str, Any]) -> bool:
+    return isinstance(about.get("name"), str) and isinstance(about.get("system_turns", 0), int)
 
 
 def _is_file(about: Any) -> bool:

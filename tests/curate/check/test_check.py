@@ -143,7 +143,26 @@ def test_pictures_alone(tmp_path, write_pictures):
     write_pictures(tmp_path / "deep/er", a=1, b=2)
     report = check(tmp_path)
     assert (report["records_in"], report["records_out"], report["reported"], report["images"]) == (0, 0, {}, 2)
-    assert report["findings"] == {"image without records": 2} and report["sound"]
+    assert report["findings"] == {"image without records": 2, "no record": 1} and not report["sound"]
+    assert "no annotations, 0 files of no known format, 2 other pictures" in examples(report, "no record")[0]["what"]
+
+
+def test_a_file_of_no_known_format_is_a_finding(tmp_path, write_pictures):
+    write_pictures(tmp_path / "image", **{"1": 1, "2": 2})
+    captions = {"annotations": [{"image_id": "1", "caption": "a quay"}]}
+    (tmp_path / "filter_cap.json").write_text(json.dumps(captions))
+    report = check(tmp_path)
+    assert not report["sound"]
+    assert report["findings"] == {"image without records": 2, "annotation file not recognised": 1, "no record": 1}
+    (named,) = examples(report, "annotation file not recognised")
+    assert named["where"] == str(tmp_path / "filter_cap.json")
+
+
+def test_a_file_of_no_known_format_beside_sound_data_is_a_note(tree):
+    (tree.root / "odd.json").write_text("{}")
+    (tree.root / "vqa_train.json").write_text(json.dumps([llava("a", "[vqa] how many?", "3")]))
+    report = check(open_target(tree.root))
+    assert report["findings"]["annotation file not recognised"] == 1 and report["sound"]
 
 
 def test_the_report_is_the_same_for_any_number_of_workers(tree, picture):
@@ -225,7 +244,7 @@ def test_a_source_that_cannot_be_read_does_not_hide_the_others(recipe, tmp_path)
         ("nowhere", {}, "no such file or folder"),
         ("empty", {}, "nothing known lies here"),
         ("a.png", {}, "is one picture"),
-        ("r.yaml", {"format": "dota"}, "a recipe says format and images itself"),
+        ("r.yaml", {"format": "dota"}, "a recipe says format, images and options itself"),
         ("empty", {"format": "dotta"}, "did you mean 'dota'?"),
     ],
 )

@@ -15,7 +15,7 @@ from skyeye import cli
         ("RSVQA_HR", 3501, 3501, 35, 0),
         ("UCM_captions", 8820, 30, 6, 1),  # 5 captions of 1,680 images and 420 images to evaluate; 6 pictures are there
         ("Sydney_captions", 2601, 30, 6, 1),
-        ("RSICD_original", 0, 0, 7, 0),
+        ("RSICD_original", 0, 0, 7, 1),
         ("annotations_only/RSIVQA", 2795 + 2100 + 613 + 4041 + 12389, 0, 0, 1),  # lines
         ("annotations_only/DIOR_RSVG", 26991 + 3829 + 7500, 0, 0, 1),  # listed objects
     ],

@@ -1,5 +1,4 @@
 import json
-import logging
 import tarfile
 
 import pytest
@@ -26,7 +25,7 @@ def found(tmp_path):
             file = tmp_path / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content if isinstance(content, str) else json.dumps(content))
-        sources = [source for _, source in detect_formats(tmp_path / below)]
+        sources = [source for _, source in detect_formats(tmp_path / below).sources]
         return [
             (s.format, str(s.path).removeprefix(str(tmp_path)).strip("/"), s.images, s.split, s.options)
             for s in sources
@@ -95,7 +94,7 @@ def test_pairs_in_tar_files(tmp_path, write_images):
     with tarfile.open(tmp_path / "set/00000.tar", "w") as tar:
         tar.add(tmp_path / "0.jpg", "0.jpg")
         tar.add(tmp_path / "0.txt", "0.txt")
-    assert [(s.format, s.path) for _, s in detect_formats(tmp_path / "set")] == [
+    assert [(s.format, s.path) for _, s in detect_formats(tmp_path / "set").sources] == [
         ("webdataset_pairs", str(tmp_path / "set"))
     ]
 
@@ -131,7 +130,7 @@ def test_class_folders(found, tmp_path, write_images, names, path):
 def test_pictures_and_nothing_else(found, tmp_path, write_images, names):
     write_images(tmp_path, *names)
     assert found({}) == []
-    assert detect_formats(tmp_path / names[0]) == []
+    assert detect_formats(tmp_path / names[0]).sources == []
 
 
 def test_classes_and_questions_keep_to_the_split_of_the_captions(found, tmp_path, write_images):
@@ -186,19 +185,19 @@ def test_single_files(tmp_path, found):
         }
     )
     found({"rsvg.json": LLAVA})
-    assert detect_formats(tmp_path / "c.json")[0][1].format == "karpathy"
-    assert detect_formats(tmp_path / "rsvg.json")[0][1].format == "skyeye968k"
-    ((_, source),) = detect_formats(tmp_path / "USGS_split_test_phili_questions.json")
+    assert detect_formats(tmp_path / "c.json").sources[0][1].format == "karpathy"
+    assert detect_formats(tmp_path / "rsvg.json").sources[0][1].format == "skyeye968k"
+    ((_, source),) = detect_formats(tmp_path / "USGS_split_test_phili_questions.json").sources
     assert (source.format, source.path, source.split) == ("rsvqa", str(tmp_path), "test_phili")
-    assert detect_formats(tmp_path / "v_train.txt")[0][1].format == "rsvg"
+    assert detect_formats(tmp_path / "v_train.txt").sources[0][1].format == "rsvg"
     with pytest.raises(SkyEyeError, match="is one label file .yolo.*give the folder"):
         detect_formats(tmp_path / "l/1.txt")
 
 
 def test_names_are_the_paths_below_the_folder(tmp_path, found):
     found({"a b/c.json": CAPTIONS, "d/labelTxt/1.txt": DOTA, "d/x_vqa.txt": "1: is?no", "d/y_vqa.txt": "1: is?no"})
-    assert [name for name, _ in detect_formats(tmp_path)] == ["a_b_c", "d_rsivqa", "d_dota"]
-    assert [name for name, _ in detect_formats(tmp_path / "a b")] == ["c"]
+    assert [name for name, _ in detect_formats(tmp_path).sources] == ["a_b_c", "d_rsivqa", "d_dota"]
+    assert [name for name, _ in detect_formats(tmp_path / "a b").sources] == ["c"]
 
 
 def test_nothing_known(tmp_path, found):
@@ -208,10 +207,9 @@ def test_nothing_known(tmp_path, found):
         detect_formats(tmp_path / "x")
 
 
-def test_what_fits_nothing_is_named(found, caplog):
-    with caplog.at_level(logging.WARNING):
-        found({"c.json": CAPTIONS, "odd/x.json": "{}", "readme.txt": "words", "LICENSE.txt": "words"})
-    assert "1 files fit no known format and are skipped: odd/x.json" in caplog.text
+def test_what_fits_nothing_is_named(tmp_path, found):
+    found({"c.json": CAPTIONS, "odd/x.json": "{}", "readme.txt": "words", "LICENSE.txt": "words"})
+    assert detect_formats(tmp_path).unknown == [tmp_path / "odd/x.json"]
 
 
 def test_circles_of_links_end(tmp_path, found):

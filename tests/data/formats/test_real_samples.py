@@ -154,7 +154,7 @@ ANNOTATIONS = {
 @pytest.mark.parametrize("folder", sorted(ANNOTATIONS))
 def test_annotations_without_images_are_counted(real, items, folder):
     found = {}
-    for _, source in detect_formats(real / "annotations_only" / folder):
+    for _, source in detect_formats(real / "annotations_only" / folder).sources:
         records, skipped = items(source.format, source.path)
         assert not records and skipped["missing image"]
         found[source.format] = sum(skipped.values())
@@ -232,7 +232,7 @@ RECOGNISED = {
 
 @pytest.mark.parametrize("folder", sorted(RECOGNISED))
 def test_every_folder_is_recognised(real, items, folder):
-    found = [source for _, source in detect_formats(real / folder)]
+    found = [source for _, source in detect_formats(real / folder).sources]
     assert sorted(source.format for source in found) == RECOGNISED[folder]
     assert all(source.images is None for source in found)
     splits = [source.options for source in found if source.options]
@@ -240,7 +240,7 @@ def test_every_folder_is_recognised(real, items, folder):
 
 
 def test_the_whole_folder_is_recognised(real):
-    formats = Counter(source.format for _, source in detect_formats(real))
+    formats = Counter(source.format for _, source in detect_formats(real).sources)
     assert formats == sum(map(Counter, RECOGNISED.values()), Counter())
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import read_source
+from skyeye.data.groups import GroupList
 from skyeye.data.images.load import load_image
 from skyeye.data.shards import pack as packing
 from skyeye.data.shards import write
@@ -91,6 +92,16 @@ def test_frames_and_text_are_entries_too(write_set, asks, tmp_path):
         for name, reference in zip(record.images, packed.images, strict=True):
             assert load_image(reference).tobytes() == load_image(name).tobytes()
     assert [len(group.images) for group in groups] == [3, 1, 0, 0, 2]
+
+
+def test_what_the_system_says_is_kept_and_counted(write_set, asks, tmp_path):
+    records = [{**asks("a.png", "what?"), "system": "Be brief."}, asks("a.png", "where?")]
+    source = write_set("mixed", {"a.png": 1}, records)
+    header = pack({"mixed": source}, tmp_path / "out")
+    assert [about["system_turns"] for about in header["sources"]] == [1]
+    groups = ShardGroups(ShardSet(tmp_path / "out"), "mixed")
+    assert groups.system_turns == GroupList(read_source(source, "mixed")).system_turns == 1
+    assert [record.turns[0].system for record in groups.records()] == ["Be brief.", None]
 
 
 def test_a_killed_run_is_gone_on_with(many, tmp_path, digests):

@@ -23,6 +23,7 @@ _MARKS = {  # the mark of UTF-32 begins with that of UTF-16
 _LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "iso8859-1": "cp1252", "latin-1": "cp1252", "shift_jis": "cp932"}
 #: Of what :func:`describe_content` tells, what annotations may well be.
 TEXTS = ("text", "JSON", "XML")
+_FOREIGN = re.compile(rb"[\x80-\xff]+")
 _HAN = re.compile("[\u4e00-\u9fff]")
 
 
@@ -79,10 +80,10 @@ def binary_lines(file: BinaryIO, longest: int) -> Iterator[bytes]:
     file.seek(0)
     if encoding != "utf-8-sig":
         text = io.TextIOWrapper(file, encoding, newline="\n")
-        while line := text.readline(longest + 1):
-            yield line.removeprefix("\ufeff").encode("utf-8", "surrogatepass")
-            while len(line) > longest and not line.endswith("\n"):
-                line = text.readline(longest + 1)
+        while part := text.readline(longest + 1):
+            yield part.removeprefix("\ufeff").encode("utf-8", "surrogatepass")
+            while len(part) > longest and not part.endswith("\n"):
+                part = text.readline(longest + 1)
         return
     first = True
     while line := file.readline(longest + 1):
@@ -94,7 +95,7 @@ def binary_lines(file: BinaryIO, longest: int) -> Iterator[bytes]:
 
 def _guess(content: bytes) -> str:
     """The likeliest of the encodings that people's files are in, where nothing says it."""
-    chinese = len(_HAN.findall(content.decode("gb18030", "ignore")))
-    foreign = sum(byte > 0x7F for byte in content)
-    return "GB18030" if foreign and chinese * 2 >= foreign * 0.8 else "WINDOWS-1252"
-
+    runs = _FOREIGN.findall(content)
+    chinese = len(_HAN.findall(b"".join(runs).decode("gb18030", "ignore")))
+    # a Latin letter with an accent stands alone, Chinese signs of two bytes side by side
+    return "GB18030" if chinese * 2 >= 0.8 * sum(map(len, runs)) and chinese >= len(runs) else "WINDOWS-1252"

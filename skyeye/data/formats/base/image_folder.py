@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from skyeye.errors import SkyEyeError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v"}
+_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 #: Opens the reference of an image that is not there; no file is ever looked for under it.
 ABSENT = "absent:"
@@ -73,13 +75,14 @@ class ImageFolder:
             raise BadRecord("missing image", where, f"image name {name!r} leaves the image folder {self.root}")
         wanted = _key(parts)
         best: list[PurePosixPath] = []
-        best_rank = (0, False)
+        best_rank = (0, False, False)
         for candidate in self._listing().get(wanted[-1], ()):
             has = _key(candidate.parts)
             agree = _common_ending(wanted, has)
             if agree < len(has) and agree < len(wanted):
                 continue
-            rank = (agree, candidate.name.lower() == parts[-1].lower())
+            written = candidate.parts[-agree:] == tuple(parts[-agree:])  # two names may differ in capitals alone
+            rank = (agree, fold_name(candidate.name) == fold_name(parts[-1]), written)
             if rank > best_rank:
                 best, best_rank = [candidate], rank
             elif rank == best_rank:
@@ -146,10 +149,18 @@ def list_images(root: Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES)) -> l
 
 
 def _key(parts: tuple[str, ...] | list[str]) -> list[str]:
-    """Lower-case parts, the last without its image extension."""
+    """Parts with capitals and composed characters made alike, the last without its image extension."""
     stem, suffix = os.path.splitext(parts[-1])
-    last = stem if suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES else parts[-1]
-    return [part.lower() for part in (*parts[:-1], last)]
+    last = stem if suffix.lower() in _SUFFIXES else parts[-1]
+    return [fold_name(part) for part in (*parts[:-1], last)]
+
+
+def fold_name(name: str) -> str:
+    """A file name with capitals and composed characters made alike.
+
+    macOS writes an accent as a character of its own, other systems with its letter.
+    """
+    return (name if name.isascii() else unicodedata.normalize("NFC", name)).lower()
 
 
 def _common_ending(a: list[str], b: list[str]) -> int:

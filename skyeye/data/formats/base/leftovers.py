@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from skyeye.data.geometry.box_text import detect_notation
+from skyeye.data.geometry.box_text import SKYEYE, detect_notation
 from skyeye.data.record import Record
 
 #: Markers of images, turns and special tokens; places of PaliGemma, Florence-2 and Kosmos-2.
@@ -27,7 +27,8 @@ def leftover(text: str) -> tuple[str, str] | None:
     if found := _TEMPLATE.search(text):
         at = found.start()
         return "template leftover", f"contains {found[0]}: {text[max(at - 20, 0) : at + 40]!r}"
-    if name := detect_notation(text):
+    name = detect_notation(text)
+    if name is not None and name != SKYEYE.name:  # braces are looked at by broken_braces
         return "box left in the text", f"holds numbers that look like a box in {name}: {text[:60]!r}"
     return None
 

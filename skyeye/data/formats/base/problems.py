@@ -155,7 +155,7 @@ def image_size(reference: str, where: str) -> tuple[int, int]:
 
 
 def as_text(value: object) -> str | None:
-    """Text of a JSON string or finite number, stripped, also of a byte order mark; None for anything else or nothing."""
+    """Text of a JSON string or finite number, stripped, also of a byte order mark; None: anything else, or nothing."""
     if isinstance(value, float) and not math.isfinite(value):
         return None  # NaN is an empty cell of a table
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from skyeye.data.formats.base.image_folder import fold_name
 from skyeye.data.formats.base.problems import BadRecord, load_json
 from skyeye.errors import SkyEyeError
 
@@ -102,4 +103,4 @@ def checked_split(word: object, where: str) -> str:
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(name).stem.lower()
+    return fold_name(PurePosixPath(name).stem)

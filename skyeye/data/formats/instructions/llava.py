@@ -60,25 +60,21 @@ def parse_llava(
         (and from ``ground_truth``, when it stands beside a conversation) for tasks that are scored.
 
     Raises:
-        BadRecord: nothing asked or answered, unknown tag or role, broken box, image not named or not found.
+        BadRecord: nothing asked or answered, unknown role, broken box, image not named or not found.
     """
     if not isinstance(item, dict):
         raise BadRecord("not a record", where, f"is not an object {{...}} but {str(item)[:60]!r}")
     names = _image_names(item, where)
     messages = read_messages(item, len(names), where)
-    tags, texts = [], []
-    for question, answer in messages.turns:
-        tag, asked = split_tag(question, where, strict_tags)
-        tags.append(tag)
-        texts.append((asked, answer))
+    opened = [split_tag(question, where, strict_tags) for question, _ in messages.turns]
+    tags = [tag for tag, _ in opened]
+    texts = [(asked, answer) for (_, asked), (_, answer) in zip(opened, messages.turns, strict=True)]
     task = _task(texts, tags[0], task)
     if not names and (messages.marked or TASKS[task].images != "any"):
         raise BadRecord("no image", where, "asks about an image but names none")
     tasks = [task] if len(texts) == 1 else [FREE if tag is None else _TAG_TASKS[tag] for tag in tags]
     turns = tuple(
-        read_turn(question, answer, of, notation, size, where)
-        if given is None
-        else _turn_with(question, answer, of, given, where)
+        read_turn(question, answer, of, notation, size, where, given)
         for (question, answer), of, given in zip(texts, tasks, mentions or [None] * len(texts), strict=True)
     )
     turns = (replace(turns[0], system=messages.system), *turns[1:])
@@ -98,13 +94,24 @@ def parse_llava(
 
 
 def read_turn(
-    question: str, answer: str, task: str, notation: BoxNotation = SKYEYE, size: Size | None = None, where: str = ""
+    question: str,
+    answer: str,
+    task: str,
+    notation: BoxNotation = SKYEYE,
+    size: Size | None = None,
+    where: str = "",
+    mentions: Sequence[Mention] | None = None,
 ) -> Turn:
     """A bare question, its answer, and the boxes of both as numbers.
 
+    Args:
+        mentions: the boxes of the places ``<box>`` of the two texts; None: they are written in them.
+
     Raises:
-        BadRecord: a box is broken.
+        BadRecord: a box is broken, or there is not a mention for each place.
     """
+    if mentions is not None:
+        return _turn_with(question, answer, task, mentions, where)
     asked, of_question = _read(question, notation, size, where)
     said, of_answer = _read(answer, notation, size, where)
     return Turn(asked, said, task, of_question + of_answer)

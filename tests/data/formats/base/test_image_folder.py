@@ -1,4 +1,5 @@
 import os
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -113,3 +114,20 @@ def test_an_image_that_is_not_there_is_kept_by_its_name_where_that_was_asked_for
     assert ImageLookup(keep_absent=True).folder(tmp_path / "nowhere").find("a", "here") == "absent:a"
     with pytest.raises(BadRecord, match="is not in"):
         BESIDE.folder(root).find("gone.png", "here")
+
+
+def test_names_that_differ_in_capitals_alone(tmp_path, write_images):
+    write_images(tmp_path, "a/pier.png", "b/Pier.png", "b/pier.PNG")
+    folder = ImageFolder(tmp_path)
+    assert folder.find("b/Pier.png", "here") == str(tmp_path / "b/Pier.png")
+    assert folder.find("pier.PNG", "here") == str(tmp_path / "b/pier.PNG")
+    with pytest.raises(BadRecord, match="2 files"):
+        folder.find("b/PIER.png", "here")
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_of_other_systems(tmp_path, write_images, on_disk, written):
+    file = unicodedata.normalize(on_disk, "Zürich/façade_é.png")
+    write_images(tmp_path, file)
+    asked = unicodedata.normalize(written, "zürich/Façade_é.jpg")
+    assert ImageFolder(tmp_path).find(asked, "here") == str(tmp_path / file)

@@ -152,6 +152,39 @@ def test_what_does_not_fit_is_told(file, item, kind):
     assert file(llava("[vqa] a?", "b"), item)[1] == {kind: 1}
 
 
+CHOICES = "Which count is right? Options: [100, 200, 300, 400]"
+
+
+def test_choices_in_brackets_are_no_boxes(file):
+    items = [llava(CHOICES, "300"), llava("One of [1, 2, 3, 4]?", "3"), llava("[1, 2, 3, 4]?", "3")]
+    records, skipped = file(*items)
+    assert [record.turns[0].question for record in records] == [CHOICES, "One of [1, 2, 3, 4]?", "[1, 2, 3, 4]?"]
+    assert not skipped
+
+
+def test_brackets_are_words_where_boxes_are_plain(file):
+    question = "what is at [10, 20, 300, 400]?"
+    assert file(llava("a", "b"), llava(question, "x"))[1] == {"unclear box": 1}
+    (record,), skipped = file(llava(question, "x"), boxes="plain")
+    assert record.turns[0].question == question and not skipped
+
+
+def test_boxes_of_messages_with_roles_are_read(file):
+    asked = {"role": "user", "content": "<image>\nwhere is the ship?"}
+    messages = [asked, {"role": "assistant", "content": "at [0.10, 0.20, 0.30, 0.40]"}]
+    (record,), _ = file({"image": "a.png", "messages": messages})
+    assert record.turns[0].answer == "at {<10><20><30><40>}"
+    (record,), _ = file({"image": "a.png", "text": "where?", "ground_truth": "[0.10, 0.20, 0.30, 0.40]"})
+    assert record.turns[0].answer == "{<10><20><30><40>}"
+
+
+def test_a_box_in_another_notation_is_told(file):
+    turns = llava("[refer] the ship", "{<10><20><30><40>}")
+    turns["conversations"] += llava("and the quay?", "<box>(100,200),(300,400)</box>")["conversations"]
+    records, told = file(turns)
+    assert len(records) == 1 and told == {"template leftover": 1}
+
+
 def test_options_and_files(file, tmp_path):
     with pytest.raises(SkyEyeError, match="unknown notation 'geochet' .did you mean 'geochat'"):
         file(llava("a", "b"), boxes="geochet")

@@ -97,7 +97,6 @@ def test_free_words():
         ({"image": "a", "conversations": [{"from": "human", "value": "hello"}]}, "no answer"),
         ({"image": "a", "conversations": [{"from": "gpt", "value": "hello"}]}, "wrong turn"),
         ({"image": "a", "conversations": ["hello"]}, "wrong turn"),
-        (llava("[vqua] how many?", "3"), "unknown tag"),
         (llava("[vqa] how many?", "3", image=None), "no image"),
         (llava("<image> hello", "3", image=""), "no image"),
         (llava("hello", "3", image={"file": 1}), "no image"),
@@ -113,9 +112,23 @@ def test_what_does_not_fit_is_told(item, kind):
     assert kind_of(item) == kind
 
 
-def test_unknown_tag_names_the_nearest():
-    with pytest.raises(BadRecord, match=r"unknown task tag \[vqua\]; did you mean 'vqa'"):
-        parse(llava("[vqua] how many?", "3"))
+def test_brackets_that_are_no_tag_are_words():
+    for question in ("[A] yes [B] no. Is there a ship?", "[North] side: what is there?", "which [vqa] is it?"):
+        record = parse(llava(question, "A"))
+        assert record.turns == (Turn(question, "A", "conversation"),)
+    text = '{"count": <n>} as JSON, {a<b}'
+    assert parse(llava(text, text)).turns == (Turn(text, text, "conversation"),)
+
+
+def test_unknown_tag_is_refused_where_tags_are_strict():
+    with pytest.raises(BadRecord, match=r"unknown task tag \[vqua\]; did you mean 'vqa'") as error:
+        parse(llava("[vqua] how many?", "3"), strict_tags=True)
+    assert error.value.kind == "unknown tag"
+
+
+def test_what_the_system_says_belongs_to_the_first_turn():
+    item = llava("[vqa] how many?", "3", system="Be brief.")
+    assert parse(item).turns == (Turn("how many?", "3", "vqa", system="Be brief."),)
 
 
 json_values = st.recursive(
