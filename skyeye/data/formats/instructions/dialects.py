@@ -21,7 +21,7 @@ from skyeye.data.formats.base.json_lists import iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, load_json, suggest
 from skyeye.data.formats.base.splits import split_in
 from skyeye.data.formats.instructions.llava import parse_llava
-from skyeye.data.formats.instructions.messages import messages_of, text_of
+from skyeye.data.formats.instructions.messages import as_record, messages_of, text_of
 from skyeye.data.geometry.box_text import (
     NOTATIONS,
     SKYEYE,
@@ -113,9 +113,7 @@ def _items(file: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _record(item: Any, where: str, boxes: str, folder: ImageFolder, **about: Any) -> Record:
-    if not isinstance(item, dict):
-        raise BadRecord("not a record", where, f"is not an object {{...}} but {str(item)[:60]!r}")
-    item = _as_llava(item)
+    item = _as_llava(as_record(item, where))
     texts = [text for message in messages_of(item, where) if (text := text_of(message))]
     name = _notation(texts, where) if boxes == "auto" else boxes
     written = SKYEYE if name in (None, PLAIN) else notation(name)

@@ -15,7 +15,7 @@ from typing import Any
 
 from skyeye.data.formats.base.problems import BadRecord, as_text, suggest
 from skyeye.data.formats.base.written_boxes import read_mentions
-from skyeye.data.formats.instructions.messages import read_messages
+from skyeye.data.formats.instructions.messages import as_record, read_messages
 from skyeye.data.geometry.box_text import SKYEYE, BoxNotation, Size, broken_braces
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.prompts import MiniGPTv2
@@ -62,13 +62,11 @@ def parse_llava(
     Raises:
         BadRecord: nothing asked or answered, unknown role, broken box, image not named or not found.
     """
-    if not isinstance(item, dict):
-        raise BadRecord("not a record", where, f"is not an object {{...}} but {str(item)[:60]!r}")
-    names = _image_names(item, where)
-    messages = read_messages(item, len(names), where)
-    opened = [split_tag(question, where, strict_tags) for question, _ in messages.turns]
-    tags = [tag for tag, _ in opened]
-    texts = [(asked, answer) for (_, asked), (_, answer) in zip(opened, messages.turns, strict=True)]
+    record = as_record(item, where)
+    names = _image_names(record, where)
+    messages = read_messages(record, len(names), where)
+    tags, questions = zip(*(split_tag(question, where, strict_tags) for question, _ in messages.turns), strict=True)
+    texts = list(zip(questions, (answer for _, answer in messages.turns), strict=True))
     task = _task(texts, tags[0], task)
     if not names and (messages.marked or TASKS[task].images != "any"):
         raise BadRecord("no image", where, "asks about an image but names none")
@@ -89,7 +87,7 @@ def parse_llava(
         where=where,
         regions=tuple(region for turn in turns for region in _regions(turn)),
         images=tuple(find_image(name, where) if find_image else name for name in names),
-        references=_references(turns[0], *texts[0], item.get("ground_truth")) if len(turns) == 1 else {},
+        references=_references(turns[0], *texts[0], record.get("ground_truth")) if len(turns) == 1 else {},
     )
 
 

@@ -75,6 +75,17 @@ def read_messages(item: dict[str, Any], images: int, where: str) -> Messages:
     return Messages(list(zip(questions, texts[1::2], strict=True)), system, marked)
 
 
+def as_record(item: object, where: str) -> dict[str, Any]:
+    """The JSON value of a record.
+
+    Raises:
+        BadRecord: it is no object.
+    """
+    if not isinstance(item, dict):
+        raise BadRecord("not a record", where, f"is not an object {{...}} but {str(item)[:60]!r}")
+    return item
+
+
 def messages_of(item: dict[str, Any], where: str) -> list[Any]:
     """The messages of a record as they stand there, at least one.
 
