@@ -26,7 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from skyeye.config.schema import SourceConfig
 from skyeye.curate.windows import Window, boxes_in, windows
@@ -36,18 +36,19 @@ from skyeye.data.formats.base.image_folder import ImageLookup, list_images
 from skyeye.data.formats.base.problems import Problem
 from skyeye.data.formats.detection.base import Annotated, Labelled
 from skyeye.data.geometry.boxes import Box, OrientedBox
-from skyeye.data.images.limits import any_size
-from skyeye.data.images.load import as_file, image_size, to_rgb
-from skyeye.data.images.raster import (
+from skyeye.data.images.depth import is_deep
+from skyeye.data.images.failures import decoding
+from skyeye.data.images.load import exif_orientation, image_size, load_image, open_picture, to_rgb
+from skyeye.data.images.raster import open_raster
+from skyeye.data.images.reference import add_details, parse_reference
+from skyeye.data.images.stretch import (
     IMAGE_OPTIONS,
     image_details,
-    open_raster,
     overview_stretch,
     parse_bands,
     parse_stretch,
     stretched,
 )
-from skyeye.data.images.reference import add_details, parse_reference
 from skyeye.errors import SkyEyeError
 
 MAX_TILES = 100_000  # of one picture; a damaged header could ask for more than a disk holds
@@ -290,40 +291,47 @@ def _write_png(picture: Image.Image, path: Path) -> None:
 def _tiles(reference: str, places: list[Window], workers: int) -> Iterator[tuple[Window, Image.Image]]:
     """The tiles of a picture, window by window where its format allows."""
     _, details = parse_reference(reference)
-    if "frame" not in details and (details.keys() & {"bands", "stretch"} or _window_wise(reference)):
-        with open_raster(reference) as raster:
-            bands = parse_bands(details.get("bands"), reference)
-            stretch = overview_stretch(raster, bands, parse_stretch(details.get("stretch"), reference))
-            for window in places:
-                yield window, stretched(raster.read(bands, window), stretch)
-        return
-    with any_size():
-        picture = Image.open(as_file(reference))
-    with picture:
-        _check_memory(picture, reference, workers)
-        try:
-            picture = ImageOps.exif_transpose(picture)
-            picture.load()
-        except Exception as error:  # as in load_image
-            raise SkyEyeError(
-                f"the image is truncated or damaged ({type(error).__name__}: {error})", where=reference
-            ) from error
+    with decoding(reference):
+        if "frame" not in details and _window_wise(reference, details):
+            with open_raster(reference) as raster:
+                bands = parse_bands(details.get("bands"), reference)
+                stretch = overview_stretch(raster, bands, parse_stretch(details.get("stretch"), reference))
+                for window in places:
+                    yield window, stretched(raster.read(bands, window), stretch, reference)
+            return
+        picture = _whole(reference, details, workers)
         for window in places:
             yield window, to_rgb(picture.crop(window), reference)
 
 
-def _window_wise(reference: str) -> bool:
-    """Whether rasterio gives Pillow's pixels: a TIFF of 8 bits, no palette, not turned; or one Pillow cannot read."""
-    if Path(parse_reference(reference)[0]).suffix.lower() not in (".tif", ".tiff"):
-        return False
-    try:
-        with any_size(), Image.open(as_file(reference)) as picture:
-            if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                return False
-    except UnidentifiedImageError:
+def _window_wise(reference: str, details: dict[str, str]) -> bool:
+    """Whether windows are read by rasterio: what :func:`~skyeye.data.images.load.load_image` reads by it, and TIFFs
+    of which it gives Pillow's pixels (8 bits, no palette); nothing that is turned before it is shown."""
+    picture = open_picture(reference, large=True)
+    if picture is None:
         return True
+    with picture:
+        if exif_orientation(picture) != 1:
+            return False
+        if details.keys() & {"bands", "stretch"} or is_deep(picture):
+            return True
+        if picture.format != "TIFF":
+            return False
     with open_raster(reference) as raster:
         return raster.is_plain
+
+
+def _whole(reference: str, details: dict[str, str], workers: int) -> Image.Image:
+    picture = None if "frame" in details else open_picture(reference, large=True)
+    if picture is None:
+        return load_image(reference)
+    with picture:
+        _check_memory(picture, reference, workers)
+        if details.keys() & {"bands", "stretch"} or is_deep(picture):
+            return load_image(reference)
+        picture = ImageOps.exif_transpose(picture)
+        picture.load()
+        return picture
 
 
 def _check_memory(picture: Image.Image, where: str, workers: int) -> None:

@@ -289,10 +289,10 @@ class TestGeoTiff:
     def extra(self):
         self.rasterio = pytest.importorskip("rasterio", reason="needs the extra geo: pip install skyeye[geo]")
 
-    def write(self, path, values):
+    def write(self, path, values, driver="GTiff", **profile):
         count, height, width = values.shape
-        profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": values.dtype}
-        with self.rasterio.open(path, "w", **profile) as file:
+        profile |= {"count": count, "height": height, "width": width, "dtype": values.dtype}
+        with self.rasterio.open(path, "w", driver, **profile) as file:
             file.write(values)
 
     @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -327,6 +327,26 @@ class TestGeoTiff:
             [np.asarray(Image.open(tmp_path / "out" / line["image"]))[..., 0] for line in lines(tmp_path / "out")], 1
         )
         assert np.array_equal(found, np.round(values[0] / values.max() * np.float32(255)))
+
+    @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+    @pytest.mark.parametrize("name, profile", [("a.tif", {"photometric": "RGB"}), ("a.png", {"driver": "PNG"})])
+    def test_more_than_8_bits_are_cut_from_the_picture_as_it_is_shown(self, tmp_path, name, profile):
+        values = np.arange(64 * 128, dtype=np.uint16).reshape(1, 64, 128)
+        self.write(tmp_path / name, np.concatenate([values, values, values]), **profile)
+        tile(tmp_path / name, tmp_path / "out", Settings(size=64, overlap=0))
+        found = np.concatenate(
+            [np.asarray(Image.open(tmp_path / "out" / line["image"])) for line in lines(tmp_path / "out")], 1
+        )
+        # numpy's percentiles 2 and 98 of 0..8191
+        expected = np.clip((values[0] - 163.82) / (8027.18 - 163.82), 0, 1) * 255
+        assert np.abs(found[..., 1] - expected).max() < 0.51 and np.array_equal(found, load_image(tmp_path / name))
+
+    @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+    def test_complex_numbers_are_told_and_may_be_chosen(self, tmp_path):
+        self.write(tmp_path / "a.tif", np.ones((1, 20, 20), np.complex64))
+        told = tile(tmp_path / "a.tif", tmp_path / "out")
+        assert told["tiles"] == 0 and "complex numbers" in str(told["problems"][0])
+        assert tile(tmp_path / "a.tif", tmp_path / "chosen", Settings(stretch="amplitude:abs:0..2"))["tiles"] == 1
 
 
 def test_the_command(dota, tmp_path, capsys):

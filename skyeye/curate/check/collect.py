@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from skyeye.curate.check.findings import Tally
-from skyeye.curate.check.images import Seen
+from skyeye.curate.check.images import FLAT, Seen
 from skyeye.curate.check.leakage import Sides
 from skyeye.curate.check.repeats import Places, Repeats
 from skyeye.curate.check.texts import text_findings
@@ -17,6 +17,7 @@ from skyeye.curate.check.vocabulary import Vocabulary
 from skyeye.data.images.reference import parse_reference
 from skyeye.data.record import Record
 
+_FLAT = "shows {} grey levels of 256 once it is read; bands or stretch may choose better (docs/own_data.md)"
 LARGE_SIDE = 2048  # pixels; in a 448-pixel tower a car of such a picture is less than two pixels long
 
 
@@ -103,8 +104,10 @@ class Collection:
         large = np.array(
             [i for i, look in enumerate(seen) if look.size and max(look.size) > LARGE_SIDE], dtype=np.int64
         )
+        flat = {i: look.levels for i, look in enumerate(seen) if look.levels is not None and look.levels < FLAT}
         for what, images in (
             ("very large image", {i: "{} is {} x {} pixels".format(self.images[i], *seen[i].size) for i in large}),
+            ("nearly constant image", {i: f"{self.images[i]} {_FLAT.format(levels)}" for i, levels in flat.items()}),
             ("copy of an image", dict(self._sides.copies(seen))),
         ):
             told = set()

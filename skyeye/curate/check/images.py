@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from skyeye.data.formats.base.problems import BadRecord, image_size
+import numpy as np
+from PIL import Image
+
 from skyeye.data.images.hashing import perceptual_hash, pixel_digest
-from skyeye.data.images.load import load_image
-from skyeye.data.images.reference import parse_reference
+from skyeye.data.images.load import image_size, load_image
 from skyeye.errors import SkyEyeError
+
+#: Grey levels of 256: of 2,543 published aerial pictures none has less between its darkest and brightest hundredth.
+FLAT = 16
 
 _BATCH = 256  # pictures handed to the threads at a time: what waits is bounded however many there are
 
@@ -27,31 +29,32 @@ class Seen:
         error: why it cannot be read.
         pixels: digest of the decoded pixels; None when it was not decoded.
         looks: perceptual hash; None when it was not decoded, or shows one even colour.
+        levels: grey levels from the darkest to the brightest hundredth of the pixels, in the channel where they are
+            most; None when it was not decoded.
     """
 
     size: tuple[int, int] | None = None
     error: str | None = None
     pixels: int | None = None
     looks: int | None = None
+    levels: int | None = None
 
 
 def look_at(reference: str, decode: bool = True) -> Seen:
     """Read one picture: in full, or (``decode=False``) only as far as its size is said."""
-    path, details = parse_reference(reference)
     try:
-        # a named pipe among the files would block whoever opens it
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return Seen(error=f"{path}: not a file")
-        if not decode and not details:
-            return Seen(size=image_size(path, path))
+        if not decode:
+            return Seen(size=image_size(reference))
         image = load_image(reference)
-    except (SkyEyeError, BadRecord) as error:
+    except SkyEyeError as error:
         return Seen(error=str(error))
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        return Seen(error=f"{path}: {getattr(error, 'strerror', None) or error}")
-    if not decode:
-        return Seen(size=image.size)
-    return Seen(image.size, None, pixel_digest(image), perceptual_hash(image))
+    return Seen(image.size, None, pixel_digest(image), perceptual_hash(image), grey_levels(image))
+
+
+def grey_levels(image: Image.Image) -> int:
+    """Levels between the darkest and the brightest hundredth of the pixels, of the channel where they are most."""
+    reached = np.array(image.histogram()).reshape(-1, 256).cumsum(axis=1) / (image.width * image.height)
+    return max(int(np.searchsorted(channel, 0.99) - np.searchsorted(channel, 0.01)) for channel in reached)
 
 
 def look_at_all(

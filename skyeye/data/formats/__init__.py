@@ -22,8 +22,8 @@ from skyeye.config.schema import SourceConfig
 from skyeye.data.formats.base.image_folder import ImageLookup
 from skyeye.data.formats.base.leftovers import record_leftovers
 from skyeye.data.formats.base.problems import Problem, suggest
-from skyeye.data.images.raster import IMAGE_OPTIONS, image_details
 from skyeye.data.images.reference import add_details
+from skyeye.data.images.stretch import IMAGE_OPTIONS, image_details
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 

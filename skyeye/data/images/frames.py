@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from skyeye.data.file_kind import HEAD, describe_content
+from skyeye.data.images.failures import check_is_file
 from skyeye.data.images.limits import check_pixels
 from skyeye.errors import SkyEyeError
 
@@ -103,6 +105,7 @@ def _open(path: str, where: str | None = None) -> Iterator[tuple[Any, Any]]:
     except ImportError as error:
         raise SkyEyeError("videos are read by PyAV", where=where, remedy="pip install skyeye[video]") from error
     try:
+        check_is_file(path, where)
         # a file object and lists of what is allowed: no name or address inside the file is followed
         with (
             open(path, "rb") as file,
@@ -114,7 +117,18 @@ def _open(path: str, where: str | None = None) -> Iterator[tuple[Any, Any]]:
             yield container, streams[0]
     except FileNotFoundError as error:
         raise SkyEyeError("the video is missing", where=where, remedy="check the folder of the images") from error
-    except (OSError, av.error.FFmpegError, ValueError) as error:
-        raise SkyEyeError(
-            f"the video is damaged or of an unknown kind: {error}", where=where, remedy="convert it with ffmpeg"
-        ) from error
+    except SkyEyeError:
+        raise
+    except Exception as error:  # FFmpeg's own, and what PyAV meets in a damaged stream
+        raise _damaged(error, path, where) from error
+
+
+def _damaged(error: Exception, path: str, where: str) -> SkyEyeError:
+    with open(path, "rb") as file:
+        described = describe_content(file.read(HEAD))
+    if described is not None and described[0] != "a video":
+        return SkyEyeError(f"not a video: it is {described[0]}", where=where, remedy="give a video, or fetch it again")
+    words = " ".join(str(error).split())[:200]
+    return SkyEyeError(
+        f"the video is damaged or of an unknown kind: {words}", where=where, remedy="convert it with ffmpeg"
+    )

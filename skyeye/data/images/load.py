@@ -4,74 +4,69 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from skyeye.data.images.limits import TOO_LARGE, any_size, check_pixels
+from skyeye.data.images.depth import is_deep
+from skyeye.data.images.failures import check_is_file, decoding, not_an_image
+from skyeye.data.images.limits import any_size, check_pixels
+from skyeye.data.images.raster import knows, open_raster
 from skyeye.data.images.reference import parse_reference, read_bytes
+from skyeye.data.images.stretch import load_raster, stretched
 from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
     import torch
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 
 def load_image(reference: str | Path, exif_rotation: bool = True) -> Image.Image:
     """The picture of an image reference in RGB, 8 bits a channel, fully decoded.
 
-    Alpha is dropped and palettes, grey and CMYK are converted as PIL does it; 16-bit grey is scaled from its full range
-    (PIL would clip it to white). Of several frames the first is taken. A reference with ``bands`` or ``stretch``, and a
-    TIFF that Pillow does not know (more than four bands, say), is read by :mod:`skyeye.data.images.raster`; ``frame``
-    is one frame of a video (:mod:`skyeye.data.images.frames`).
+    Alpha is dropped and palettes, grey and CMYK are converted as PIL does it. Everything of more than 8 bits, whatever
+    its bands, tags and container, is shown by the rule of :mod:`skyeye.data.images.stretch`; Pillow would keep the
+    upper byte, or clip to white. Of several frames the first is taken. A reference with ``bands`` or ``stretch``, and a
+    raster that Pillow does not know, is read by :mod:`skyeye.data.images.raster`; ``frame`` is one frame of a video
+    (:mod:`skyeye.data.images.frames`).
 
     Args:
         reference: image file, with what of it is meant; see :mod:`skyeye.data.images.reference`.
         exif_rotation: turn the picture the way its EXIF entry says. Reference: False.
 
     Raises:
-        SkyEyeError: missing, empty, truncated, not an image, more than :data:`~skyeye.data.images.limits.MAX_PIXELS`
-            pixels, of an unsupported depth, or of a kind that needs an extra which is not installed.
+        SkyEyeError: whatever keeps the picture from being read, see :mod:`skyeye.data.images.failures`: missing, empty,
+            truncated, not an image, more than :data:`~skyeye.data.images.limits.MAX_PIXELS` pixels, complex numbers, or
+            of a kind that needs an extra which is not installed.
     """
     path, details = parse_reference(reference)
     where = str(reference)
-    if "frame" in details:
-        from skyeye.data.images.frames import read_frame
+    with decoding(where):
+        if "frame" in details:
+            from skyeye.data.images.frames import read_frame
 
-        return read_frame(path, details["frame"], where)
-    if "bands" in details or "stretch" in details:
-        from skyeye.data.images.raster import load_raster
-
-        return load_raster(reference)
-    try:
-        image = Image.open(as_file(reference))
-    except UnidentifiedImageError as error:
-        if _is_tiff(reference):
-            from skyeye.data.images.raster import load_raster
-
+            return read_frame(path, details["frame"], where)
+        image = open_picture(reference)
+        if image is None:
             return load_raster(reference)
-        raise _not_an_image(reference) from error
-    except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise SkyEyeError(f"the image has more than {limit} pixels", where=where, remedy=TOO_LARGE) from error
-    except OSError as error:
-        raise _unreadable(error, where) from error
-    with image:
-        check_pixels(*image.size, where)
-        try:
-            if exif_rotation:
-                ImageOps.exif_transpose(image, in_place=True)  # else it would copy every picture that stands upright
-            image.load()
-        except Exception as error:  # Pillow's readers raise what their parsers raise, from OSError to struct.error
-            raise SkyEyeError(
-                f"the image is truncated or damaged ({type(error).__name__}: {error})",
-                where=where,
-                remedy="download it again or remove its records",
-            ) from error
-        return to_rgb(image, where)
+        with image:
+            orientation = exif_orientation(image) if exif_rotation else 1
+            if details.keys() & {"bands", "stretch"} or is_deep(image):
+                return _turned(load_raster(reference), orientation)
+            check_pixels(*image.size, where)
+            try:
+                if exif_rotation:
+                    ImageOps.exif_transpose(
+                        image, in_place=True
+                    )  # else it would copy every picture that stands upright
+                image.load()
+            except Exception as error:
+                if image.format not in ("TIFF", "JPEG2000"):
+                    raise
+                return _turned(_by_rasterio(reference, error), orientation)
+            return to_rgb(image, where)
 
 
 def image_size(reference: str | Path) -> tuple[int, int]:
@@ -82,46 +77,85 @@ def image_size(reference: str | Path) -> tuple[int, int]:
     Raises:
         SkyEyeError: missing, not an image, or of a kind that needs an extra which is not installed.
     """
+    size, orientation = stored_size(reference)
+    return size[::-1] if orientation in SIDEWAYS else size
+
+
+def stored_size(reference: str | Path) -> tuple[tuple[int, int], int]:
+    """Width and height in pixels before the turn that the EXIF entry asks for, and that entry (1: no turn).
+
+    Raises:
+        SkyEyeError: as :func:`image_size`.
+    """
     path, details = parse_reference(reference)
-    if "frame" in details:
-        from skyeye.data.images.frames import frame_size
+    with decoding(str(reference)):
+        if "frame" in details:
+            from skyeye.data.images.frames import frame_size
 
-        return frame_size(path)
-    if "bands" in details or "stretch" in details:
-        from skyeye.data.images.raster import raster_size
+            return frame_size(path), 1
+        image = open_picture(reference, large=True)
+        if image is None:
+            with open_raster(reference) as raster:
+                return raster.size, 1
+        with image:
+            orientation = exif_orientation(image)
+            # Pillow turns the size of a TIFF by itself
+            turned = image.format == "TIFF" and orientation in SIDEWAYS
+            return image.size[::-1] if turned else image.size, orientation
 
-        return raster_size(reference)
+
+def open_picture(reference: str | Path, large: bool = False) -> Image.Image | None:
+    """A picture opened by Pillow and not yet decoded; None: it is for rasterio alone.
+
+    Args:
+        large: allow any size; for headers and for windows.
+
+    Raises:
+        SkyEyeError: neither of the two knows it. And whatever Pillow raises: use it inside
+            :func:`~skyeye.data.images.failures.decoding`.
+    """
+    path, details = parse_reference(reference)
+    check_is_file(path, str(reference))
+    source = io.BytesIO(read_bytes(reference)) if "offset" in details else path
     try:
-        with any_size(), Image.open(as_file(reference)) as image:
-            # Pillow turns the size of a TIFF itself, and would decode a PNG to look for the entry behind the pixels
-            turned = image.format not in ("TIFF", "PNG") or (image.format == "PNG" and "exif" in image.info)
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1) if turned else 1
-            return image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
+        with any_size() if large else nullcontext():
+            return Image.open(source)
     except UnidentifiedImageError as error:
-        if _is_tiff(reference):
-            from skyeye.data.images.raster import raster_size
+        if knows(reference):
+            return None
+        raise not_an_image(str(reference)) from error
 
-            return raster_size(reference)
-        raise _not_an_image(reference) from error
-    except OSError as error:
-        raise _unreadable(error, str(reference)) from error
-    except (SyntaxError, ValueError) as error:
-        raise SkyEyeError(
-            f"the header is damaged: {error}", where=str(reference), remedy="download it again"
-        ) from error
+
+def exif_orientation(image: Image.Image) -> int:
+    """How a picture is to be turned before it is shown, 1 (not at all) to 8, as EXIF counts."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode it to look for the entry behind the pixels
+    found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return found if found in range(1, 9) else 1
+
+
+#: Orientations that exchange width and height.
+SIDEWAYS = (5, 6, 7, 8)
+
+
+def _turned(picture: Image.Image, orientation: int) -> Image.Image:
+    picture.getexif()[ExifTags.Base.Orientation] = orientation
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def _by_rasterio(reference: str | Path, error: Exception) -> Image.Image:
+    """A raster that Pillow cannot decode: its compression is one of GDAL's, or it is damaged and ``error`` stands."""
+    try:
+        return load_raster(reference)
+    except SkyEyeError:
+        raise error from None
 
 
 def to_rgb(image: Image.Image, where: str = "image") -> Image.Image:
-    """A picture in RGB, 8 bits a channel; see :func:`load_image`. ``where`` is named in the error of a bad depth."""
+    """A picture in RGB, 8 bits a channel; see :func:`load_image`. ``where`` is named in an error."""
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-            raise SkyEyeError(
-                f"pixels of type {values.dtype} from {values.min()} to {values.max()} have no defined brightness",
-                where=where,
-                remedy="convert the image to 8 bits a channel, or set options.stretch of the source, e.g. 2,98",
-            )
-        image = Image.fromarray((values // 256).astype(np.uint8))
+        return stretched(np.ma.masked_invalid(np.asarray(image)[None]), None, where)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to RGB is the same, with a warning for each image
     return image if image.mode == "RGB" else image.convert("RGB")  # converting to the same copies all pixels
@@ -138,30 +172,3 @@ def to_pixels(image: Image.Image, size: int, mean: Sequence[float], std: Sequenc
     resized = image.resize((size, size), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous().float() / 255
     return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-
-
-def as_file(reference: str | Path) -> str | BinaryIO:
-    """What Pillow opens: the path, or the bytes of a picture in a shard."""
-    path, details = parse_reference(reference)
-    return io.BytesIO(read_bytes(reference)) if "offset" in details else path
-
-
-def _is_tiff(reference: str | Path) -> bool:
-    path, details = parse_reference(reference)
-    with open(path, "rb") as file:
-        file.seek(int(details.get("offset", 0)))
-        return file.read(4) in _TIFF
-
-
-def _not_an_image(reference: str | Path) -> SkyEyeError:
-    path, details = parse_reference(reference)
-    empty = "offset" not in details and Path(path).stat().st_size == 0
-    what = "the image file is empty (0 bytes)" if empty else "not an image that Pillow can read"
-    return SkyEyeError(what, where=str(reference), remedy="download it again or remove its records")
-
-
-def _unreadable(error: OSError, where: str) -> SkyEyeError:
-    if isinstance(error, FileNotFoundError):
-        return SkyEyeError("the image is missing", where=where, remedy="check the folder of the images")
-    what = f"the image cannot be opened: {error.strerror or error}"
-    return SkyEyeError(what, where=where, remedy="it must be a readable file")

@@ -25,7 +25,7 @@ from skyeye.models.vision import JoinedTowers, PixelTransform, VisionTower, visi
 FORMAT = 1
 #: Version of the way from an image file to pixels (:func:`skyeye.train.loader.load_pixels`). Raise it with every change
 #: that changes a pixel; a test pins the pixels of this version.
-TRANSFORM = 1
+TRANSFORM = 2
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MANIFEST = "manifest.json"

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -56,6 +57,24 @@ def test_a_sound_set(tree):
     (source,) = report["sources"]
     assert source["splits"] == {"train": 2, "test": 1} and source["tasks"] == {"vqa": 3} and source["images"] == 3
     assert format_text(report).endswith("\nsound")
+
+
+def test_a_picture_of_a_few_grey_levels_is_a_note(tree):
+    Image.new("RGB", (64, 64), (5, 5, 3)).save(tree.images / "a.png")
+    report = tree([llava("a", "[vqa] how many?", "3"), llava("a", "[vqa] what?", "3"), llava("b", "[vqa] what?", "x")])
+    assert report["sound"] and report["findings"]["nearly constant image"] == 1
+    assert "a.png shows 0 grey levels of 256" in examples(report, "nearly constant image")[0]["what"]
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_picture_of_complex_numbers_costs_its_records_only(tree):
+    rasterio = pytest.importorskip("rasterio", reason="needs the extra geo: pip install skyeye[geo]")
+    profile = {"driver": "GTiff", "count": 1, "height": 9, "width": 9, "dtype": "complex64"}
+    with rasterio.open(tree.images / "e.tif", "w", **profile) as file:
+        file.write(np.ones((1, 9, 9), np.complex64))
+    report = tree([llava("a", "[vqa] how many?", "3"), llava("e", "[vqa] how many?", "4")])
+    assert report["reported"] == {"unreadable image": 1} and report["records_out"] == 1
+    assert "complex numbers (complex64)" in examples(report, "unreadable image")[0]["what"]
 
 
 def test_records_that_do_not_come_out_are_counted_by_kind(tree):

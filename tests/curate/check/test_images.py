@@ -1,9 +1,10 @@
 import os
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from skyeye.curate.check.images import look_at, look_at_all
+from skyeye.curate.check.images import grey_levels, look_at, look_at_all
 from skyeye.data.images.reference import format_reference
 
 
@@ -34,6 +35,16 @@ def test_what_cannot_be_read_is_said_and_nothing_hangs(tmp_path, decode):
     for name in ("empty.png", "text.png", "folder.png", "pipe.png", "gone.png", "nul\0.png"):
         seen = look_at(str(tmp_path / name), decode)
         assert seen.size is None and seen.pixels is None and seen.error, name
+
+
+def test_a_picture_is_nearly_constant_by_its_darkest_and_brightest_hundredth():
+    dark = np.arange(1000, dtype=np.uint8).reshape(20, 50) % 11  # 0..10: 16 bits cut to their upper 8
+    assert grey_levels(Image.fromarray(dark)) == 10
+    dark[0, :10] = 255  # exactly a hundredth does not count
+    assert grey_levels(Image.fromarray(dark)) == 10
+    bright = np.zeros((20, 50, 3), np.uint8)
+    bright[2:, :, 1] = 200
+    assert grey_levels(Image.fromarray(bright)) == 200
 
 
 def test_a_member_of_a_shard(tmp_path, picture):

@@ -79,8 +79,10 @@ def test_what_cannot_be_read_is_told(video, tmp_path, monkeypatch):
     with pytest.raises(SkyEyeError, match="the video is missing"):
         load_image(f"{tmp_path / 'none.mp4'}#frame=0")
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(SkyEyeError, match="damaged or of an unknown kind"):
+    with pytest.raises(SkyEyeError, match="not a video: it is text"):
         load_image(f"{tmp_path / 'text.mp4'}#frame=0")
+    with pytest.raises(SkyEyeError, match="is a folder"):
+        count_frames(str(tmp_path))
     (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:60])
     with pytest.raises(SkyEyeError, match="damaged or of an unknown kind|holds no video"):
         count_frames(str(tmp_path / "cut.mp4"))
@@ -95,7 +97,7 @@ def test_a_play_list_is_not_followed(video, tmp_path):
         ("b.mp4", f"ffconcat version 1.0\nfile '{video}'\n"),
     ):
         (tmp_path / name).write_text(text)
-        with pytest.raises(SkyEyeError, match="damaged or of an unknown kind|holds no video"):
+        with pytest.raises(SkyEyeError, match="not a video: it is text"):
             count_frames(str(tmp_path / name))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from skyeye.config.schema import VisionConfig
 from skyeye.data.images import limits
-from skyeye.data.images.load import image_size, load_image, to_pixels
+from skyeye.data.images.load import image_size, load_image, to_pixels, to_rgb
 from skyeye.errors import SkyEyeError
 
 MEAN, STD = VisionConfig.mean, VisionConfig.std
@@ -81,17 +82,17 @@ def test_cmyk_is_converted(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bits_are_scaled_from_their_full_range(tmp_path, suffix):
-    values = np.array([[0, 255, 256], [32768, 65280, 65535]], dtype=np.uint16)
-    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
-    assert np.asarray(load_image(tmp_path / f"a.{suffix}"))[..., 1].tolist() == [[0, 0, 1], [128, 255, 255]]
+def test_sixteen_bits_of_grey_lie_between_the_percentiles_2_and_98(tmp_path, suffix):
+    Image.fromarray(np.arange(200, 2700, 25, dtype=np.uint16).reshape(10, 10)).save(tmp_path / f"a.{suffix}")
+    # numpy's percentiles of 0..99 lie at 0.02 * 99 and 0.98 * 99
+    expected = np.clip((np.arange(100).reshape(10, 10) - 1.98) / (97.02 - 1.98), 0, 1) * 255
+    assert np.array_equal(np.asarray(load_image(tmp_path / f"a.{suffix}"))[..., 1], np.round(expected))
 
 
-@pytest.mark.parametrize("values", [np.float32([[0.5, 2.0]]), np.int32([[-1, 5]]), np.int32([[0, 70000]])])
-def test_pixels_without_a_defined_brightness_are_refused(tmp_path, values):
-    Image.fromarray(values).save(tmp_path / "a.tif")
-    with pytest.raises(SkyEyeError, match="a.tif: pixels of type .* from .* to .* .convert the image to 8 bits"):
-        load_image(tmp_path / "a.tif")
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_a_picture_in_memory_follows_the_same_rule(dtype):
+    picture = Image.fromarray(np.array([[0, 1000, 2000]], dtype=dtype))
+    assert np.asarray(to_rgb(picture))[0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_exif_rotation_is_a_setting(tmp_path):
@@ -127,8 +128,42 @@ def test_not_an_image(tmp_path):
     assert "not an image" in message(tmp_path / "a.jpg")
 
 
-def test_a_folder(tmp_path):
-    assert "cannot be opened" in message(tmp_path)
+def test_a_folder_and_a_pipe(tmp_path):
+    assert "is a folder, not a picture" in message(tmp_path)
+    os.mkfifo(tmp_path / "a.png")
+    assert "is a pipe or device" in message(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("content, what, remedy", [
+    (b"\n<!DOCTYPE html><html>404</html>", "it is a web page", "fetch the file itself"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a Git LFS pointer", "git lfs pull"),
+    (b"PK\x03\x04" + bytes(9), "it is a ZIP archive", "unpack it"),
+    (b"%PDF-1.7\n\xff", "it is a PDF document", "save its pictures"),
+    (b"\0\0\0\x18ftypmp42" + bytes(8), "it is a video", "clip.mp4#frame=12"),
+    (b"\0\0\0\x18ftypheic" + bytes(8), "it is a HEIC picture", "convert it"),
+    (b"\x89HDF\r\n", "it is an HDF5 file", "GeoTIFF or PNG"),
+    (b"hello there\n", "it is text", "fetch the file itself"),
+    (bytes(5000), "it is zero bytes only", "fetch the file again"),
+    (b"\xfe\x00\x81", "neither Pillow nor rasterio knows it", "download it again"),
+])  # fmt: skip
+def test_what_is_no_picture_is_called_what_it_is(tmp_path, content, what, remedy):
+    for name in ("a.jpg", "a.tif", "a.tif#stretch=2,98"):
+        (tmp_path / name.split("#")[0]).write_bytes(content)
+        text = message(tmp_path / name)
+        assert what in text and remedy in text
+        with pytest.raises(SkyEyeError, match=re.escape(what)):
+            image_size(tmp_path / name)
+
+
+@pytest.mark.parametrize("error", [TypeError("a\nb"), MemoryError(), RecursionError("deep"), ValueError("x" * 999)])
+def test_whatever_a_decoder_raises_is_one_line_about_one_picture(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    colours().save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    text = message(tmp_path / "a.png")
+    assert len(text) < 500 and ("more memory" if isinstance(error, MemoryError) else type(error).__name__) in text
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "GIF", "BMP"])

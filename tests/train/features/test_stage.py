@@ -210,7 +210,7 @@ def test_an_error_while_features_are_computed_ends_the_run(recipe, world, tmp_pa
     for image in (copy / "images").iterdir():
         image.write_bytes(image.read_bytes()[:200])
     sources = {"world": {"format": "synthetic", "path": str(copy)}}
-    with pytest.raises(SkyEyeError, match="images/frames.*cannot be opened"):
+    with pytest.raises(SkyEyeError, match="images/frames.*truncated or damaged"):
         train(recipe(sources=sources), [FROZEN, *_cached(tmp_path / "cache", "fp32", "pretrain")])
 
 

@@ -13,7 +13,7 @@ from skyeye.data.images.frames import count_frames, even_frames, natural_order
 from skyeye.data.images.reference import format_reference
 from skyeye.errors import SkyEyeError
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".img"}
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v"}
 _SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
@@ -90,7 +90,9 @@ class ImageFolder:
         if not best:
             if self.keep_absent:
                 return ABSENT + name
-            raise BadRecord("missing image", where, f"image {name!r} is not in {self.root}")
+            folder = self.root.joinpath(*parts).is_dir()
+            what = f"image {name!r} is a folder in {self.root}" if folder else f"image {name!r} is not in {self.root}"
+            raise BadRecord("missing image", where, what)
         if len(best) > 1:
             raise BadRecord("ambiguous image", where, f"image {name!r} is {len(best)} files: {best[0]}, {best[1]} ...")
         return str(self.root / best[0])
