@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from skyeye.data.geometry.turning import SIDEWAYS
 from skyeye.data.images.depth import is_deep
 from skyeye.data.images.failures import check_is_file, decoding, not_an_image
 from skyeye.data.images.limits import any_size, check_pixels
@@ -132,10 +133,6 @@ def exif_orientation(image: Image.Image) -> int:
         return 1  # Pillow would decode it to look for the entry behind the pixels
     found = image.getexif().get(ExifTags.Base.Orientation, 1)
     return found if found in range(1, 9) else 1
-
-
-#: Orientations that exchange width and height.
-SIDEWAYS = (5, 6, 7, 8)
 
 
 def _turned(picture: Image.Image, orientation: int) -> Image.Image:

@@ -90,7 +90,7 @@ class ImageFolder:
         if not best:
             if self.keep_absent:
                 return ABSENT + name
-            folder = self.root.joinpath(*parts).is_dir()
+            folder = os.path.isdir(self.root.joinpath(*parts))  # False for names that no file may have
             what = f"image {name!r} is a folder in {self.root}" if folder else f"image {name!r} is not in {self.root}"
             raise BadRecord("missing image", where, what)
         if len(best) > 1:

@@ -23,12 +23,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from skyeye.data.formats.base.problems import BadRecord, Problem, pick, read_text, with_arguments_of
 from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.geometry.turning import turned_box, turned_polygon
 from skyeye.data.record import MARK, Mention, Record, Region, Turn
 from skyeye.errors import SkyEyeError
 
@@ -112,6 +113,20 @@ def objects_of(
         except BadRecord as error:
             problems.append(error.problem())
     return tuple(objects), problems
+
+
+def turned(objects: Iterable[Labelled], orientation: int) -> tuple[Labelled, ...]:
+    """Objects of a picture as it is stored -> of the picture as its EXIF orientation shows it (1: no turn)."""
+    if orientation == 1:
+        return tuple(objects)
+    return tuple(
+        replace(
+            thing,
+            box=turned_box(thing.box, orientation),
+            polygon=thing.polygon and turned_polygon(thing.polygon, orientation),
+        )
+        for thing in objects
+    )
 
 
 def samples_of(items: Iterable[Annotated | Problem], *, min_side: float = MIN_SIDE) -> Iterator[Record | Problem]:

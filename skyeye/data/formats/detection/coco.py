@@ -13,7 +13,8 @@ from typing import Any
 from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, load_json
 from skyeye.data.formats.base.splits import Splits, split_in
-from skyeye.data.formats.detection.base import Annotated, Labelled, class_words, objects_of, reader_of
+from skyeye.data.formats.base.stated_size import measured_on
+from skyeye.data.formats.detection.base import Annotated, Labelled, class_words, objects_of, reader_of, turned
 from skyeye.data.geometry.boxes import Box
 from skyeye.errors import SkyEyeError
 
@@ -57,13 +58,13 @@ def annotated(
             if split is not None and of != split:
                 continue
             found = folder.find(image["file_name"], where)
+            measured = measured_on(found, (image["width"], image["height"]), where)
         except BadRecord as error:
             yield error.problem(count=max(1, len(mine)))
             continue
-        size = image["width"], image["height"]
-        objects, problems = objects_of(mine, partial(_parse, classes=classes, size=size))
-        yield from problems
-        yield Annotated(found, objects, str(image["id"]), of, where)
+        objects, problems = objects_of(mine, partial(_parse, classes=classes, size=measured.size))
+        yield from [measured.remark, *problems] if measured.remark else problems
+        yield Annotated(found, turned(objects, measured.orientation), str(image["id"]), of, where)
     for place, _ in (lost for left in boxes.values() for lost in left):
         yield Problem("not a record", place, "belongs to no image of the file")
 

@@ -14,7 +14,7 @@ from typing import Any
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, text_lines
 from skyeye.data.formats.base.splits import SPLITS, Splits, split_in
-from skyeye.data.formats.detection.base import Annotated, Labelled, class_words, reader_of
+from skyeye.data.formats.detection.base import Annotated, Labelled, class_words, reader_of, turned
 from skyeye.data.formats.detection.xml_objects import XmlObject, read_xml
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.errors import SkyEyeError
@@ -67,17 +67,19 @@ def annotated(
             continue
         try:
             image = _find(folder, content.filename, file)
-            width, height = content.size_of(image, str(file))
+            measured = content.measured(image, str(file))
         except BadRecord as error:
             yield error.problem(count=len(content.objects))
             continue
+        if measured.remark:
+            yield measured.remark
         objects = []
         for thing in content.objects:
             if isinstance(thing, Problem):
                 yield thing
             else:
-                objects.append(_labelled(thing, width, height))
-        yield Annotated(image, tuple(objects), key, of, str(file))
+                objects.append(_labelled(thing, *measured.size))
+        yield Annotated(image, turned(objects, measured.orientation), key, of, str(file))
 
 
 read = reader_of(annotated)

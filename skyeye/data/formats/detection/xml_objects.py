@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, read_text
+from skyeye.data.formats.base.stated_size import Measured, measured_on
 from skyeye.errors import SkyEyeError
 
 _LARGEST = 1 << 24  # bytes; an image with ten thousand objects has three million
@@ -34,9 +35,13 @@ class XmlImage:
     size: tuple[float, float] | None
     objects: tuple[XmlObject | Problem, ...]
 
-    def size_of(self, image: str, where: str) -> tuple[float, float]:
-        """The size said in the file, else that of the image file."""
-        return self.size or image_size(image, where)
+    def measured(self, image: str, where: str) -> Measured:
+        """The picture that the corners were measured on: of the size said in the file, else of that of the image file.
+
+        Raises:
+            BadRecord: the image file is of another shape than the file says, or unreadable where it says nothing.
+        """
+        return measured_on(image, self.size, where) if self.size else Measured(image_size(image, where))
 
 
 def read_xml(path: Path) -> XmlImage:

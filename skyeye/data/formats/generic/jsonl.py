@@ -23,10 +23,13 @@ from skyeye.data.formats.base.image_folder import BESIDE, IMAGE_SUFFIXES, VIDEO_
 from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.formats.base.problems import BadRecord, Problem, as_text, image_size, suggest, with_arguments_of
 from skyeye.data.formats.base.splits import Splits, checked_split, split_in
+from skyeye.data.formats.base.stated_size import measured_on
 from skyeye.data.formats.captions.base import PROMPTS, VIDEO_PROMPTS, caption_records
-from skyeye.data.formats.detection.base import MIN_SIDE, Annotated, Labelled, samples_of
+from skyeye.data.formats.detection.base import MIN_SIDE, Annotated, Labelled, samples_of, turned
 from skyeye.data.formats.instructions.llava import parse_llava
+from skyeye.data.geometry.box_text import Size
 from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.geometry.turning import turned_place
 from skyeye.data.images.reference import format_reference, parse_reference
 from skyeye.data.record import Mention, Record
 from skyeye.data.tasks import TASKS
@@ -96,6 +99,8 @@ def annotated(*arguments: Any, **options: Any) -> Iterator[Annotated | Problem]:
             if key in line.content:
                 yield Problem("not about a place", line.where, f"{key} is about the whole image", by_rule=True)
         yield from line.annotated()
+        if line.remark:
+            yield line.remark
 
 
 @with_arguments_of(_lines, min_side=MIN_SIDE)
@@ -115,6 +120,8 @@ def read(*arguments: Any, min_side: float = MIN_SIDE, **options: Any) -> Iterato
             except BadRecord as error:
                 yield error.problem()
         yield from samples_of(line.annotated(), min_side=min_side)
+        if line.remark:
+            yield line.remark
 
 
 class _Line:
@@ -122,6 +129,7 @@ class _Line:
 
     id: str
     split: str
+    remark: Problem | None = None  #: about its picture, once its boxes are read
 
     def __init__(self, content: dict[str, Any], where: str, folder: ImageFolder, defaults: dict[str, Any]):
         _check_keys(content, KEYS, where)
@@ -191,7 +199,7 @@ class _Line:
             if self.is_video or len(self.names) > 1:
                 raise BadRecord("wrong key", self.where, "boxes need one image; this line has several")
             (image,) = self.images()
-            size = self._size(image)
+            size, orientation = self._size(image)
         except BadRecord as error:
             yield error.problem(count=max(1, len(boxes) if isinstance(boxes, list) else 1))
             return
@@ -203,7 +211,7 @@ class _Line:
                 yield error.problem()
         if not boxes:
             yield Problem("no objects", self.where, "boxes is empty", by_rule=True)
-        yield Annotated(image, tuple(objects), self.id, self.split, self.where)
+        yield Annotated(image, turned(objects, orientation), self.id, self.split, self.where)
 
     def images(self) -> tuple[str, ...]:
         """References of the images or of the chosen frames, found in the folder."""
@@ -252,21 +260,23 @@ class _Line:
             raise BadRecord("wrong value", self.where, "mentions is no list")
         if self.is_video or len(self.names) > 1:
             raise BadRecord("wrong key", self.where, "mentions need one image; this line has several")
-        size = self._size(self._find(self.names[0]))
-        return [_mention(entry, f"{self.where}, mentions[{number}]", size) for number, entry in enumerate(entries)]
+        size, orientation = self._size(self._find(self.names[0]))
+        found = [_mention(entry, f"{self.where}, mentions[{number}]", size) for number, entry in enumerate(entries)]
+        return [replace(one, boxes=tuple(turned_place(box, orientation) for box in one.boxes)) for one in found]
 
-    def _size(self, image: str) -> tuple[float, float]:
+    def _size(self, image: str) -> tuple[Size, int]:
+        """Width and height in the unit of the boxes, and the EXIF turn that they lack."""
         if self.unit not in UNITS:
             given = "no unit" if self.unit is None else f"unit {str(self.unit)[:30]!r}"
             raise BadRecord("no unit", self.where, f"boxes have {given}; write unit: pixels or unit: normalised")
-        if self.unit == "normalised":
-            return 1, 1
         if "width" not in self.content and "height" not in self.content:
-            return image_size(image, self.where)
+            return ((1, 1) if self.unit == "normalised" else image_size(image, self.where)), 1
         width, height = self.content.get("width"), self.content.get("height")
         if not (_number(width) and _number(height) and width > 0 and height > 0):
             raise BadRecord("wrong value", self.where, f"width and height are not two numbers above 0: {width, height}")
-        return width, height
+        measured = measured_on(image, (width, height), self.where)
+        self.remark = measured.remark
+        return ((1, 1) if self.unit == "normalised" else measured.size), measured.orientation
 
 
 def _mention(entry: object, where: str, size: tuple[float, float]) -> Mention:

@@ -13,10 +13,12 @@ from typing import Any
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, text_lines
 from skyeye.data.formats.base.splits import SPLITS, Splits
+from skyeye.data.formats.base.stated_size import Measured
 from skyeye.data.formats.detection.voc import xml_folder
 from skyeye.data.formats.detection.xml_objects import XmlImage, XmlObject, read_xml
 from skyeye.data.formats.grounding.base import refer_record
 from skyeye.data.geometry.boxes import Box
+from skyeye.data.geometry.turning import turned_box
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 
@@ -56,6 +58,7 @@ def read(
         yield from _list(file, name, listed, split)
     rule = Splits(None, splits, test_fraction)
     folder = images.folder(path)
+    known: dict[str, Measured] = {}  # several expressions ask about one image
     number = -1
     for file in files:
         try:
@@ -73,7 +76,7 @@ def read(
             number += 1
             of = listed.get(number) if lists else rule.by_name(file.stem)
             if of is not None and (split is None or of == split):
-                yield _record(thing, content, folder, number, of, task)
+                yield from _record(thing, content, folder, number, of, task, known)
     yield from _beyond(listed, number, lists, split)
 
 
@@ -84,20 +87,27 @@ def _record(
     number: int,
     split: str,
     task: str,
-) -> Record | Problem:
+    known: dict[str, Measured],
+) -> Iterator[Record | Problem]:
     if isinstance(thing, Problem):
-        return thing
+        yield thing
+        return
     if len(thing.corners) != 4:
-        return Problem("malformed box", thing.where, "is not an upright box <bndbox>")
+        yield Problem("malformed box", thing.where, "is not an upright box <bndbox>")
+        return
     try:
         image = folder.find(content.filename, thing.where)
-        size = content.size_of(image, thing.where)
-        box = Box.from_pixels(*thing.corners, *size)
-        return refer_record(
+        if image not in known:
+            known[image] = content.measured(image, thing.where)
+            if remark := known[image].remark:
+                yield remark
+        measured = known[image]
+        box = Box.from_pixels(*thing.corners, *measured.size)
+        yield refer_record(
             image,
             thing.description,
-            box,
-            size,
+            turned_box(box, measured.orientation),
+            measured.shown_size,
             id=str(number),
             source="DIOR-RSVG",
             split=split,
@@ -105,7 +115,7 @@ def _record(
             task=task,
         )
     except BadRecord as error:
-        return error.problem()
+        yield error.problem()
 
 
 def _list(file: Path, name: str, listed: dict[int, str], split: str | None) -> Iterator[Problem]:

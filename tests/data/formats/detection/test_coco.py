@@ -20,7 +20,7 @@ def box(numbers, category=5, image=3, **more):
 
 
 def test_pixels_become_fractions(tmp_path, write_images, read):
-    write_images(tmp_path, "1.jpg")
+    write_images(tmp_path, "1.jpg", size=(200, 100))
     path = write(tmp_path, [IMAGE], [box([20, 10, 40, 50]), box([100, 20, 50, 30], 1)], "set_val.json")
     records, skipped = read("coco", path)
     assert not skipped
@@ -30,7 +30,7 @@ def test_pixels_become_fractions(tmp_path, write_images, read):
 
 
 def test_what_does_not_fit_is_told(tmp_path, write_images, read):
-    write_images(tmp_path, "1.jpg", "2.jpg")
+    write_images(tmp_path, "1.jpg", "2.jpg", size=(200, 100))
     bad = [None, "abcd", [1, 2, 3], [1, 2, 3, "x"], [1, 2, 3, 10**400], [1, 2, 3, float("nan")], [{}, 1, 1, 1]]
     images = [IMAGE, {**IMAGE, "id": 4, "file_name": "9.jpg"}, {"id": 5}, "x", {**IMAGE, "id": 7, "width": 0}]
     images += [{**IMAGE, "id": 6, "file_name": "2.jpg"}]
