@@ -82,6 +82,8 @@ def _explained(error: Exception, where: str) -> SkyEyeError:
     if isinstance(error, OSError) and error.errno is not None:
         what = f"the image cannot be opened: {error.strerror or error}"
         return SkyEyeError(what, where=where, remedy="it must be a readable file")
+    if "See previous exception" in str(error) and isinstance(error.__cause__, Exception):  # rasterio's
+        error = error.__cause__
     words = " ".join(str(error).split())[:_LONGEST]
     what = f"the image is truncated or damaged ({type(error).__name__}{': ' if words else ''}{words})"
     return SkyEyeError(what, where=where, remedy=_FETCH)

@@ -91,6 +91,7 @@ class RasterioRaster:
         self.is_8_bit = set(dataset.dtypes) == {"uint8"} or self.palette is not None
         few_bits = [dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in dataset.indexes]
         self.white = 2 ** int(few_bits[0]) - 1 if few_bits[0] and self.is_8_bit else 255
+        self.inverted = self.is_8_bit and dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
         # grey or colours with Pillow's pixels: a palette holds numbers of colours, and one bit is not 0..255
         self.is_plain = self.is_8_bit and self.kinds <= {"gray", "red", "green", "blue"} and not any(few_bits)
 
@@ -127,6 +128,8 @@ class RasterioRaster:
                 return np.ma.masked_array(np.moveaxis(colours, 2, 0)[[band - 1 for band in bands]], mask)
             if self.white != 255:
                 values = (values * (255 // self.white)).astype(np.uint8)
+            if self.inverted:  # 0 is white, as Pillow shows it
+                values = ~values
             return _masked(np.ma.abs(values) if values.dtype.kind == "c" else values)
 
 
