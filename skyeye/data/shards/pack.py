@@ -81,7 +81,7 @@ def pack(
     with _only_one(work):
         _begin(out, work, job)
         run = _Units(workers, progress)
-        read, seen = _look(sources, work, run)
+        read, seen = _look(sources, work, run, decode=encoding is not None)
         shards = _write_shards(out, work, run, (read, seen), names, shard_bytes, encoding)
         _join_skipped(out, work, len(names), len(seen))
         header = _header(sources, read, seen, job, encoding)
@@ -103,7 +103,7 @@ def _work_folder(out: Path) -> Path:
 
 
 def _look(
-    sources: Mapping[str, SourceConfig], work: Path, run: _Units
+    sources: Mapping[str, SourceConfig], work: Path, run: _Units, decode: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Read all annotations, then look at all images: what the units of each of the two found."""
     names = list(sources)
@@ -111,7 +111,7 @@ def _look(
     run.all("reading sources", spool_source, to_read, ("s", work))
     read = [_load(work / f"s{n:05d}.json") for n in range(len(names))]
     units = max(8, -(-sum(r["records"] for r in read) // ROWS_PER_UNIT))
-    run.all("looking at images", identify, [(work, unit, units, names) for unit in range(units)], ("u", work))
+    run.all("looking at images", identify, [(work, unit, units, names, decode) for unit in range(units)], ("u", work))
     return read, [_load(work / f"u{unit:05d}.json") for unit in range(units)]
 
 

@@ -119,11 +119,14 @@ class Spool:
         return os.pread(self._blobs[source].fileno(), int(at["size"]), first)
 
 
-def identify(work: Path, unit: int, units: int, names: list[str]) -> None:
+def identify(work: Path, unit: int, units: int, names: list[str], decode: bool = False) -> None:
     """Read the images whose names hash to this unit; write which entry each of their records belongs to.
 
     Writes ``u<unit>.samples.npy``, ``.pictures.npy`` and ``.frames.npy``, each ordered by key, and ``.json``. Records
     whose image cannot be read are skipped and listed.
+
+    Args:
+        decode: pictures are written anew, so each must be decodable; else a header that can be read is enough.
     """
     spool = Spool(work, len(names))
     mine = []
@@ -150,6 +153,7 @@ def identify(work: Path, unit: int, units: int, names: list[str]) -> None:
             for place, image in enumerate(shown):
                 if image not in digests:
                     content = source_bytes(image)
+                    _check(image, decode)
                     digests[image] = (*halves(hashlib.sha256(content).digest()), len(content))
                 pictures.append((*digests[image], source, row, place))
         except SkyEyeError as error:
@@ -175,6 +179,16 @@ def identify(work: Path, unit: int, units: int, names: list[str]) -> None:
     stem.with_suffix(".skipped").write_text("".join(skipped), encoding="utf-8", errors="backslashreplace")
     bad = Counter(line.split("\t", 1)[0] for line in skipped)
     write_json(stem.with_suffix(".json"), {"bytes": int(found["size"].sum()), "named": len(digests), "skipped": bad})
+
+
+def _check(image: str, decode: bool) -> None:
+    """Raises :class:`SkyEyeError` for what is no picture: an empty file, a web page, one that cannot be decoded."""
+    from skyeye.data.images.load import image_size, load_image
+
+    if decode:
+        load_image(image)
+    else:
+        image_size(image)
 
 
 def sort_by(array: np.ndarray, *names: str) -> np.ndarray:

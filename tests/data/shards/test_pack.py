@@ -210,6 +210,21 @@ def test_what_is_skipped_is_counted_and_listed(write_set, asks, tmp_path):
     assert "all.json, record 3" in lines[2] and "cannot be read" in lines[2]
 
 
+def test_what_is_no_picture_is_skipped_and_the_rest_is_packed(write_set, asks, tmp_path):
+    names = ("a.png", "empty.png", "page.png", "cut.png")
+    source = write_set("some", {name: n for n, name in enumerate(names)}, [asks(name, "one?") for name in names])
+    folder = tmp_path / "some/images"
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "page.png").write_text("<html>404</html>")
+    Image.effect_noise((64, 64), 99).save(folder / "cut.png")
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:2000])
+    assert pack({"some": source}, tmp_path / "out")["samples"] == 2  # whole bytes are taken over as they are
+    header = pack({"some": source}, tmp_path / "anew", encoding=Encoding("png"))
+    assert header["samples"] == 1 and header["sources"][0]["skipped"] == {"unreadable image": 3}
+    listed = (tmp_path / "anew/skipped.txt").read_text()
+    assert "empty (0 bytes)" in listed and "it is a web page" in listed and "truncated or damaged" in listed
+
+
 def test_an_image_that_changes_meanwhile_is_noticed(many, tmp_path, monkeypatch):
     real = packing.write_shard
 
