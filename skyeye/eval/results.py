@@ -150,7 +150,9 @@ class PredictionFileScores:
         metrics, intervals: by name; None where there is none.
         metrics_of_answered: of the records that have an answer; None when all have one, or none has.
         unknown, missing, double: ids that fit no record, records without an answer, records with several.
-        reasons: for unknown and double ones, what is wrong.
+        repeated: records with the same answer several times; it counts once.
+        output_format: what was taken off how many answers before they were scored, because it is no part of them.
+        reasons: for unknown, double and repeated ones, what is wrong.
         ids: by what the ids of the file name records, in words.
         keys: under which names ``id`` and ``answer`` stood.
         hints: where the file seems to mean something else.
@@ -166,6 +168,8 @@ class PredictionFileScores:
     unknown: list[str]
     missing: list[str]
     double: list[str]
+    repeated: list[str]
+    output_format: dict[str, int]
     reasons: dict[str, str]
     ids: str
     keys: dict[str, list[str]]

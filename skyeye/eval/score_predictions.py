@@ -69,7 +69,7 @@ def score_file(
     """Score a prediction file.
 
     A record without an answer, or with two, counts as answered with nothing; ``metrics_of_answered`` is what the
-    others alone would score.
+    others alone would score. What is only the trace of a model's output format is taken off first, and counted.
 
     Args:
         out_dir: also write predictions, tables and report there, as ``skyeye eval`` does.
@@ -90,6 +90,7 @@ def score_file(
     about["missing_images"] = missing_images
     if out_dir is not None:
         odd = {kind: n for kind, n in _counts(read).items() if kind not in ("records", "answered")}
+        odd |= {f"with {kind} taken off": n for kind, n in _output_format(given).items()}
         run = BenchmarkRun(benchmark, records, benchmark.max_new_tokens, skipped=skipped, odd_answers=odd)
         write_results([run], {benchmark.name: {"seen": read.answers}}, out_dir, about, started, decoding=DECODING)
     return _scored(read, benchmark, file.notation, {**about, **about_scoring(started)})
@@ -120,6 +121,8 @@ def _scored(read: _Read, benchmark: Benchmark, notation: str | None, about: dict
         unknown=matched.unknown,
         missing=matched.missing,
         double=matched.double,
+        repeated=matched.repeated,
+        output_format=_output_format(read.given),
         reasons=matched.reasons,
         ids=matched.way,
         keys={
@@ -144,9 +147,15 @@ def _counts(read: _Read) -> dict[str, int]:
         "answered": sum(answer is not None for answer in read.answers),
         "missing": len(read.matched.missing),
         "double": len(read.matched.double),
+        "repeated": len(read.matched.repeated),
         "unknown": len(read.matched.unknown),
         "unreadable": sum(problem.count for problem in read.problems),
     }
+
+
+def _output_format(given: Sequence[Prediction]) -> dict[str, int]:
+    """What was taken off how many answers, the most frequent first."""
+    return dict(Counter(kind for prediction in given for kind in prediction.traces).most_common())
 
 
 def _rounded(scores: Scores) -> dict[str, float | None]:

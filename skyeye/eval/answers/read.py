@@ -31,6 +31,7 @@ from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.formats.base.json_lists import iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem
 from skyeye.errors import SkyEyeError
+from skyeye.eval.answers.output_format import without_output_format
 
 LARGEST = 4 << 30  # bytes of a file; 625 thousand answers to RSVQA-HR have less than a hundredth
 LARGEST_OBJECT = 1 << 28  # bytes of a file that is one object: it has to be read as a whole
@@ -63,10 +64,11 @@ class Prediction:
 
     Attributes:
         key: the id it stands under, as text: ``12`` and ``"12"`` are the same. Without an id, the image.
-        answer: as written; may be empty.
+        answer: as written, without the traces of an output format; may be empty.
         where: file and line, element or key.
         image: the name of the image, where the file gives one.
         keys: the names under which id and answer stood; ``id`` and ``answer`` in a file that is one object.
+        traces: what was taken off the answer (:mod:`skyeye.eval.answers.output_format`).
     """
 
     key: str
@@ -74,6 +76,7 @@ class Prediction:
     where: str
     image: str | None = None
     keys: tuple[str, str] = ("id", "answer")
+    traces: tuple[str, ...] = ()
 
 
 class _Object(list):
@@ -195,7 +198,8 @@ def _prediction(found: Any, where: str, answer_key: str | None) -> Prediction:
     if key is None:
         raise BadRecord("no id", where, f"has no id; its keys are {_listed(key for key, _ in found)}")
     said, text = _answer(named, where, answer_key)
-    return Prediction(key, text, where, image, (ids[0][0] if ids else image_key, said))
+    plain, traces = without_output_format(text)
+    return Prediction(key, plain, where, image, (ids[0][0] if ids else image_key, said), traces)
 
 
 def _answer(named: Sequence[tuple[str, str, Any]], where: str, answer_key: str | None) -> tuple[str, str]:
