@@ -1,4 +1,4 @@
-"""What a model's output format leaves around an answer: end tokens, the echoed prompt, role names, fences, JSON, quotes.
+"""What a model's output format leaves around an answer: end tokens, the prompt, role names, fences, JSON, quotes.
 
 None of it is said by the model about the picture, so it costs no point: it is taken off where that has one meaning, and
 counted. Case, full stops and other marks stay; the metrics compare without them.
@@ -18,7 +18,7 @@ _KEYS = ("answer", "final_answer", "response", "caption", "output", "prediction"
 
 _END = re.compile(
     r"</s>|<eos>|<end_of_turn>|\[EOS\]|<pad>|\[PAD\]"
-    r"|<\|(?:im_end|endoftext|eot_id|end_of_text|end|end▁of▁sentence|eos|return)\|>|<｜end▁of▁sentence｜>"
+    r"|<\|(?:im_end|endoftext|eot_id|end_of_text|end|end▁of▁sentence|eos|return)\|>|<\uff5cend▁of▁sentence\uff5c>"
 )
 _BEGIN = re.compile(r"\s*(?:(?:<s>|<bos>|\[BOS\]|<unk>|<\|begin_of_text\|>|<pad>|\[PAD\])\s*)+")
 _TURN = r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|"
@@ -33,19 +33,21 @@ _ANSWER_BEGINS = re.compile(
     re.IGNORECASE,
 )
 _ROLE = re.compile(
-    r"\s*(?:\*\*|#{1,4}\s*)?(?:assistant|(?:the |final )?answer|response|caption|output|gpt|bot)(?:\*\*)?\s*[:：](?:\*\*)?"
+    r"\s*(?:\*\*|#{1,4}\s*)?(?:assistant|(?:the |final )?answer|response|caption|output|gpt|bot)(?:\*\*)?"
+    r"\s*[:\uff1a](?:\*\*)?"
     r"|\s*(?:<\|im_start\|>|#{1,4}\s*)?assistant[ \t]*\n",
     re.IGNORECASE,
 )
 # One run of blanks at most before each: two neighbours that both match blanks would take a hostile text for ever.
 _NEXT_TURN = re.compile(
-    r"\n[ \t]{0,9}(?:user|human)[ \t]{0,9}:|(?-i:\bUSER:)|#{2,4}[ \t]{0,9}(?:human|user|assistant|instruction)[ \t]{0,9}:"
+    r"\n[ \t]{0,9}(?:user|human)[ \t]{0,9}:|(?-i:\bUSER:)"
+    r"|#{2,4}[ \t]{0,9}(?:human|user|assistant|instruction)[ \t]{0,9}:"
     r"|\[INST\]|<\|im_start\|>user\b",
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"```[a-zA-Z]*\s")
 _TAGS = (re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE), re.compile(r"\s*\\boxed\{([^{}]*)\}\s*\Z"))
-_PAIRS = ('""', "''", "``", "“”", "‘’", "«»", "「」")
+_PAIRS = ('""', "''", "``", "“”", "\u2018\u2019", "«»", "「」")
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\0"
 
 

@@ -22,7 +22,7 @@ TRACES = {
     "[INST] <Img></Img> [vqa] is there a road? [/INST] yes</s>": ("yes", ("echoed prompt", "end token")),
     "USER: <image>\nIs there a road? ASSISTANT: No": ("No", ("echoed prompt",)),
     "A chat between a user and an assistant. USER: Is it? ASSISTANT: No</s>": ("No", ("echoed prompt", "end token")),
-    "<|im_start|>system\nYou are.<|im_end|>\n<|im_start|>user\nIs it?<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>": (
+    "<|im_start|>system\nBe.<|im_end|>\n<|im_start|>user\nIs it?<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>": (
         "yes",
         ("echoed prompt", "end token"),
     ),
