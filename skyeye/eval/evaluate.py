@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from skyeye.data.files import check_new_folder
 from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
@@ -58,9 +59,11 @@ def evaluate(
         What was written to ``scores.json``; None in the processes other than 0.
 
     Raises:
-        SkyEyeError: unknown benchmark, data or checkpoint that cannot be used; nothing is asked before all are read.
+        SkyEyeError: unknown benchmark, data or checkpoint that cannot be used, or nothing can be written to
+            ``out_dir``; nothing is asked before all are read.
     """
     checkpoint, root, process = Path(checkpoint), Path(data_root), launched()
+    check_new_folder(out_dir)
     if settings.missing_images == "keep":
         raise SkyEyeError("a model cannot answer about an image that is not there", where="missing_images")
     chosen, not_there = chosen_benchmarks(benchmarks, suite, root)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.files import check_new_folder
 from skyeye.data.formats.base.image_folder import ABSENT
 from skyeye.data.formats.base.problems import Problem
 from skyeye.data.geometry.box_text import detect_notation, is_ambiguous
@@ -80,6 +81,8 @@ def score_file(
     """
     started = time.time()
     in_notation(file.notation)  # told before anything is read
+    if out_dir is not None:
+        check_new_folder(out_dir)
     given, problems = read_predictions(file.path, file.answer_key)
     records, skipped = benchmark.load(data_root, missing_images)
     matched = match(given, records)

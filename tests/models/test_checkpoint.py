@@ -348,9 +348,9 @@ class TestConvert:
             raise OSError("No space left on device")
 
         monkeypatch.setattr("shutil.copy", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(SkyEyeError, match="No space"):
             convert(tmp_path / "c.pth", tmp_path / "back", base=ours)
         monkeypatch.setattr("os.replace", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(SkyEyeError, match="No space"):
             convert(ours, tmp_path / "d.pth")
         assert sorted(tmp_path.iterdir()) == before

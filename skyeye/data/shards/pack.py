@@ -22,7 +22,7 @@ import yaml
 
 from skyeye import __version__
 from skyeye.config.schema import SourceConfig
-from skyeye.data.files import whole_file, write_json
+from skyeye.data.files import cannot_be_written, whole_file, write_json
 from skyeye.data.formats import check_source
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 from skyeye.data.shards.encode import Encoding
@@ -98,7 +98,7 @@ def _work_folder(out: Path) -> Path:
             raise SkyEyeError("the folder is not empty", where=str(out), remedy="choose another --out")
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SkyEyeError(f"cannot be made: {error.strerror}", where=str(out), remedy="choose another --out") from error
+        raise cannot_be_written(error, out) from error
     return work
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     head = _head(path)
     for start, what, remedy in _NO_JSON:
         if re.match(start, head):
-            raise SkyEyeError(what, where=str(path), remedy=remedy.replace("FILE", path.name))
+            raise SkyEyeError(what, where=str(path), remedy=remedy.replace("FILE", shlex.quote(str(path))))
     if re.match(rb"\s*\[\s*\{", head):
         return _of_list(path)
     whole = _whole_object(path) if head.lstrip().startswith(b"{") else None

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from skyeye.data.files import check_new_folder
 from skyeye.data.images.reference import parse_reference, read_bytes
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
@@ -64,6 +65,7 @@ class AnswerStore:
         self._read_until: dict[Path, int] = {}
 
     def __enter__(self) -> AnswerStore:
+        check_new_folder(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._failure.unlink(missing_ok=True)
         _cut_half_a_line(self._mine)
