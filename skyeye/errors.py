@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
+import os
+import re
 
 
 class SkyEyeError(Exception):
@@ -43,13 +44,16 @@ _REMEDIES = {
 }
 
 
-def of_the_system(error: OSError, where: str | Path | None = None) -> SkyEyeError:
+def of_the_system(error: Exception) -> SkyEyeError:
     """What the operating system refused, with what to do.
 
     Args:
-        where: the file or folder; None: the one that the error names.
+        error: an ``OSError``, or the error of a library that is not in Python and names the system's ("os error 28").
     """
-    place = where if where is not None else error.filename
-    said = error.strerror or (str(error).strip().splitlines() or [type(error).__name__])[0]
-    remedy = _REMEDIES.get(error.errno or 0, "--debug shows where it happened")
-    return SkyEyeError(said, where=None if place is None else str(place), remedy=remedy)
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    if told and not isinstance(error, OSError):
+        error = OSError(int(told[1]), os.strerror(int(told[1])))
+    number, said, place = (getattr(error, name, None) for name in ("errno", "strerror", "filename"))
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    remedy = _REMEDIES.get(number or 0, "--debug shows where it happened")
+    return SkyEyeError(said or first, where=None if place is None else str(place), remedy=remedy)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from skyeye.cli.loading import hide_loading_bars
-from skyeye.cli.paths import any_path, new_file, new_folder
+from skyeye.cli.paths import any_path, check_usual, new_file, new_folder
 from skyeye.errors import SkyEyeError
 
 #: Second words of ``skyeye eval``; anything else there is a checkpoint directory.
@@ -109,6 +109,7 @@ def _notation(parser: argparse.ArgumentParser) -> None:
 def _eval(options: argparse.Namespace) -> int:
     from skyeye.config.load import load_recipe
     from skyeye.config.schema import EvalConfig
+    from skyeye.data.files import check_new_folder
     from skyeye.eval.evaluate import evaluate
     from skyeye.eval.settings import EvalSettings
 
@@ -120,6 +121,8 @@ def _eval(options: argparse.Namespace) -> int:
         remedy = "give --data-root: the folder of the synthetic scenes, or the one that holds the data sets"
         raise SkyEyeError("does not say where the benchmarks' data lie", where=str(options.checkpoint), remedy=remedy)
     out = options.out or options.checkpoint / "eval"
+    if options.out is None and options.checkpoint.is_dir():
+        check_usual(check_new_folder, out)
     asked = options.benchmarks or ([] if options.suite else settings.benchmarks)
     how = EvalSettings(
         limit=settings.limit if options.limit is None else options.limit,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from skyeye.config.paths import expanded
 from skyeye.data.files import check_new_file, check_new_folder
+from skyeye.errors import SkyEyeError
 
 
 def any_path(text: str) -> Path:
@@ -45,3 +47,15 @@ def new_place(text: str) -> Path:
     """
     check_new_folder((place := any_path(text)).parent)
     return place
+
+
+def check_usual(check: Callable[[Path], None], place: Path) -> None:
+    """Try the place that is written to without ``--out``.
+
+    Raises:
+        SkyEyeError: that is not possible.
+    """
+    try:
+        check(place)
+    except SkyEyeError as error:
+        raise SkyEyeError(error.what, where=error.where, remedy="choose another place: --out") from error

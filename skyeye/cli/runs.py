@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from skyeye.cli.paths import any_path, new_file
+from skyeye.cli.paths import any_path, check_usual, new_file
 
 
 def runs_commands(group: Callable, command: Callable) -> None:
@@ -20,12 +20,14 @@ def runs_commands(group: Callable, command: Callable) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from skyeye.data.files import write_whole
+    from skyeye.data.files import check_new_file, write_whole
     from skyeye.runs.page import page, state
     from skyeye.runs.read import read_run
 
     run = read_run(options.folder)
     out = options.out or options.folder / "run.html"
+    if options.out is None:
+        check_usual(check_new_file, out)
     write_whole(out, page(run))
     print(state(run))
     for note in run.notes:

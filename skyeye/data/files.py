@@ -43,7 +43,7 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
             partial.unlink()
 
 
-def cannot_be_written(error: OSError, path: str | Path) -> SkyEyeError:
+def cannot_be_written(error: Exception, path: str | Path) -> SkyEyeError:
     """Why nothing can be written at ``path``, in words."""
     told = of_the_system(error)
     return SkyEyeError(f"cannot be written: {told.what}", where=str(path), remedy=told.remedy)

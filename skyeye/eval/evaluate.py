@@ -63,7 +63,6 @@ def evaluate(
             ``out_dir``; nothing is asked before all are read.
     """
     checkpoint, root, process = Path(checkpoint), Path(data_root), launched()
-    check_new_folder(out_dir)
     if settings.missing_images == "keep":
         raise SkyEyeError("a model cannot answer about an image that is not there", where="missing_images")
     chosen, not_there = chosen_benchmarks(benchmarks, suite, root)
@@ -77,6 +76,7 @@ def evaluate(
             where=str(checkpoint),
             remedy="give a folder like runs/NAME/checkpoints/STAGE",
         )
+    check_new_folder(out_dir)
     runs = [prepare(benchmark, root, settings) for benchmark in chosen]
     about = _about(checkpoint, settings) | {"data_root": str(data_root), "not_there": not_there}
     answerer, style, of_model = load_answerer(checkpoint, settings)

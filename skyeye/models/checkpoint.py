@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from skyeye.config.schema import ModelConfig
@@ -127,7 +128,7 @@ def _write_directory(source: Path, target: Path, base: str | Path | ModelConfig 
         for file in beside:
             shutil.copy(file, partial)
         os.replace(partial, target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise cannot_be_written(error, target) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
