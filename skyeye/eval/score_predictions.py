@@ -24,6 +24,7 @@ from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.benchmarks.published import size_note
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.bootstrap import intervals
+from skyeye.eval.near_zero import near_zero
 from skyeye.eval.report.to_text import on_a_line
 from skyeye.eval.results import Answer, PredictionFileScores
 from skyeye.eval.score import images_of, protocol, rounded, said_of
@@ -134,7 +135,10 @@ def _scored(read: _Read, benchmark: Benchmark, notation: str | None, about: dict
         },
         hints=[
             *_hint_at_ids(matched, read.records, read.given),
-            *_hint_at_boxes(matched.answers, scores.counts, notation),
+            *(
+                _hint_at_boxes(matched.answers, scores.counts, notation)
+                or near_zero(benchmark, read.records, read.answers, scores)
+            ),
         ],
         unreadable=_listed(read.problems),
         skipped=_listed(read.skipped),
