@@ -161,8 +161,11 @@ def model_answerer(model: SkyEyeForConditionalGeneration, processor: SkyEyeProce
     from skyeye.generation.answer import answers_as_ready
 
     def answerer(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
-        ready = answers_as_ready(model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens)
-        return ((index, Answer(text)) for index, text in ready)
+        cut: set[int] = set()
+        ready = answers_as_ready(
+            model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens, cut=cut
+        )
+        return ((index, Answer(text, cut=index in cut)) for index, text in ready)
 
     return answerer
 

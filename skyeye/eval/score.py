@@ -43,7 +43,7 @@ def score_run(
     plain = protocol(run.benchmark, run.seen, seen, decoding, style)
     how = replace(
         plain,
-        notes=(*plain.notes, *near_zero(run.benchmark, run.seen, given["seen"], seen)),
+        notes=(*plain.notes, *near_zero(run.benchmark, run.seen, given["seen"], seen), *_cut_off(run, answers["seen"])),
         shuffled_images="images permuted among the questions, none keeps its own" if run.shuffled_images else None,
         shuffled_phrases=(
             "words permuted among the objects of a scene, no object keeps its own" if run.shuffled_phrases else None
@@ -51,6 +51,15 @@ def score_run(
     )
     rows = {name: rows_of(records, answers[name], scored[name], style) for name, records in run.conditions.items()}
     return BenchmarkResult(_metrics(run, scored, answers["seen"]), _counts(run, seen), how), rows
+
+
+def _cut_off(run: BenchmarkRun, answers: Sequence[Answer]) -> list[str]:
+    """That answers were not at their end, which costs captions their last words and boxes their last number."""
+    count = sum(answer.cut for answer in answers)
+    if not count:
+        return []
+    what = f"{count:,} of {len(answers):,} answers were cut off at {run.max_new_tokens} tokens"
+    return [f"{what} (--max-new-tokens allows more)"]
 
 
 def said_of(answers: Sequence[Answer | None]) -> list[Answer]:

@@ -53,7 +53,17 @@ _HEAD = 1 << 16
 #: Files that are no JSON by their first bytes: what they are, what to do.
 _NO_JSON = (
     (rb"\x1f\x8b", "is packed by gzip", "unpack it: gunzip FILE"),
-    (rb"PK\x03\x04", "is a zip archive", "unpack it: unzip FILE"),
+    (rb"PK\x03\x04", "is a zip archive, or a workbook (xlsx)", "unpack it: unzip FILE; or save it as JSON lines"),
+    (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", "is packed (bzip2, xz, zstd or 7z)", "unpack it first"),
+    (
+        rb"PAR1",
+        "is a Parquet table",
+        "write it as JSON lines: pandas.read_parquet(...).to_json(..., orient='records', lines=True)",
+    ),
+    (rb"\x89PNG|\xff\xd8\xff|%PDF|II\*\0|MM\0\*", "is a picture or a PDF", "give the file of predictions"),
+    (rb"\x80[\x02-\x05]|\x93NUMPY", "is a pickle or an array of Python", WAYS_TO_WRITE),
+    (rb"\s*<(?:!DOCTYPE|html|\?xml)", "is a web page or XML", "fetch the file itself, not the page that shows it"),
+    (rb"version https://git-lfs", "is a pointer of Git LFS, not the file", "fetch it: git lfs pull"),
     (rb"\xff\xfe|\xfe\xff|[\[{]\0|\0[\[{]", "is UTF-16 text", "write it in UTF-8: iconv -f UTF-16 -t UTF-8 FILE"),
 )
 _TABLE = re.compile(rb"\s*[^\s{\[,;\t][^\n]*?[,;\t]")

@@ -203,6 +203,8 @@ def _to_json(answer: Answer) -> dict[str, Any]:
         line["mask"] = asdict(answer.mask)
     if answer.embedding is not None:
         line["embedding"] = list(answer.embedding)
+    if answer.cut:
+        line["cut"] = True
     return line
 
 
@@ -221,6 +223,7 @@ def _from_json(line: bytes) -> tuple[str, Answer]:
         None if boxes is None else tuple(box_of([float(number) for number in box]) for box in boxes),
         None if mask is None else Mask(int(mask["height"]), int(mask["width"]), tuple(map(int, mask["runs"]))),
         None if embedding is None else tuple(map(float, embedding)),
+        entry.get("cut") is True,
     )
 
 
