@@ -238,6 +238,8 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _split(options: argparse.Namespace) -> int:
+    import yaml
+
     from skyeye.curate.split import split
 
     written = split(
@@ -258,7 +260,8 @@ def _split(options: argparse.Namespace) -> int:
             print(f"{side}: nothing; what belongs together cannot be divided so finely")
     if written["skipped"]:
         print(f"skipped: {written['skipped']} records without an image")
-    print(f"in a recipe: {{format: jsonl, path: {options.out / 'train.jsonl'}, images: {written['images_folder']}}}")
+    entry = {"format": "jsonl", "path": str(options.out / "train.jsonl"), "images": str(written["images_folder"])}
+    print(f"in a recipe: {yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=10**6).strip()}")
     return 0
 
 

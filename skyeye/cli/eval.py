@@ -217,8 +217,10 @@ def _compare(options: argparse.Namespace) -> int:
     data_root = options.data_root or a.data_root
     if data_root is None:
         raise SkyEyeError("it is not known where the data lie", where=str(options.a), remedy="give --data-root")
-    compare(a, b, Path(data_root), options.out)
+    content = compare(a, b, Path(data_root), options.out)
     print((options.out / "compare.md").read_text(encoding="utf-8"))
+    for note in [note for part in content.values() for note in part.get("notes", [])]:
+        print(f"note: {note}")
     print(f"page: {options.out / 'compare.html'}")
     return 0
 
