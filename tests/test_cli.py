@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -121,6 +122,77 @@ def test_a_mistake_is_one_line(recipe, monkeypatch, capsys, arguments, message):
     with pytest.raises(SkyEyeError):
         cli.main(["--debug", *arguments])
     assert sorted(path.name for path in recipe.parent.iterdir()) == ["recipe.yaml"]
+
+
+#: Commands that write, where ``held`` is a file: said before there is any work, and before the input is looked at.
+WRITING = [
+    "eval list --json held/x",
+    "eval score p --benchmark rsvqa_lr --data-root d --json held/x",
+    "eval score p --benchmark rsvqa_lr --data-root d --out held",
+    "eval compare a b --out held/x",
+    "eval questions rsvqa_lr --data-root d --out held/x",
+    "eval . --benchmarks synth.vqa --data-root d --out held/x",
+    "data check d --json held/x",
+    "data show d --out held/x.html",
+    "data stats d --out held",
+    "data split d --out held",
+    "data pack d --out held",
+    "data assemble d --images i --out held",
+    "data synth held/x --images 2",
+    "runs show d --out held/x",
+    "runs compare d d --out held/x",
+    "checkpoint convert d held/x",
+    "cache build recipe.yaml --out held",
+    "plan recipe.yaml --json held/x",
+    "doctor --json held/x",
+    "bench train --json held/x",
+    "bench generate --json held/x",
+    "bench data --json held/x",
+    "bench data --keep held",
+    "chat d --image i --out held",
+]
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_a_place_that_cannot_be_written_to_is_said_first(recipe, monkeypatch, capsys, command):
+    monkeypatch.chdir(recipe.parent)
+    (recipe.parent / "held").touch()
+    assert cli.main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "held" in said and "choose another place" in said
+    assert said.count("\n") == 1
+    assert sorted(path.name for path in recipe.parent.iterdir()) == ["held", "recipe.yaml"]
+
+
+@pytest.mark.parametrize("command", ["eval list --json=~/x.json", "eval list --json=$PLACE/x.json"])
+def test_paths_of_arguments_are_expanded(recipe, monkeypatch, capsys, command):
+    monkeypatch.setenv("HOME", str(recipe.parent))
+    monkeypatch.setenv("PLACE", str(recipe.parent))
+    assert cli.main(command.split()) == 0
+    assert (recipe.parent / "x.json").is_file()
+    assert cli.main(["data", "check", "$NOT_SET_ANYWHERE/x"]) == 2
+    assert capsys.readouterr().err.startswith("error: $NOT_SET_ANYWHERE/x: $NOT_SET_ANYWHERE is not set (export ")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO])
+def test_what_the_system_refuses_is_one_line(recipe, monkeypatch, capsys, number):
+    def refused(options):
+        raise OSError(number, os.strerror(number), "ro/run")
+
+    monkeypatch.setattr(cli, "_config_show", refused)
+    assert cli.main(["config", "show", str(recipe)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: ro/run: {os.strerror(number)} (")
+    with pytest.raises(OSError, match="ro/run"):
+        cli.main(["config", "show", str(recipe), "--debug"])
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_an_output_that_is_full_is_no_traceback():
+    command = [sys.executable, "-m", "skyeye", "eval", "list"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: No space left on device (make room")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_traceback_comes_with_debug_only(recipe):

@@ -6,6 +6,7 @@ Heavy libraries are imported by the subcommand that needs them, so that help and
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,9 +18,10 @@ from skyeye.cli.data import data_commands
 from skyeye.cli.doctor import doctor_command
 from skyeye.cli.eval import eval_commands, joined
 from skyeye.cli.loading import hide_loading_bars
+from skyeye.cli.paths import any_path, new_folder, new_place
 from skyeye.cli.plan import plan_command
 from skyeye.cli.runs import runs_commands
-from skyeye.errors import SkyEyeError
+from skyeye.errors import SkyEyeError, of_the_system
 
 USER_ERROR = 2  # exit code of a mistake that the user can mend; argparse uses the same
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
@@ -34,19 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for a mistake of the user's, 130 after Ctrl-C.
     """
-    options = parse(arguments)
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
-        return options.run(options)
-    except SkyEyeError as error:
-        if options.debug:
+        options = parse(arguments)
+        code = options.run(options)
+        sys.stdout.flush()  # a full disk behind `> FILE` shows here
+        return code
+    except (SkyEyeError, OSError, KeyboardInterrupt) as error:
+        if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError):  # `skyeye ... | head` has read enough
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for what the interpreter flushes when it ends)
+            return 1
+        if isinstance(error, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
+        print(f"error: {error if isinstance(error, SkyEyeError) else of_the_system(error)}", file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt:
-        if options.debug:
-            raise
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -95,27 +101,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     eval_commands(commands, command)
 
-    chat = command(commands, "chat", _chat, "ask about a picture, once or in a conversation")
-    chat.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="directory written by training")
-    chat.add_argument("--image", type=Path, required=True, metavar="FILE", help="the picture")
-    chat.add_argument(
-        "--ask", action="append", metavar="QUESTION", help="answer this and stop; may be given several times"
-    )
-    chat.add_argument(
-        "--out", type=Path, default=Path("runs/chat"), metavar="DIR", help="for pictures with boxes (default runs/chat)"
-    )
-
-    checkpoint = group("checkpoint", "look into checkpoints and convert them")
-    show = command(checkpoint, "show", _checkpoint_show, "print what a checkpoint holds, training settings included")
-    show.add_argument("file", type=Path, metavar="FILE", help="file of the reference, or directory written by training")
-    diff = command(checkpoint, "diff", _checkpoint_diff, "whether two runs or checkpoints are the same, bit by bit")
-    diff.add_argument("first", type=Path, metavar="A", help="run folder, or directory written by training")
-    diff.add_argument("second", type=Path, metavar="B", help="the same of another run (exit code 1 if they differ)")
-    convert = command(checkpoint, "convert", _checkpoint_convert, "between the reference's file and a skyeye directory")
-    convert.add_argument("source", type=Path, metavar="SRC", help="reference checkpoint (.pth) or skyeye directory")
-    convert.add_argument("target", type=Path, metavar="DST", help="what to write: a directory, or a .pth file")
-    convert.add_argument("--base", type=Path, metavar="DIR", help="skyeye directory, or recipe, with the frozen parts")
-    convert.add_argument("--everything", action="store_true", help="write the frozen parts into the .pth file, too")
+    _chat_command(commands, command)
+    _checkpoint_commands(group, command)
 
     config = group("config", "look at recipes")
     config_show = command(config, "show", _config_show, "print a recipe as it will be run, every setting written out")
@@ -123,9 +110,43 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _chat_command(commands: argparse._SubParsersAction, command: Callable) -> None:
+    chat = command(commands, "chat", _chat, "ask about a picture, once or in a conversation")
+    chat.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help="directory written by training")
+    chat.add_argument("--image", type=any_path, required=True, metavar="FILE", help="the picture")
+    chat.add_argument(
+        "--ask", action="append", metavar="QUESTION", help="answer this and stop; may be given several times"
+    )
+    chat.add_argument(
+        "--out",
+        type=new_folder,
+        default=Path("runs/chat"),
+        metavar="DIR",
+        help="for pictures with boxes (default runs/chat)",
+    )
+
+
+def _checkpoint_commands(group: Callable, command: Callable) -> None:
+    checkpoint = group("checkpoint", "look into checkpoints and convert them")
+    show = command(checkpoint, "show", _checkpoint_show, "print what a checkpoint holds, training settings included")
+    show.add_argument(
+        "file", type=any_path, metavar="FILE", help="file of the reference, or directory written by training"
+    )
+    diff = command(checkpoint, "diff", _checkpoint_diff, "whether two runs or checkpoints are the same, bit by bit")
+    diff.add_argument("first", type=any_path, metavar="A", help="run folder, or directory written by training")
+    diff.add_argument("second", type=any_path, metavar="B", help="the same of another run (exit code 1 if they differ)")
+    convert = command(checkpoint, "convert", _checkpoint_convert, "between the reference's file and a skyeye directory")
+    convert.add_argument("source", type=any_path, metavar="SRC", help="reference checkpoint (.pth) or skyeye directory")
+    convert.add_argument("target", type=new_place, metavar="DST", help="what to write: a directory, or a .pth file")
+    convert.add_argument(
+        "--base", type=any_path, metavar="DIR", help="skyeye directory, or recipe, with the frozen parts"
+    )
+    convert.add_argument("--everything", action="store_true", help="write the frozen parts into the .pth file, too")
+
+
 def _recipe_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> None:
     count = {"nargs": "?"} if optional else {}
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="YAML file, e.g. configs/tiny.yaml", **count)
+    parser.add_argument("recipe", type=any_path, metavar="RECIPE", help="YAML file, e.g. configs/tiny.yaml", **count)
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help="settings changed, e.g. stages.pretrain.steps=500"
     )

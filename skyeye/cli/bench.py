@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
+from skyeye.cli.paths import new_file, new_folder
 from skyeye.errors import SkyEyeError
 
 DISTRIBUTIONS = ("rsvqa", "captions", "skyeye968k")
@@ -43,8 +43,8 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     data.add_argument("--records", type=int, metavar="N", help="default 20,000")
     data.add_argument("--images", type=int, metavar="N", help="default 1,500")
     data.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
-    data.add_argument("--keep", type=Path, metavar="DIR", help="keep what is made there")
-    data.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    data.add_argument("--keep", type=new_folder, metavar="DIR", help="keep what is made there")
+    data.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
 
 
 def _common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def _common_arguments(parser: argparse.ArgumentParser) -> None:
         choices=DISTRIBUTIONS,
         help="made questions of these numbers and lengths (default: rsvqa, or the data of RECIPE)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there as well")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of weights and products")
     parser.add_argument("--seconds", type=float, default=100.0, help="time for the pairs (default 100)")

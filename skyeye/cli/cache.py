@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
+from skyeye.cli.paths import any_path, new_folder
 from skyeye.cli.progress import Counter
 from skyeye.errors import SkyEyeError
 from skyeye.html.numbers import duration
@@ -18,13 +18,13 @@ def cache_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     cache = group("cache", "what a frozen vision tower sees, computed once and kept on disk")
     build = command(cache, "build", _build, "compute what is missing; can be stopped and run again")
     recipe_arguments(build)
-    build.add_argument("--out", type=Path, metavar="DIR", help="folder; default: feature_cache of the stage")
+    build.add_argument("--out", type=new_folder, metavar="DIR", help="folder; default: feature_cache of the stage")
     build.add_argument("--stage", metavar="NAME", help="default: the first with a frozen tower, and those behind it")
     build.add_argument("--dtype", choices=["bf16", "fp16", "fp32"], help="of the rows; default: that of the stage")
     build.add_argument("--limit", type=int, metavar="N", help="compute N images at most, and then stop")
     build.add_argument("--verify", action="store_true", help="read all rows first and compute damaged ones again")
     show = command(cache, "show", _show, "say what a cache holds and what it was made from")
-    show.add_argument("folder", type=Path, metavar="DIR", help="folder of the cache")
+    show.add_argument("folder", type=any_path, metavar="DIR", help="folder of the cache")
     show.add_argument("--verify", action="store_true", help="read all rows and compare their checksums")
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from skyeye.cli.paths import any_path, new_file, new_folder
 from skyeye.cli.progress import Counter
 from skyeye.errors import SkyEyeError
 
@@ -28,7 +29,7 @@ def data_commands(group: Callable, command: Callable) -> None:
 
 def _commands_that_show(data: argparse._SubParsersAction, command: Callable) -> None:
     synth = command(data, "synth", _synth, "draw synthetic aerial scenes, with everything asked about them")
-    synth.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    synth.add_argument("out", type=any_path, metavar="OUT", help="folder to write")
     synth.add_argument("--images", type=int, required=True, metavar="N", help="number of training images")
     synth.add_argument("--seed", type=int, default=1, metavar="S", help="same seed, same bytes (default 1)")
     synth.add_argument("--held-out", type=int, metavar="N", help="number of test images (default: a tenth)")
@@ -36,7 +37,7 @@ def _commands_that_show(data: argparse._SubParsersAction, command: Callable) -> 
 
     check = command(data, "check", _check, "say what is there, what is missing and what is wrong (exit code 1)")
     _target_arguments(check)
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    check.add_argument("--json", type=new_file, metavar="FILE", help="write the whole report there")
     check.add_argument("--no-decode", action="store_true", help="of images, read the size only")
     check.add_argument("--workers", type=int, default=2, metavar="N", help="threads that decode images (default 2)")
     check.add_argument(
@@ -47,12 +48,12 @@ def _commands_that_show(data: argparse._SubParsersAction, command: Callable) -> 
     _target_arguments(stats)
     _tokenizer_argument(stats)
     stats.add_argument("--json", action="store_true", help="print the numbers as JSON instead of a table")
-    stats.add_argument("--out", type=Path, metavar="DIR", help="write stats.json, stats.html and the plots there")
+    stats.add_argument("--out", type=new_folder, metavar="DIR", help="write stats.json, stats.html and the plots there")
 
     show = command(data, "show", _show, "write a page of samples: pictures, boxes, tokens, and what is learnt")
     _target_arguments(show)
     _tokenizer_argument(show)
-    show.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the page to write")
+    show.add_argument("--out", type=new_file, required=True, metavar="FILE.html", help="the page to write")
     show.add_argument("--samples", type=int, default=24, metavar="N", help="number of samples (default 24)")
     show.add_argument("--seed", type=int, default=0, metavar="S", help="another seed, other samples (default 0)")
     show.add_argument("--task", metavar="TASK", help="samples of this task only")
@@ -61,7 +62,9 @@ def _commands_that_show(data: argparse._SubParsersAction, command: Callable) -> 
 def _commands_that_write(data: argparse._SubParsersAction, command: Callable) -> None:
     split = command(data, "split", _split, "divide data into train, val and test; no image is on two sides")
     _target_arguments(split)
-    split.add_argument("--out", type=Path, required=True, metavar="DIR", help="for train.jsonl, val.jsonl, test.jsonl")
+    split.add_argument(
+        "--out", type=new_folder, required=True, metavar="DIR", help="for train.jsonl, val.jsonl, test.jsonl"
+    )
     split.add_argument(
         "--fractions", type=float, nargs=3, default=(0.8, 0.1, 0.1), metavar="F", help="default 0.8 0.1 0.1"
     )
@@ -75,23 +78,32 @@ def _commands_that_write(data: argparse._SubParsersAction, command: Callable) ->
 
     pack = command(data, "pack", _pack, "put images and everything asked about them into shards, for training")
     pack.add_argument(
-        "targets", type=Path, nargs="+", metavar="TARGET", help="recipes, folders or files of annotations, shard sets"
+        "targets",
+        type=any_path,
+        nargs="+",
+        metavar="TARGET",
+        help="recipes, folders or files of annotations, shard sets",
     )
     _reader_arguments(pack)
     _shard_arguments(pack)
 
     assemble = command(data, "assemble", _assemble, "make shards of SkyEye-968k from its annotations and image folders")
-    assemble.add_argument("tree", type=Path, metavar="TREE", help="folder of the published annotations")
+    assemble.add_argument("tree", type=any_path, metavar="TREE", help="folder of the published annotations")
     assemble.add_argument(
-        "--images", type=Path, nargs="+", required=True, metavar="ROOT", help="folders that hold the eleven image sets"
+        "--images",
+        type=any_path,
+        nargs="+",
+        required=True,
+        metavar="ROOT",
+        help="folders that hold the eleven image sets",
     )
     assemble.add_argument("--allow-missing", action="store_true", help="pack what is there")
-    assemble.add_argument("--json", type=Path, metavar="FILE", help="write the table and the counts there")
+    assemble.add_argument("--json", type=new_file, metavar="FILE", help="write the table and the counts there")
     _shard_arguments(assemble)
 
     tile = command(data, "tile", _tile, "cut large pictures into overlapping tiles that carry their boxes along")
-    tile.add_argument("target", type=Path, metavar="SRC", help="a picture, a folder of them, or annotations")
-    tile.add_argument("out", type=Path, metavar="OUT", help="folder to write: images/*.png and tiles.jsonl")
+    tile.add_argument("target", type=any_path, metavar="SRC", help="a picture, a folder of them, or annotations")
+    tile.add_argument("out", type=any_path, metavar="OUT", help="folder to write: images/*.png and tiles.jsonl")
     tile.add_argument("--size", type=int, default=512, metavar="PIXELS", help="side of the tiles (default 512)")
     tile.add_argument("--overlap", type=int, default=128, metavar="PIXELS", help="of neighbours (default 128)")
     tile.add_argument(
@@ -104,7 +116,7 @@ def _commands_that_write(data: argparse._SubParsersAction, command: Callable) ->
 
 
 def _shard_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the shards")
+    parser.add_argument("--out", type=new_folder, required=True, metavar="DIR", help="folder of the shards")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes; change nothing but speed"
     )
@@ -119,13 +131,15 @@ def _shard_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _target_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", type=Path, metavar="TARGET", help="a folder, a file of annotations, or a recipe")
+    parser.add_argument("target", type=any_path, metavar="TARGET", help="a folder, a file of annotations, or a recipe")
     _reader_arguments(parser)
 
 
 def _reader_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", metavar="NAME", help="format of the annotations, instead of recognising it")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, instead of looking for it")
+    parser.add_argument(
+        "--images", type=any_path, metavar="DIR", help="folder of the images, instead of looking for it"
+    )
     parser.add_argument(
         "--option",
         action="append",
@@ -136,7 +150,9 @@ def _reader_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _tokenizer_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="file or folder of one; default: the recipe's")
+    parser.add_argument(
+        "--tokenizer", type=any_path, metavar="PATH", help="file or folder of one; default: the recipe's"
+    )
 
 
 def _target(options: argparse.Namespace, path: Path | None = None):
@@ -222,6 +238,8 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _split(options: argparse.Namespace) -> int:
+    import yaml
+
     from skyeye.curate.split import split
 
     written = split(
@@ -242,7 +260,8 @@ def _split(options: argparse.Namespace) -> int:
             print(f"{side}: nothing; what belongs together cannot be divided so finely")
     if written["skipped"]:
         print(f"skipped: {written['skipped']} records without an image")
-    print(f"in a recipe: {{format: jsonl, path: {options.out / 'train.jsonl'}, images: {written['images_folder']}}}")
+    entry = {"format": "jsonl", "path": str(options.out / "train.jsonl"), "images": str(written["images_folder"])}
+    print(f"in a recipe: {yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=10**6).strip()}")
     return 0
 
 

@@ -6,14 +6,20 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from skyeye.cli.paths import any_path, new_file
+
 
 def doctor_command(commands: argparse._SubParsersAction, command: Callable) -> None:
     """Add ``doctor`` to the command line; the arguments are what commands are added with."""
     doctor = command(commands, "doctor", _doctor, "look for what would stop or slow a run on this machine")
     doctor.add_argument(
-        "--out", type=Path, default=Path("runs"), metavar="DIR", help="folder that runs will write to (default runs)"
+        "--out",
+        type=any_path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="folder that runs will write to (default runs)",
     )
-    doctor.add_argument("--json", type=Path, metavar="FILE", help="write the findings there as well")
+    doctor.add_argument("--json", type=new_file, metavar="FILE", help="write the findings there as well")
 
 
 def _doctor(options: argparse.Namespace) -> int:

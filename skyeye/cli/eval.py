@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from skyeye.cli.loading import hide_loading_bars
+from skyeye.cli.paths import any_path, check_usual, new_file, new_folder
 from skyeye.errors import SkyEyeError
 
 #: Second words of ``skyeye eval``; anything else there is a checkpoint directory.
@@ -20,35 +21,41 @@ def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> No
 
     show = command(commands, "eval list", _list, "the benchmarks; of one: prompt, protocol, metric, files looked for")
     show.add_argument("name", nargs="?", metavar="NAME", help="one of them, in full; default: a line of each")
-    show.add_argument("--json", type=Path, metavar="FILE", help="write the list there as well")
+    show.add_argument("--json", type=new_file, metavar="FILE", help="write the list there as well")
 
     score = command(commands, "eval score", _score, "score answers that are on disk, ours or another system's")
-    score.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="see docs/evaluation.md for what is read")
+    score.add_argument(
+        "predictions", type=any_path, metavar="PREDICTIONS", help="see docs/evaluation.md for what is read"
+    )
     score.add_argument("--benchmark", required=True, metavar="NAME", help="see skyeye eval list")
-    score.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder of the data")
-    score.add_argument("--json", type=Path, metavar="FILE", help="write everything there, each id that did not fit too")
+    score.add_argument("--data-root", type=any_path, required=True, metavar="DIR", help="folder of the data")
+    score.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write everything there, each id that did not fit too"
+    )
     score.add_argument(
         "--missing-images",
         choices=("keep", "skip"),
         default="keep",
         help="records without an image (default keep)",
     )
-    score.add_argument("--out", type=Path, metavar="DIR", help="write tables and report there, as for a checkpoint")
+    score.add_argument(
+        "--out", type=new_folder, metavar="DIR", help="write tables and report there, as for a checkpoint"
+    )
     score.add_argument("--answer-key", metavar="NAME", help="key of the answers, where the truth has another")
     _notation(score)
 
     compare = command(commands, "eval compare", _compare, "two results side by side, with paired significance")
-    compare.add_argument("a", type=Path, metavar="A", help="folder that skyeye eval wrote, or a prediction file")
-    compare.add_argument("b", type=Path, metavar="B", help="the same of another model")
+    compare.add_argument("a", type=any_path, metavar="A", help="folder that skyeye eval wrote, or a prediction file")
+    compare.add_argument("b", type=any_path, metavar="B", help="the same of another model")
     compare.add_argument("--benchmark", metavar="NAME", help="of prediction files")
-    compare.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the data; default: that of A")
-    compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="for compare.json, .md and .html")
+    compare.add_argument("--data-root", type=any_path, metavar="DIR", help="folder of the data; default: that of A")
+    compare.add_argument("--out", type=new_folder, required=True, metavar="DIR", help="for compare.json, .md and .html")
     _notation(compare)
 
     questions = command(commands, "eval questions", _questions, "write a benchmark's questions for another system")
     questions.add_argument("benchmark", metavar="NAME", help="see skyeye eval list")
-    questions.add_argument("--data-root", type=Path, required=True, metavar="DIR", help="folder of the data")
-    questions.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON lines to write")
+    questions.add_argument("--data-root", type=any_path, required=True, metavar="DIR", help="folder of the data")
+    questions.add_argument("--out", type=new_file, required=True, metavar="FILE", help="JSON lines to write")
     questions.add_argument(
         "--missing-images",
         choices=("keep", "skip", "stop"),
@@ -65,13 +72,15 @@ def joined(arguments: Sequence[str]) -> list[str]:
 
 
 def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
-    evaluate.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="directory written by training")
+    evaluate.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help="directory written by training")
     evaluate.add_argument(
         "--benchmarks", nargs="+", metavar="NAME", help="default: those named in the checkpoint's recipe"
     )
     evaluate.add_argument("--suite", metavar="NAME", help="a list of benchmarks, e.g. paper; what is not there is told")
-    evaluate.add_argument("--data-root", type=Path, metavar="DIR", help="folder of the data; default: the recipe's")
-    evaluate.add_argument("--out", type=Path, metavar="DIR", help="for scores and report (default CHECKPOINT/eval)")
+    evaluate.add_argument("--data-root", type=any_path, metavar="DIR", help="folder of the data; default: the recipe's")
+    evaluate.add_argument(
+        "--out", type=new_folder, metavar="DIR", help="for scores and report (default CHECKPOINT/eval)"
+    )
     evaluate.add_argument("--limit", type=_positive, metavar="N", help="at most N samples of each benchmark")
     evaluate.add_argument("--batch-size", type=_positive, metavar="N", help="changes speed, not scores")
     evaluate.add_argument(
@@ -100,6 +109,7 @@ def _notation(parser: argparse.ArgumentParser) -> None:
 def _eval(options: argparse.Namespace) -> int:
     from skyeye.config.load import load_recipe
     from skyeye.config.schema import EvalConfig
+    from skyeye.data.files import check_new_folder
     from skyeye.eval.evaluate import evaluate
     from skyeye.eval.settings import EvalSettings
 
@@ -111,6 +121,8 @@ def _eval(options: argparse.Namespace) -> int:
         remedy = "give --data-root: the folder of the synthetic scenes, or the one that holds the data sets"
         raise SkyEyeError("does not say where the benchmarks' data lie", where=str(options.checkpoint), remedy=remedy)
     out = options.out or options.checkpoint / "eval"
+    if options.out is None and options.checkpoint.is_dir():
+        check_usual(check_new_folder, out)
     asked = options.benchmarks or ([] if options.suite else settings.benchmarks)
     how = EvalSettings(
         limit=settings.limit if options.limit is None else options.limit,
@@ -205,8 +217,10 @@ def _compare(options: argparse.Namespace) -> int:
     data_root = options.data_root or a.data_root
     if data_root is None:
         raise SkyEyeError("it is not known where the data lie", where=str(options.a), remedy="give --data-root")
-    compare(a, b, Path(data_root), options.out)
+    content = compare(a, b, Path(data_root), options.out)
     print((options.out / "compare.md").read_text(encoding="utf-8"))
+    for note in [note for part in content.values() for note in part.get("notes", [])]:
+        print(f"note: {note}")
     print(f"page: {options.out / 'compare.html'}")
     return 0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
+
+from skyeye.cli.paths import new_file
 
 
 def plan_command(commands: argparse._SubParsersAction, command: Callable, recipe_arguments: Callable) -> None:
@@ -20,7 +21,7 @@ def plan_command(commands: argparse._SubParsersAction, command: Callable, recipe
     plan.add_argument(
         "--peak-tflops", type=float, default=312.0, metavar="X", help="of a GPU in bfloat16 (default 312, an A100)"
     )
-    plan.add_argument("--json", type=Path, metavar="FILE", help="write the plan there as well")
+    plan.add_argument("--json", type=new_file, metavar="FILE", help="write the plan there as well")
 
 
 def _plan(options: argparse.Namespace) -> int:

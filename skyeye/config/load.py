@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from skyeye.config.hints import did_you_mean
 from skyeye.config.issue import Issue, join
 from skyeye.config.kinds import inside, without_foreign
+from skyeye.config.paths import expanded
 from skyeye.config.schema import Recipe
 from skyeye.config.validate import build
 from skyeye.errors import SkyEyeError
@@ -106,7 +107,7 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...], issues: list[Issue]) ->
         return data
     if not isinstance(base, str):
         raise SkyEyeError(f"extends: expected the name of one file, got {base!r}", where=str(path))
-    below = path.parent / base
+    below = path.parent / expanded(base)
     if not below.is_file():
         remedy = "the name is relative to the file that extends"
         raise SkyEyeError(f"extends: there is no file {below}", where=str(path), remedy=remedy)
@@ -194,7 +195,10 @@ def _resolve(data: dict[str, Any], where: str) -> dict[str, Any]:
     try:
         return _plain(OmegaConf.create(data), resolve=True)
     except OmegaConfBaseException as error:
-        raise SkyEyeError(_first_line(error), where=", ".join(filter(None, (where, error.full_key)))) from error
+        place = ", ".join(filter(None, (where, error.full_key)))
+        name = re.match(r"Interpolation key '([A-Za-z_]\w*)' not found", str(error))
+        remedy = f"of the environment: ${name[1]} in a path, ${{oc.env:{name[1]}}} elsewhere" if name else None
+        raise SkyEyeError(_first_line(error), where=place, remedy=remedy) from error
 
 
 def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:

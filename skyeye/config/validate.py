@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from skyeye.config.hints import meant, nearest
 from skyeye.config.issue import Issue, is_inside, join
 from skyeye.config.kinds import Sections, blank, describe, not_allowed, optional, required, sections, show, tags
+from skyeye.config.paths import expanded, is_path
 from skyeye.config.rules import check
+from skyeye.errors import SkyEyeError
 
 
 def build(kind: Any, data: Any) -> tuple[Any, list[Issue]]:
@@ -86,7 +88,7 @@ def _one_of(allowed: Sections, data: Any, path: str, findings: _Findings) -> Any
 
 
 def _section(cls: type, allowed: Sections, data: dict[Any, Any], path: str, findings: _Findings) -> Any:
-    hints = get_type_hints(cls)
+    hints, with_extras = get_type_hints(cls), get_type_hints(cls, include_extras=True)
     _unknown_keys(cls, allowed, data, path, findings)
     _keys_of_another_type(cls, allowed, data, path, findings)
     values = {}
@@ -94,6 +96,8 @@ def _section(cls: type, allowed: Sections, data: dict[Any, Any], path: str, find
         own = join(path, f.name)
         if f.name in data:
             value = _value(hints[f.name], data[f.name], own, findings)
+            if is_path(with_extras[f.name]) and isinstance(value, str):
+                value = _path(value, own, findings)
             if required(f) or own not in findings.doubts:  # else the default stands in
                 values[f.name] = value
         elif required(f):
@@ -104,6 +108,14 @@ def _section(cls: type, allowed: Sections, data: dict[Any, Any], path: str, find
     for issue in check(section):
         findings.judge(issue.inside(path))
     return section
+
+
+def _path(text: str, path: str, findings: _Findings) -> str:
+    try:
+        return expanded(text)
+    except SkyEyeError as error:
+        findings.complain(path, str(error))
+        return text
 
 
 def _unknown_keys(cls: type, allowed: Sections, data: dict[Any, Any], path: str, findings: _Findings) -> None:

@@ -30,7 +30,7 @@ from PIL import Image, ImageOps
 
 from skyeye.config.schema import SourceConfig
 from skyeye.curate.windows import Window, boxes_in, windows
-from skyeye.data.files import whole_file, write_whole
+from skyeye.data.files import cannot_be_written, check_new_folder, whole_file, write_whole
 from skyeye.data.formats import READERS, check_source, read_with_problems
 from skyeye.data.formats.base.image_folder import ImageLookup, list_images
 from skyeye.data.formats.base.problems import Problem
@@ -121,8 +121,7 @@ def tile(
                 if progress:
                     progress(finished, len(jobs))
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise SkyEyeError(f"cannot be written: {reason}", where=str(out), remedy="start again to go on") from error
+            raise cannot_be_written(error, out) from error
         counts: Counter[str] = Counter()
         failed: list[dict[str, str]] = []
         write_whole(out / FILE, _lines([parts / f"{name}.json" for name in names], counts, failed))
@@ -215,9 +214,9 @@ def _continue(out: Path, plan: dict[str, Any]) -> bool:
                 "holds tiles of other pictures or other settings", where=str(out), remedy="give another OUT folder"
             )
         return (out / FILE).exists() and "counts" in before
+    check_new_folder(out)
     if out.exists() and any(out.iterdir()):
         raise SkyEyeError("is not empty and holds no tiles", where=str(out), remedy="give another OUT folder")
-    out.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(plan, indent=1))
     return False
 

@@ -33,6 +33,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"CDF", "a NetCDF file", _SCIENCE),
     (0, b"MATLAB 5", "a MATLAB file", _SCIENCE),
     (0, b"\x93NUMPY", "a NumPy array", "save it as GeoTIFF or PNG"),
+    (0, b"PAR1", "a Parquet table", "write it as JSON lines"),
+    (0, b"\x80\x04\x95", "a Python pickle", "write it as JSON lines"),
     (0, b"SQLite format 3", "an SQLite database (GeoPackage, MBTiles)", _SCIENCE),
     (0, b"\0\0\x27\x0a", "a shapefile", "name the picture it belongs to"),
     (0, b"\x89PNG", "a PNG picture", "give the file that is meant"),

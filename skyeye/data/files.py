@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from skyeye.errors import SkyEyeError
+from skyeye.errors import SkyEyeError, of_the_system
+
+_PROBE = 4096  # bytes that are written to try a place
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write to under a temporary name beside ``path``. It gets its name when the block ends without error and
-    all of it is on the disk; otherwise nothing is left of it.
+    all of it is on the disk; otherwise nothing is left of it. A device or a pipe (``/dev/stdout``) is written to.
 
     Raises:
         SkyEyeError: it cannot be written, for instance because the disk is full.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
+        if _is_stream(path):
+            with path.open("wb") as file:
+                yield file
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             yield file
@@ -30,11 +37,71 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        remedy = "make room and run it again, or choose another place"
-        raise SkyEyeError(f"cannot be written: {reason}", where=str(path), remedy=remedy) from error
+        raise cannot_be_written(error, path) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # of a place that does not exist, or can only be read
+            partial.unlink()
+
+
+def cannot_be_written(error: Exception, path: str | Path) -> SkyEyeError:
+    """Why nothing can be written at ``path``, in words."""
+    told = of_the_system(error)
+    return SkyEyeError(f"cannot be written: {told.what}", where=str(path), remedy=told.remedy)
+
+
+def check_new_file(path: str | Path) -> None:
+    """Try whether a file could be written at ``path``, before an hour of work for it. Nothing is left of the attempt.
+
+    Raises:
+        SkyEyeError: it could not.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not _is_stream(path):
+            _try_below(path.parent, _partial(path).name)
+    except OSError as error:
+        raise cannot_be_written(error, path) from error
+
+
+def check_new_folder(path: str | Path) -> None:
+    """The same for a folder that files will be written to; it may exist."""
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.EEXIST, os.strerror(errno.EEXIST))
+        _try_below(path, f".{os.getpid()}.partial")
+    except OSError as error:
+        raise cannot_be_written(error, path) from error
+
+
+def _try_below(folder: Path, name: str) -> None:
+    """Write some bytes where ``folder`` is, or would be made: rights alone do not say that a disk is full."""
+    there = next(part for part in (folder, *folder.parents) if part.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    for missing in folder.parts[len(there.parts) :]:
+        if len(os.fsencode(missing)) > os.pathconf(there, "PC_NAME_MAX"):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    probe = there / name
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether something is there that is written to as it is, and must not be replaced."""
+    return str(path) in ("/dev/stdout", "/dev/stderr") or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def write_whole(path: str | Path, parts: str | bytes | Iterable[str]) -> None:
@@ -60,9 +127,9 @@ def append_line(path: str | Path, line: str) -> None:
             broken = file.read(1) not in (b"", b"\n")
             file.write(b"\n" * broken + line.encode("utf-8", "backslashreplace") + b"\n")
     except OSError as error:
-        reason = error.strerror or str(error)
-        remedy = "make room or mend the permissions, then go on with --resume"
-        raise SkyEyeError(f"cannot be written: {reason}", where=str(path), remedy=remedy) from error
+        told = of_the_system(error)
+        remedy = f"{told.remedy}; a run goes on with --resume"
+        raise SkyEyeError(f"cannot be written: {told.what}", where=str(path), remedy=remedy) from error
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:

@@ -11,7 +11,7 @@ from skyeye.data.files import write_json, write_whole
 from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-from skyeye.eval.answers import match, read_predictions
+from skyeye.eval.answers import Matched, Prediction, match, read_predictions
 from skyeye.eval.answers.boxes import in_notation
 from skyeye.eval.benchmarks import Benchmark, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun
@@ -109,7 +109,8 @@ def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path) -> dict[st
         The content of ``compare.json``: benchmark -> ``metrics`` (a, b, difference b - a, low, high, p), ``counts``,
         ``mcnemar`` where answers are right or wrong, ``asked`` (of a and of b: question, decoding, metric, number of
         records that it has answered) and ``warnings``: where these are not the same. The question is that of the first
-        record of which the two were asked differently, else that of the first record.
+        record of which the two were asked differently, else that of the first record. ``notes`` say what in the files
+        was left out or taken off.
 
     Raises:
         SkyEyeError: they have nothing in common, or the data cannot be read.
@@ -136,7 +137,7 @@ def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path) -> dict[st
 def _one(benchmark: Benchmark, both: tuple[Answered, Answered], data_root: Path) -> _Compared:
     records, skipped = benchmark.load(data_root, "keep")
     read = [_read(of, benchmark, records) for of in both]
-    places = [i for i in range(len(records)) if all(answers[i] is not None for answers, _ in read)]
+    places = [i for i in range(len(records)) if all(answers[i] is not None for answers, _, _ in read)]
     if not places:
         raise SkyEyeError(
             f"the two have answered no record of {benchmark.name} in common", where=str(data_root), remedy="check ids"
@@ -144,7 +145,7 @@ def _one(benchmark: Benchmark, both: tuple[Answered, Answered], data_root: Path)
     kept = [records[i] for i in places]
     sides = [
         _side(of, benchmark, kept, places, answers, questions)
-        for of, (answers, questions) in zip(both, read, strict=True)
+        for of, (answers, questions, _) in zip(both, read, strict=True)
     ]
     counted = _errors_of_both([side.scores for side in sides])
     other = _asked_otherwise(sides)
@@ -155,13 +156,14 @@ def _one(benchmark: Benchmark, both: tuple[Answered, Answered], data_root: Path)
         for name, of in paired(sides[0].scores, sides[1].scores, images_of(kept)).items()
     }
     right = mcnemar(*([item["correct"] for item in side.scores.items] for side in sides))
-    neither = sum(x is None and y is None for x, y in zip(*(answers for answers, _ in read), strict=True))
+    neither = sum(x is None and y is None for x, y in zip(*(answers for answers, _, _ in read), strict=True))
     part = {
         "metrics": {name: asdict(of) for name, of in differences.items()},
         "counts": _counts(sides, neither, len(other), counted),
         "mcnemar": None if right is None else asdict(right),
         "asked": {letter: _asked(result) for letter, result in zip("ab", results, strict=True)},
         "warnings": not_alike(*results),
+        "notes": [f"{of.name}: {note}" for of, (_, _, notes) in zip(both, read, strict=True) for note in notes],
     }
     return _Compared(part, differences, results, [_rows(side, kept) for side in sides])
 
@@ -232,8 +234,9 @@ def _errors_of_both(scores: Sequence[Scores]) -> int | None:
 
 def _read(
     of: Answered, benchmark: Benchmark, records: Sequence[Record]
-) -> tuple[list[Answer | None], list[str | None]]:
-    """One answer a record, None where the file has none, or several; and the question that the file has beside it."""
+) -> tuple[list[Answer | None], list[str | None], list[str]]:
+    """One answer a record, None where the file has none, or several; the question that the file has beside it; and what
+    has to be told about the file."""
     file = of.files[benchmark.name]
     predictions, problems = read_predictions(file)
     if problems:
@@ -241,10 +244,21 @@ def _read(
         raise SkyEyeError(
             f"{len(problems)} lines cannot be read; the first: {problems[0]}", where=str(file), remedy=remedy
         )
-    answers = answers_of(match(predictions, records).answers, records, benchmark, of.notation)
+    matched = match(predictions, records)
+    answers = answers_of(matched.answers, records, benchmark, of.notation)
     asked = _questions(file)
     questions = [replace(p, answer=asked[p.where]) for p in predictions if p.where in asked]
-    return answers, match(questions, records).answers
+    return answers, match(questions, records).answers, _told(matched, predictions)
+
+
+def _told(matched: Matched, predictions: Sequence[Prediction]) -> list[str]:
+    counted = {
+        "records with different answers, which are left out": len(matched.double),
+        "records with the same answer several times": len(matched.repeated),
+        "ids that belong to no record": len(matched.unknown),
+        "answers without traces of an output format that they had": sum(bool(p.traces) for p in predictions),
+    }
+    return [f"{count:,} {what}" for what, count in counted.items() if count]
 
 
 def _questions(file: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from skyeye.data.files import check_new_folder
 from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
@@ -58,7 +59,8 @@ def evaluate(
         What was written to ``scores.json``; None in the processes other than 0.
 
     Raises:
-        SkyEyeError: unknown benchmark, data or checkpoint that cannot be used; nothing is asked before all are read.
+        SkyEyeError: unknown benchmark, data or checkpoint that cannot be used, or nothing can be written to
+            ``out_dir``; nothing is asked before all are read.
     """
     checkpoint, root, process = Path(checkpoint), Path(data_root), launched()
     if settings.missing_images == "keep":
@@ -74,6 +76,7 @@ def evaluate(
             where=str(checkpoint),
             remedy="give a folder like runs/NAME/checkpoints/STAGE",
         )
+    check_new_folder(out_dir)
     runs = [prepare(benchmark, root, settings) for benchmark in chosen]
     about = _about(checkpoint, settings) | {"data_root": str(data_root), "not_there": not_there}
     answerer, style, of_model = load_answerer(checkpoint, settings)
@@ -158,8 +161,11 @@ def model_answerer(model: SkyEyeForConditionalGeneration, processor: SkyEyeProce
     from skyeye.generation.answer import answers_as_ready
 
     def answerer(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
-        ready = answers_as_ready(model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens)
-        return ((index, Answer(text)) for index, text in ready)
+        cut: set[int] = set()
+        ready = answers_as_ready(
+            model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens, cut=cut
+        )
+        return ((index, Answer(text, cut=index in cut)) for index, text in ready)
 
     return answerer
 

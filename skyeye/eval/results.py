@@ -6,6 +6,7 @@ evaluated. :func:`read_scores` takes a file that :func:`write_scores` wrote and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -41,12 +42,14 @@ class Answer:
         boxes: in fractions of the image, in the order they are named; None: not read, or none are offered.
         mask: the object, where the model draws it.
         embedding: a vector, where the answer is chosen by nearness.
+        cut: it was not at its end when it had as many tokens as are allowed.
     """
 
     text: str = ""
     boxes: tuple[Box | OrientedBox, ...] | None = None
     mask: Mask | None = None
     embedding: tuple[float, ...] | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,9 @@ class PredictionFileScores:
         metrics, intervals: by name; None where there is none.
         metrics_of_answered: of the records that have an answer; None when all have one, or none has.
         unknown, missing, double: ids that fit no record, records without an answer, records with several.
-        reasons: for unknown and double ones, what is wrong.
+        repeated: records with the same answer several times; it counts once.
+        output_format: what was taken off how many answers before they were scored, because it is no part of them.
+        reasons: for unknown, double and repeated ones, what is wrong.
         ids: by what the ids of the file name records, in words.
         keys: under which names ``id`` and ``answer`` stood.
         hints: where the file seems to mean something else.
@@ -166,6 +171,8 @@ class PredictionFileScores:
     unknown: list[str]
     missing: list[str]
     double: list[str]
+    repeated: list[str]
+    output_format: dict[str, int]
     reasons: dict[str, str]
     ids: str
     keys: dict[str, list[str]]
@@ -183,7 +190,11 @@ def read_scores(path: str | Path) -> EvalResults:
     Raises:
         SkyEyeError: no such file, or one that :func:`write_scores` did not write, with the key that is wrong.
     """
-    return scores_from_json(load_json(Path(path), dict), str(path))
+    try:
+        content = load_json(Path(path), dict)
+    except SkyEyeError as error:  # its remedies are those for annotations
+        raise _wrong(error.what, error.where or str(path)) from error
+    return scores_from_json(content, str(path))
 
 
 def write_scores(path: str | Path, results: EvalResults) -> None:
@@ -206,6 +217,8 @@ def scores_from_json(content: Mapping[str, Any], where: str) -> EvalResults:
     about = _object(content.get("about"), f"{where}, key about")
     if not isinstance(about.get("checkpoint"), str):
         raise _wrong("is no text", f"{where}, key about.checkpoint")
+    for key in ("data_root", "notation"):
+        _check(about.get(key), str | None, f"{where}, key about.{key}")
     benchmarks = {
         name: _benchmark_from_json(_object(entry, f"{where}, key {name}"), f"{where}, key {name}")
         for name, entry in content.items()
@@ -287,7 +300,8 @@ def _texts(value: Any, where: str) -> tuple[str, ...]:
 
 
 def _check(value: Any, kind: type | UnionType, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, kind):
+    not_a_number = isinstance(value, float) and not math.isfinite(value)  # JSON of Python knows NaN and Infinity
+    if isinstance(value, bool) or not_a_number or not isinstance(value, kind):
         raise _wrong(f"is no {'text' if isinstance('', kind) else 'number'}", where)
 
 

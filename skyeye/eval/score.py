@@ -16,6 +16,7 @@ from skyeye.eval.benchmarks.published import size_note
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.bootstrap import LEVEL, RESAMPLES, intervals
 from skyeye.eval.metrics.captions import default_scorer
+from skyeye.eval.near_zero import near_zero
 from skyeye.eval.question import PROTOCOL_STYLE, asked
 from skyeye.eval.results import Answer, BenchmarkResult, MetricValue, Protocol
 
@@ -39,8 +40,10 @@ def score_run(
     answers = {condition: said_of(of) for condition, of in given.items()}
     scored = {name: run.benchmark.metric(records, answers[name]) for name, records in run.conditions.items()}
     seen = scored["seen"]
+    plain = protocol(run.benchmark, run.seen, seen, decoding, style)
     how = replace(
-        protocol(run.benchmark, run.seen, seen, decoding, style),
+        plain,
+        notes=(*plain.notes, *near_zero(run.benchmark, run.seen, given["seen"], seen), *_cut_off(run, answers["seen"])),
         shuffled_images="images permuted among the questions, none keeps its own" if run.shuffled_images else None,
         shuffled_phrases=(
             "words permuted among the objects of a scene, no object keeps its own" if run.shuffled_phrases else None
@@ -48,6 +51,15 @@ def score_run(
     )
     rows = {name: rows_of(records, answers[name], scored[name], style) for name, records in run.conditions.items()}
     return BenchmarkResult(_metrics(run, scored, answers["seen"]), _counts(run, seen), how), rows
+
+
+def _cut_off(run: BenchmarkRun, answers: Sequence[Answer]) -> list[str]:
+    """That answers were not at their end, which costs captions their last words and boxes their last number."""
+    count = sum(answer.cut for answer in answers)
+    if not count:
+        return []
+    what = f"{count:,} of {len(answers):,} answers were cut off at {run.max_new_tokens} tokens"
+    return [f"{what} (--max-new-tokens allows more)"]
 
 
 def said_of(answers: Sequence[Answer | None]) -> list[Answer]:

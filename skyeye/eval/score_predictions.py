@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.files import check_new_folder
 from skyeye.data.formats.base.image_folder import ABSENT
 from skyeye.data.formats.base.problems import Problem
 from skyeye.data.geometry.box_text import detect_notation, is_ambiguous
@@ -23,6 +24,7 @@ from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.benchmarks.published import size_note
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.bootstrap import intervals
+from skyeye.eval.near_zero import near_zero
 from skyeye.eval.report.to_text import on_a_line
 from skyeye.eval.results import Answer, PredictionFileScores
 from skyeye.eval.score import images_of, protocol, rounded, said_of
@@ -69,7 +71,7 @@ def score_file(
     """Score a prediction file.
 
     A record without an answer, or with two, counts as answered with nothing; ``metrics_of_answered`` is what the
-    others alone would score.
+    others alone would score. What is only the trace of a model's output format is taken off first, and counted.
 
     Args:
         out_dir: also write predictions, tables and report there, as ``skyeye eval`` does.
@@ -80,6 +82,8 @@ def score_file(
     """
     started = time.time()
     in_notation(file.notation)  # told before anything is read
+    if out_dir is not None:
+        check_new_folder(out_dir)
     given, problems = read_predictions(file.path, file.answer_key)
     records, skipped = benchmark.load(data_root, missing_images)
     matched = match(given, records)
@@ -90,6 +94,7 @@ def score_file(
     about["missing_images"] = missing_images
     if out_dir is not None:
         odd = {kind: n for kind, n in _counts(read).items() if kind not in ("records", "answered")}
+        odd |= {f"with {kind} taken off": n for kind, n in _output_format(given).items()}
         run = BenchmarkRun(benchmark, records, benchmark.max_new_tokens, skipped=skipped, odd_answers=odd)
         write_results([run], {benchmark.name: {"seen": read.answers}}, out_dir, about, started, decoding=DECODING)
     return _scored(read, benchmark, file.notation, {**about, **about_scoring(started)})
@@ -120,6 +125,8 @@ def _scored(read: _Read, benchmark: Benchmark, notation: str | None, about: dict
         unknown=matched.unknown,
         missing=matched.missing,
         double=matched.double,
+        repeated=matched.repeated,
+        output_format=_output_format(read.given),
         reasons=matched.reasons,
         ids=matched.way,
         keys={
@@ -128,7 +135,10 @@ def _scored(read: _Read, benchmark: Benchmark, notation: str | None, about: dict
         },
         hints=[
             *_hint_at_ids(matched, read.records, read.given),
-            *_hint_at_boxes(matched.answers, scores.counts, notation),
+            *(
+                _hint_at_boxes(matched.answers, scores.counts, notation)
+                or near_zero(benchmark, read.records, read.answers, scores)
+            ),
         ],
         unreadable=_listed(read.problems),
         skipped=_listed(read.skipped),
@@ -144,9 +154,15 @@ def _counts(read: _Read) -> dict[str, int]:
         "answered": sum(answer is not None for answer in read.answers),
         "missing": len(read.matched.missing),
         "double": len(read.matched.double),
+        "repeated": len(read.matched.repeated),
         "unknown": len(read.matched.unknown),
         "unreadable": sum(problem.count for problem in read.problems),
     }
+
+
+def _output_format(given: Sequence[Prediction]) -> dict[str, int]:
+    """What was taken off how many answers, the most frequent first."""
+    return dict(Counter(kind for prediction in given for kind in prediction.traces).most_common())
 
 
 def _rounded(scores: Scores) -> dict[str, float | None]:

@@ -12,6 +12,7 @@ import torch
 
 from skyeye.data.record import Record
 from skyeye.generation.engine import PromptGroup, answer_groups
+from skyeye.generation.limit import room_for_answer
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
@@ -45,6 +46,7 @@ def answers_as_ready(
     *,
     batch_size: int = 32,
     max_new_tokens: int = 20,
+    cut: set[int] | None = None,
 ) -> Iterator[tuple[int, str]]:
     """Answer the first question of every record, greedily and once.
 
@@ -56,10 +58,15 @@ def answers_as_ready(
         model: in evaluation mode, on the device to use.
         batch_size: questions decoded together.
         max_new_tokens: longest answer, in tokens.
+        cut: gets the indices of the records whose answer was not at its end when it was that long.
 
     Yields:
         (index of a record, its answer), in the order in which answers end.
+
+    Raises:
+        SkyEyeError: a prompt is longer than what the model reads; the longest questions are tried before any is asked.
     """
+    _check_longest(model, processor, records, max_new_tokens)
     places: dict[tuple[tuple[str, ...], str | None], list[int]] = {}
     for i, record in enumerate(records):
         places.setdefault(record.opening, []).append(i)
@@ -67,9 +74,15 @@ def answers_as_ready(
     ends = processor.builder.end_token_ids
     with ThreadPoolExecutor(_READERS) as readers:
         asked = _ask(model, processor, [[records[i] for i in group] for group in groups], batch_size, readers)
-        prompts = (PromptGroup(prompts, features, [max_new_tokens] * len(prompts)) for prompts, features in asked)
+        prompts = (
+            PromptGroup(prompts, features, [room_for_answer(model, ids, max_new_tokens, "eval") for ids in prompts])
+            for prompts, features in asked
+        )
         for said in answer_groups(model, prompts, rows=batch_size, eos_token_id=ends):
-            yield groups[said.group][said.prompt], processor.decode(said.ids)
+            index = groups[said.group][said.prompt]
+            if cut is not None and not set(said.ids) & set(ends):
+                cut.add(index)
+            yield index, processor.decode(said.ids)
 
 
 def answer(
@@ -83,6 +96,19 @@ def answer(
     """All answers of :func:`answers_as_ready`, in the order of the records."""
     ready = answers_as_ready(model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens)
     return [text for _, text in sorted(ready)]
+
+
+def _check_longest(
+    model: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, records: Sequence[Record], longest: int
+) -> None:
+    """Try the longest question of each number of images: an hour of answers must not end at a question too long."""
+    found: dict[int, tuple[int, Record]] = {}
+    for record in records:
+        letters = len(record.turns[0].question) + len(record.turns[0].system or "")
+        if letters > found.get(len(record.images), (-1, record))[0]:
+            found[len(record.images)] = letters, record
+    for images, (_, record) in found.items():
+        room_for_answer(model, processor.builder.prompt(images, record.turns[:1]), longest, f"record {record.id}")
 
 
 def _ask(

@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from skyeye.config.schema import ModelConfig
+from skyeye.data.files import cannot_be_written
 from skyeye.errors import SkyEyeError
 from skyeye.models.converters.minigpt_v2 import (
     adapter_rank,
@@ -117,15 +119,17 @@ def _write_reference(source: Path, target: Path, everything: bool) -> None:
 def _write_directory(source: Path, target: Path, base: str | Path | ModelConfig | None) -> None:
     model, processor, beside = _base(source, base)
     load_checkpoint(model, source)
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(partial)
         if processor is not None:
             processor.save_pretrained(partial)
         for file in beside:
             shutil.copy(file, partial)
         os.replace(partial, target)
+    except (OSError, SafetensorError) as error:
+        raise cannot_be_written(error, target) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

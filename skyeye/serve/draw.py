@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from skyeye.data.files import whole_file
 from skyeye.data.geometry.boxes import Box, OrientedBox
 
 #: One for each phrase, easy to tell apart on vegetation, water and concrete alike.
@@ -36,10 +37,9 @@ def draw_boxes(image: Image.Image, boxes: Sequence[tuple[str, Box | OrientedBox]
         draw.rectangle((x1, y1, x2, y2), outline=colour, width=3)
         if phrase:
             _label(draw, phrase, colour, font, x1, y1)
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out, format="PNG")
-    return out
+    with whole_file(out) as file:
+        picture.save(file, format="PNG")
+    return Path(out)
 
 
 def _label(draw: ImageDraw.ImageDraw, text: str, colour: str, font: ImageFont.FreeTypeFont, x: int, y: int) -> None:

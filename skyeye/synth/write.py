@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from skyeye.data.files import cannot_be_written, check_new_folder
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.errors import SkyEyeError
 from skyeye.synth import questions as ask
@@ -96,6 +97,7 @@ def write_scenes(
     existing = _existing(out, about)
     if existing:
         return existing | {"existed": True}
+    check_new_folder(out)
     draft = out.parent / f".{out.name}.{os.getpid()}.part"
     try:
         (draft / "images").mkdir(parents=True)
@@ -105,8 +107,7 @@ def write_scenes(
         (draft / ABOUT).write_text(yaml.safe_dump(about, sort_keys=False), encoding="utf-8")
         draft.replace(out)  # nothing half-written stands under the final name
     except OSError as error:
-        remedy = "check the space and rights there"
-        raise SkyEyeError(f"cannot be written: {error}", where=str(out), remedy=remedy) from error
+        raise cannot_be_written(error, out) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return about | {"existed": False}

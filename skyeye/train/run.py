@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def train(
     if not finished:
         words = [str(recipe_path), *overrides, *(["--quick"] if quick else []), "--resume"]
         what = "and saved" if state_folders(folder) else "before the first step: there is no state yet"
-        print_once(f"stopped {what}; go on with: skyeye train {' '.join(words)}")
+        print_once(f"stopped {what}; go on with: skyeye train {shlex.join(words)}")
     if context.tracker is not None:
         context.tracker.finish()
     shut_down(accelerator)

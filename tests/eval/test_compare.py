@@ -219,3 +219,18 @@ def test_a_damaged_result_is_told(files, world, tmp_path, capsys):
     assert main(["eval", "compare", str(tmp_path / "A"), str(a), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert f"{scores}, key synth.vqa." in error and "blind: is not known" in error
+
+
+def test_what_is_left_out_of_a_file_is_told(tmp_path, world, capsys):
+    records, _ = select(["synth.vqa"])[0].load(world)
+    rows = [{"id": record.id, "answer": f"{record.references['answer']}</s>"} for record in records]
+    doubled = [*rows, rows[0], {**rows[1], "answer": "other"}, {"id": "none", "answer": "yes"}]
+    for name, lines in (("a", rows), ("b", doubled)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = ["eval", "compare", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--benchmark", "synth.vqa"]
+    assert main([*command, "--data-root", str(world), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    for words in ("1 records with different answers", "1 records with the same answer", "1 ids that belong to no"):
+        assert f"note: {tmp_path / 'b.jsonl'}: {words}" in said
+    notes = json.loads((tmp_path / "out" / "compare.json").read_text())["synth.vqa"]["notes"]
+    assert notes[0] == f"{tmp_path / 'a.jsonl'}: {len(rows)} answers without traces of an output format that they had"

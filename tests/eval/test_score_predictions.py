@@ -80,7 +80,7 @@ def test_answers_by_rule_score_what_arithmetic_says(tmp_path, rsvqa, rule, style
 
 def test_what_does_not_fit_is_named_and_never_guessed(tmp_path, rsvqa, capsys):
     lines: list = [{"id": 100 + n, "answer": truth(n)} for n in range(2, 20)]
-    lines += [{"id": 119, "answer": truth(19)}, {"id": 1190, "answer": "yes"}, "{broken", {"id": 100}]
+    lines += [{"id": 119, "answer": "conflicting"}, {"id": 1190, "answer": "yes"}, "{broken", {"id": 100}]
     result = scored(tmp_path, rsvqa, lines)
     assert result["unknown"] == ["1190"]
     assert [name.split(":")[-1] for name in result["missing"]] == ["100", "101"]
@@ -93,6 +93,39 @@ def test_what_does_not_fit_is_named_and_never_guessed(tmp_path, rsvqa, capsys):
     said = capsys.readouterr().out
     for words in ("missing 2", "double 1", "unknown 1", "1190", "unreadable 2", "17 of 20 records answered"):
         assert words in said
+
+
+def test_a_file_that_was_appended_twice_scores_what_its_answers_do(tmp_path, rsvqa, capsys):
+    lines: list = [{"id": 100 + n, "answer": truth(n)} for n in range(20)]
+    result = scored(tmp_path, rsvqa, [*lines, *lines[:3]], "--out", str(tmp_path / "out"))
+    assert result["metrics"]["accuracy"] == 100 and result["double"] == []
+    assert result["repeated"] == ["100", "101", "102"] and result["counts"]["repeated"] == 3
+    assert "repeated 3 (the same answer several times; it counts once): 100, 101, 102" in capsys.readouterr().out
+    assert read_scores(tmp_path / "out" / "scores.json").benchmarks["rsvqa_lr"].counts["answers repeated"] == 3
+
+
+FORMS = {
+    "end token": ("{}</s>", "end token"),
+    "prompt": ("[INST] <Img></Img> [vqa] is it ? [/INST] {}", "echoed prompt"),
+    "role": ("ASSISTANT: {}", "role prefix"),
+    "json": ('```json\n{{"answer": "{}"}}\n```', "JSON object"),
+    "quotes": ("'{}'", "quotes"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_trace_of_an_output_format_costs_no_point_and_is_told(tmp_path, rsvqa, capsys, form):
+    template, kind = FORMS[form]
+    result = scored(tmp_path, rsvqa, [{"id": 100 + n, "answer": template.format(truth(n))} for n in range(20)])
+    assert result["metrics"]["accuracy"] == 100
+    assert result["output_format"][kind] == 20
+    assert f"{kind} 20" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [str.upper, str.title, lambda text: f"{text}.", lambda text: f" {text}\n"])
+def test_case_and_full_stops_cost_no_point(tmp_path, rsvqa, change):
+    result = scored(tmp_path, rsvqa, [{"id": 100 + n, "answer": change(truth(n))} for n in range(20)])
+    assert result["metrics"]["accuracy"] == 100 and result["output_format"] == {}
 
 
 def test_an_interval_knows_that_questions_of_an_image_stand_together(tmp_path, rsvqa):
@@ -252,7 +285,7 @@ def test_questions_for_another_system(tmp_path, world):
 def test_what_was_not_answered_is_not_written_as_answered(tmp_path, rsvqa, read_jsonl):
     """Scoring what was written gives the numbers of the first time, and the same records without an answer."""
     lines: list = [{"id": 100 + n, "answer": truth(n) if n != 5 else ""} for n in range(2, 20)]
-    lines.append({"id": 119, "answer": truth(19)})
+    lines.append({"id": 119, "answer": "conflicting"})
     first = scored(tmp_path, rsvqa, lines, "--out", str(tmp_path / "out"))
     written_rows = tmp_path / "out" / "predictions" / "rsvqa_lr.jsonl"
     assert [row["id"].split(":")[1] for row in read_jsonl(written_rows)] == [str(n) for n in range(102, 119)]

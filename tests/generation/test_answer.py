@@ -197,3 +197,26 @@ def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, 
     assert ask(recipe_prompts={"synth.scene": "x"})
     with pytest.raises(SkyEyeError, match="a prompt for synth.scene, which is not asked"):
         ask(prompts={"synth.scene": "x"})
+
+
+def test_answers_that_were_cut_off_are_told(parts, records):
+    model, processor = parts
+    cut: set[int] = set()
+    texts = dict(generate.answers_as_ready(model, processor, records, max_new_tokens=1, cut=cut))
+    ended = {i for i, text in texts.items() if not text}  # one token, and it is the end
+    assert cut and cut | ended == set(range(len(records)))
+
+
+def test_a_question_longer_than_the_model_reads_is_refused_before_any_answer(parts, records, monkeypatch):
+    model, processor = parts
+    turn = Turn("is there a plane ? " * 200, "no", "vqa")
+    long = Record("the long one", "s", "vqa", "test", records[0].images, (turn,))
+    monkeypatch.setattr(generate, "answer_groups", lambda *_, **__: pytest.fail("something was answered"))
+    with pytest.raises(SkyEyeError, match=r"record the long one: the prompt has .* tokens .*, the model reads 256"):
+        answer(model, processor, [*records, long])
+
+
+def test_an_answer_has_no_more_room_than_the_model_reads(parts):
+    model, _ = parts
+    assert generate.room_for_answer(model, [1] * 250, 20, "x") == 6
+    assert generate.room_for_answer(model, [1] * 200, 20, "x") == 20

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from skyeye.config.schema import (
@@ -348,9 +349,16 @@ class TestConvert:
             raise OSError("No space left on device")
 
         monkeypatch.setattr("shutil.copy", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(SkyEyeError, match="No space"):
+            convert(tmp_path / "c.pth", tmp_path / "back", base=ours)
+
+        def full_in_rust(*_, **__):
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+        monkeypatch.setattr("transformers.modeling_utils.safe_save_file", full_in_rust)
+        with pytest.raises(SkyEyeError, match="back: cannot be written: No space left on device .make room"):
             convert(tmp_path / "c.pth", tmp_path / "back", base=ours)
         monkeypatch.setattr("os.replace", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(SkyEyeError, match="No space"):
             convert(ours, tmp_path / "d.pth")
         assert sorted(tmp_path.iterdir()) == before

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from skyeye.config.paths import PathText
+
 #: What the weights of a mixture are multiplied with: nothing, or the number of images (see skyeye/data/mixture.py).
 Sampling = Literal["ratio", "proportional", "temperature"]
 
@@ -14,8 +16,8 @@ class SourceConfig:
     """One data set: its annotation format, where the annotations are and where the images are."""
 
     format: str
-    path: str
-    images: str | None = None  # folder of the images; None: beside the annotations
+    path: PathText
+    images: PathText | None = None  # folder of the images; None: beside the annotations
     split: str | None = None  # keep this split only
     options: dict[str, Any] = field(default_factory=dict)  # further arguments of the reader
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from skyeye.config.paths import PathText
+
 
 @dataclass
 class EvalConfig:
@@ -12,7 +14,7 @@ class EvalConfig:
     while it is trained."""
 
     benchmarks: list[str] = field(default_factory=list)
-    data_root: str | None = None
+    data_root: PathText | None = None
     limit: int | None = None  # samples per benchmark
     batch_size: int = 32
     prompts: dict[str, str] = field(default_factory=dict)  # benchmark -> what is asked instead of its own prompt

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from skyeye.config.paths import PathText
+
 
 @dataclass
 class LanguageConfig:
     """Language model: a Hugging Face directory or hub name, or ``config`` to build one with fresh weights."""
 
-    pretrained: str | None = None
+    pretrained: PathText | None = None
     config: dict[str, Any] | None = None  # e.g. {model_type: llama, hidden_size: 192, ...}
     quantize: Literal["nf4"] | None = None  # QLoRA: the frozen base in 4 bits; needs CUDA and bitsandbytes
 
@@ -19,7 +21,7 @@ class LanguageConfig:
 class TokenizerConfig:
     """A tokenizer file or directory; or, with ``train_vocab_size``, one learnt from the texts of the recipe's data."""
 
-    path: str | None = None  # None: beside the pretrained language model
+    path: PathText | None = None  # None: beside the pretrained language model
     train_vocab_size: int | None = None
     box_tokens: bool = False  # <0> .. <100> as single tokens; only for a tokenizer learnt here
 

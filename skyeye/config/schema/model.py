@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from skyeye.config.paths import PathText
 from skyeye.config.schema.language import LanguageConfig, LoraConfig, TokenizerConfig
 from skyeye.config.schema.projector import LinearProjectorConfig, ProjectorConfig
 from skyeye.config.schema.prompt import PromptConfig
@@ -21,7 +22,7 @@ class ModelConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
-    checkpoint: str | None = None  # start from this skyeye or reference checkpoint
+    checkpoint: PathText | None = None  # start from this skyeye or reference checkpoint
 
     @property
     def towers(self) -> list[VisionConfig]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from skyeye.config.paths import PathText
 from skyeye.config.schema.data import SourceConfig
 from skyeye.config.schema.evaluation import EvalConfig
 from skyeye.config.schema.model import ModelConfig
@@ -16,7 +17,7 @@ class Recipe:
     """A whole run: model, data, stages, run, eval. One YAML file."""
 
     name: str
-    output_dir: str
+    output_dir: PathText
     stages: list[StageConfig]
     sources: dict[str, SourceConfig]
     seed: int = 42

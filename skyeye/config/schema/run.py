@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from skyeye.config.paths import PathText
 from skyeye.config.schema.guards import GuardsConfig
 
 
@@ -12,7 +13,7 @@ from skyeye.config.schema.guards import GuardsConfig
 class RunConfig:
     """How the run is carried out; nothing here changes what is computed, except precision."""
 
-    dir: str | None = None  # folder of the run, as it is; null: output_dir, with -quick behind it for a quick run
+    dir: PathText | None = None  # folder of the run, as it is; null: output_dir, with -quick behind it for a quick run
     strategy: Literal["single", "ddp", "zero1", "zero2", "zero3"] = "single"
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     frozen: Literal["fp32", "bf16", "fp16"] = "fp32"  # of tower and language model where no stage trains them in full

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from skyeye.config.paths import PathText
 from skyeye.config.schema.data import MixtureEntry, Sampling
 from skyeye.config.schema.optimizer import OptimizerConfig
 
@@ -52,5 +53,5 @@ class StageConfig:
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     box_token_smoothing: float = 0.0  # standard deviation, in 1/100 of the image, of soft targets for box numbers
     box_token_noise: float = 0.0  # share of the box numbers in answers that are read as random ones
-    feature_cache: str | None = None  # folder of what the frozen tower sees, computed once (docs/feature_cache.md)
+    feature_cache: PathText | None = None  # folder of what the frozen tower sees, computed once (docs/feature_cache.md)
     feature_dtype: Literal["bf16", "fp16", "fp32"] = "bf16"  # of the rows of a cache

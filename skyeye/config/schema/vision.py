@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from skyeye.config.paths import PathText
+
 
 @dataclass
 class VisionConfig:
@@ -22,6 +24,6 @@ class VisionConfig:
     layers: list[int] | None = None  # hidden states as Hugging Face counts them: [-2], [8, 16, 24]; null: the last
     level_norm: bool = False  # the tower's final norm also stands behind the levels in layers
     arguments: dict[str, Any] = field(default_factory=dict)  # further keyword arguments for timm
-    weights: str | None = None  # file in the layout of eva_vit_g.pth (or of the timm model)
+    weights: PathText | None = None  # file in the layout of eva_vit_g.pth (or of the timm model)
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)

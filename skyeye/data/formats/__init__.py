@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -149,7 +150,8 @@ def check_source(source: SourceConfig, name: str) -> Callable[..., Iterator[Reco
     reader = _reader(source.format, name)
     if "://" not in source.path and not Path(source.path).exists():
         made = source.format == "synthetic"
-        remedy = f"draw synthetic scenes there: skyeye data synth {source.path}" if made else "check the path"
+        synth = f"draw synthetic scenes there: skyeye data synth {shlex.quote(source.path)} --images 2000"
+        remedy = synth if made else "check the path"
         raise SkyEyeError(f"{source.path} does not exist", where=f"sources.{name}.path", remedy=remedy)
     _check_options(source, name)
     if not source.options.keys() & set(IMAGE_OPTIONS):

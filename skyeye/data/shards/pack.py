@@ -22,7 +22,7 @@ import yaml
 
 from skyeye import __version__
 from skyeye.config.schema import SourceConfig
-from skyeye.data.files import whole_file, write_json
+from skyeye.data.files import cannot_be_written, whole_file, write_json
 from skyeye.data.formats import check_source
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 from skyeye.data.shards.encode import Encoding
@@ -30,7 +30,7 @@ from skyeye.data.shards.layout import FORMAT, HEADER, SKIPPED, SOURCES, SPLITS, 
 from skyeye.data.shards.remote import is_url
 from skyeye.data.shards.spool import identify, spool_source
 from skyeye.data.shards.write import finished_shard, write_index, write_shard
-from skyeye.errors import SkyEyeError
+from skyeye.errors import SkyEyeError, of_the_system
 
 SHARD_BYTES = 256 << 20
 ROWS_PER_UNIT = 100_000  # records whose images are looked at by one worker at a time
@@ -98,7 +98,7 @@ def _work_folder(out: Path) -> Path:
             raise SkyEyeError("the folder is not empty", where=str(out), remedy="choose another --out")
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SkyEyeError(f"cannot be made: {error.strerror}", where=str(out), remedy="choose another --out") from error
+        raise cannot_be_written(error, out) from error
     return work
 
 
@@ -211,7 +211,8 @@ def _plainly(function: Callable[..., None], arguments: Arguments) -> None:
     except SkyEyeError as error:
         raise SkyEyeError(error.what, where=error.where, remedy=error.remedy) from error
     except OSError as error:
-        raise SkyEyeError(f"cannot be written: {error}", remedy="make room on the disk and run it again") from error
+        told = of_the_system(error)
+        raise SkyEyeError(f"cannot be written: {told.what}", where=told.where, remedy=told.remedy) from error
 
 
 def _end_with(parent: int) -> None:

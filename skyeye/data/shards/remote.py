@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from skyeye.config.paths import expanded
 from skyeye.errors import SkyEyeError
 
 DEFAULT_CACHE = "~/.cache/skyeye/shards"
@@ -42,7 +43,7 @@ class Origin:
                 "is no URL that shards are fetched from", where=url, remedy=f"{', '.join(SCHEMES)}; plain signs only"
             )
         name = hashlib.sha256(self.url.encode()).hexdigest()[:24]
-        self.folder = Path(cache or DEFAULT_CACHE).expanduser() / name
+        self.folder = Path(expanded(str(cache or DEFAULT_CACHE))) / name
 
     def fetch(self, name: str, about: dict[str, Any] | None = None) -> Path:
         """The local copy of a file of the set, which bears its checksum in its name; fetched when it is not there.

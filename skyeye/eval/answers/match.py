@@ -13,9 +13,10 @@ one record; (3) only when it names as many keys as (1) does. In a file without i
 called an image; (1) is asked after (3) then, and (2) only of captions, where the published id is that of an image.
 
 A key is **unknown** when it then names no record, or several, or when the image beside it is that of another record of
-the benchmark, or when (2) and (3) would serve the file equally well and name different records. A record is **double**
-when two predictions name it, in the same way or not; none of them counts, even when they are equal: a file that says
-something twice was not made as its author believes. A record that no prediction names is **missing**.
+the benchmark, or when (2) and (3) would serve the file equally well and name different records. A record that several
+predictions name, in the same way or not, is **repeated** when these say the same: that counts once (a file to which a
+second run was appended). It is **double** when they do not: none of them counts, because nothing says which is meant.
+A record that no prediction names is **missing**.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ class Matched:
         answers: one for each record, in their order; None for missing and double ones.
         unknown: keys that name no record, each once, in the order of the file.
         missing: records without a prediction, named as the file names records.
-        double: records with several predictions, named likewise.
-        reasons: for an unknown key that is not simply absent, or a double record, what is wrong with it.
+        double: records with several answers, named likewise.
+        repeated: records whose one answer stands in several predictions, named likewise; it counts.
+        reasons: for an unknown key that is not simply absent, or a double or repeated record, what is wrong with it.
         way: how the keys of the file name records, in words.
     """
 
@@ -48,6 +50,7 @@ class Matched:
     unknown: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     double: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     way: str = ""
 
@@ -117,20 +120,27 @@ def match(predictions: Sequence[Prediction], records: Sequence[Record]) -> Match
         unknown[prediction.key] = None
         if reason is not None:
             reasons[prediction.key] = reason
-    answers: list[str | None] = [None] * len(records)
-    missing, double = [], []
+    matched = Matched([None] * len(records), list(unknown), reasons=reasons, way=_in_words(by_id, way, bool(exact)))
     for index, name in enumerate(way.called):
-        match by_record.get(index, []):
-            case []:
-                missing.append(name)
-            case [only]:
-                answers[index] = only.answer
-            case several:
-                double.append(name)
-                same = "the same" if len({p.answer for p in several}) == 1 else "different"
-                reasons[name] = f"{len(several)} predictions, {same} answers: {_places(several)}"
-    words = dict.fromkeys([by_id.words, way.words] if exact else [way.words])
-    return Matched(answers, list(unknown), missing, double, reasons, " or ".join(words))
+        _answer(matched, index, name, by_record.get(index, []))
+    return matched
+
+
+def _answer(matched: Matched, index: int, name: str, given: Sequence[Prediction]) -> None:
+    """Enter what the predictions say of the record ``index``, which is called ``name``."""
+    said = {prediction.answer for prediction in given}
+    if len(said) == 1:
+        matched.answers[index] = given[0].answer
+    if len(given) > 1:
+        (matched.repeated if len(said) == 1 else matched.double).append(name)
+        same = "the same answer" if len(said) == 1 else "different answers"
+        matched.reasons[name] = f"{len(given)} predictions, {same}: {_places(given)}"
+    elif not given:
+        matched.missing.append(name)
+
+
+def _in_words(by_id: _Way, way: _Way, some_are_ids: bool) -> str:
+    return " or ".join(dict.fromkeys([by_id.words, way.words] if some_are_ids else [way.words]))
 
 
 def _is_id(prediction: Prediction, by_id: _Way, by_image: _Way, without_ids: bool) -> bool:

@@ -22,15 +22,19 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.file_kind import HEAD, describe_content
+from skyeye.data.formats.base.encoding import decode, encoding_of
 from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.formats.base.json_lists import iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem
 from skyeye.errors import SkyEyeError
+from skyeye.eval.answers.output_format import without_output_format
 
 LARGEST = 4 << 30  # bytes of a file; 625 thousand answers to RSVQA-HR have less than a hundredth
 LARGEST_OBJECT = 1 << 28  # bytes of a file that is one object: it has to be read as a whole
@@ -48,13 +52,7 @@ _ANSWERS = frozenset(
 #: ``answer`` may be the truth when one of these is the prediction: text under such a name is an answer as well.
 _SOUNDS_LIKE_AN_ANSWER = re.compile("pred|output|response|resps|generat|hypothes|modelanswer")
 _HEAD = 1 << 16
-#: Files that are no JSON by their first bytes: what they are, what to do.
-_NO_JSON = (
-    (rb"\x1f\x8b", "is packed by gzip", "unpack it: gunzip FILE"),
-    (rb"PK\x03\x04", "is a zip archive", "unpack it: unzip FILE"),
-    (rb"\xff\xfe|\xfe\xff|[\[{]\0|\0[\[{]", "is UTF-16 text", "write it in UTF-8: iconv -f UTF-16 -t UTF-8 FILE"),
-)
-_TABLE = re.compile(rb"\s*[^\s{\[,;\t][^\n]*?[,;\t]")
+_TABLE = re.compile(r"\s*[^\s{\[,;\t][^\n]*?[,;\t]")
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,11 @@ class Prediction:
 
     Attributes:
         key: the id it stands under, as text: ``12`` and ``"12"`` are the same. Without an id, the image.
-        answer: as written; may be empty.
+        answer: as written, without the traces of an output format; may be empty.
         where: file and line, element or key.
         image: the name of the image, where the file gives one.
         keys: the names under which id and answer stood; ``id`` and ``answer`` in a file that is one object.
+        traces: what was taken off the answer (:mod:`skyeye.eval.answers.output_format`).
     """
 
     key: str
@@ -74,6 +73,7 @@ class Prediction:
     where: str
     image: str | None = None
     keys: tuple[str, str] = ("id", "answer")
+    traces: tuple[str, ...] = ()
 
 
 class _Object(list):
@@ -131,12 +131,9 @@ def _check_size(path: Path) -> None:
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     """(place, JSON value that should be a prediction, or what is wrong) of everything in the file."""
     head = _head(path)
-    for start, what, remedy in _NO_JSON:
-        if re.match(start, head):
-            raise SkyEyeError(what, where=str(path), remedy=remedy.replace("FILE", path.name))
-    if re.match(rb"\s*\[\s*\{", head):
+    if re.match(r"\s*\[\s*\{", head):
         return _of_list(path)
-    whole = _whole_object(path) if head.lstrip().startswith(b"{") else None
+    whole = _whole_object(path) if head.lstrip().startswith("{") else None
     if whole is None:
         return iter_json_lines(path)
     if any(_name(key) in _IDS or _name(key) in _ANSWERS for key, _ in whole):  # the one prediction of the file
@@ -144,12 +141,24 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     return ((f"{path}, key {key[:80]!r}", _Object([("id", key), ("answer", value)])) for key, value in whole)
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path) -> str:
+    """The beginning of the file, decoded as it announces itself.
+
+    Raises:
+        SkyEyeError: it cannot be read, or is something else than text.
+    """
     try:
         with path.open("rb") as file:
-            return file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")
+            start = file.read(_HEAD)
     except OSError as error:
         raise SkyEyeError(f"cannot be read: {error}", where=str(path), remedy="check who may read it") from error
+    known = describe_content(start[:HEAD])
+    if known is not None and known[0] not in ("text", "JSON"):
+        raise SkyEyeError(f"is {known[0]}", where=str(path), remedy=f"{known[1]}; {WAYS_TO_WRITE}")
+    if re.match(rb"[\[{]\0|\0[\[{]", start):
+        remedy = f"write it in UTF-8: iconv -f UTF-16 -t UTF-8 {shlex.quote(str(path))} > utf8.json"
+        raise SkyEyeError("is UTF-16 text that does not say so", where=str(path), remedy=remedy)
+    return start.decode(encoding_of(start), "ignore")
 
 
 def _of_list(path: Path) -> Iterator[tuple[str, Any]]:
@@ -167,8 +176,12 @@ def _whole_object(path: Path) -> _Object | None:
     if path.stat().st_size > LARGEST_OBJECT:
         return None
     try:
-        whole = _DECODER.decode(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError):  # not one JSON value, or not UTF-8: read by lines, where this is told
+        whole = _DECODER.decode(decode(path.read_bytes(), str(path)))
+    except (
+        ValueError,
+        RecursionError,
+        SkyEyeError,
+    ):  # not one JSON value, or not UTF-8: read by lines, where this is told
         return None
     return whole if isinstance(whole, _Object) else None
 
@@ -195,7 +208,8 @@ def _prediction(found: Any, where: str, answer_key: str | None) -> Prediction:
     if key is None:
         raise BadRecord("no id", where, f"has no id; its keys are {_listed(key for key, _ in found)}")
     said, text = _answer(named, where, answer_key)
-    return Prediction(key, text, where, image, (ids[0][0] if ids else image_key, said))
+    plain, traces = without_output_format(text)
+    return Prediction(key, plain, where, image, (ids[0][0] if ids else image_key, said), traces)
 
 
 def _answer(named: Sequence[tuple[str, str, Any]], where: str, answer_key: str | None) -> tuple[str, str]:

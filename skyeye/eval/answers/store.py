@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from skyeye.data.files import check_new_folder
 from skyeye.data.images.reference import parse_reference, read_bytes
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
@@ -64,6 +65,7 @@ class AnswerStore:
         self._read_until: dict[Path, int] = {}
 
     def __enter__(self) -> AnswerStore:
+        check_new_folder(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._failure.unlink(missing_ok=True)
         _cut_half_a_line(self._mine)
@@ -201,6 +203,8 @@ def _to_json(answer: Answer) -> dict[str, Any]:
         line["mask"] = asdict(answer.mask)
     if answer.embedding is not None:
         line["embedding"] = list(answer.embedding)
+    if answer.cut:
+        line["cut"] = True
     return line
 
 
@@ -219,6 +223,7 @@ def _from_json(line: bytes) -> tuple[str, Answer]:
         None if boxes is None else tuple(box_of([float(number) for number in box]) for box in boxes),
         None if mask is None else Mask(int(mask["height"]), int(mask["width"]), tuple(map(int, mask["runs"]))),
         None if embedding is None else tuple(map(float, embedding)),
+        entry.get("cut") is True,
     )
 
 

@@ -39,7 +39,9 @@ def scenes_folder(data_root: Path) -> Path:
             where=str(data_root),
             remedy="give one of them as --data-root",
         )
-    raise SkyEyeError("holds no synthetic scenes", where=str(data_root), remedy="write one: skyeye data synth OUT")
+    raise SkyEyeError(
+        "holds no synthetic scenes", where=str(data_root), remedy="write one: skyeye data synth OUT --images N"
+    )
 
 
 _BENCHMARKS = (

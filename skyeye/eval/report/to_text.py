@@ -9,10 +9,11 @@ from skyeye.eval.results import PredictionFileScores
 
 SHOWN = 10  # names of each kind
 #: Counts that stand in sentences of their own.
-_SAID = frozenset({"records", "answered", "missing", "double", "unknown", "unreadable"})
+_SAID = frozenset({"records", "answered", "missing", "double", "repeated", "unknown", "unreadable"})
 _NO_FIT = {
     "missing": "no answer; counts as answered with nothing",
-    "double": "several answers; none counts",
+    "double": "different answers; none counts",
+    "repeated": "the same answer several times; it counts once",
     "unknown": "belongs to no record",
 }
 
@@ -56,14 +57,17 @@ def _counted(scores: PredictionFileScores, shown: int) -> list[str]:
     lines = [f"Read: ids under {keys['id']}, taken for {scores.ids}; answers under {keys['answer']}."]
     parts = {name.partition("/")[2] for name in scores.metrics}  # their counts say how many there are of a kind
     numbers = [f"{name} {count:,}" for name, count in scores.counts.items() if count and name not in parts | _SAID]
+    if scores.output_format:
+        taken = ", ".join(f"{kind} {count:,}" for kind, count in scores.output_format.items())
+        lines.append(f"Taken off the answers before scoring, as traces of an output format: {taken}.")
     return lines + ([f"Counted: {', '.join(numbers)}."] if numbers else [])
 
 
 def _misfits(scores: PredictionFileScores, shown: int) -> list[str]:
     lines = []
-    for kind, ids in (("missing", scores.missing), ("double", scores.double), ("unknown", scores.unknown)):
-        if ids:
-            lines.append(f"{kind} {len(ids):,} ({_NO_FIT[kind]}): {_few([on_a_line(id, 80) for id in ids], shown)}")
+    for kind, said in _NO_FIT.items():
+        if ids := getattr(scores, kind):
+            lines.append(f"{kind} {len(ids):,} ({said}): {_few([on_a_line(id, 80) for id in ids], shown)}")
     if scores.unreadable:
         lines.append(f"unreadable {scores.counts['unreadable']:,}: {_few(_problems(scores.unreadable), shown)}")
     if scores.skipped:

@@ -6,7 +6,6 @@ compared in one canonical spelling, so both PEFT styles are read.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from skyeye.data.files import whole_file
 from skyeye.models.language import is_adapter
 
 #: Our name of a part -> the reference's.
@@ -58,13 +58,8 @@ def write_reference(target: Path, tensors: Mapping[str, torch.Tensor], configura
     # PEFT 0.2 keeps the output head in a Sequential; everything else has its canonical name there.
     named = {name.replace(".lm_head.", ".lm_head.0."): tensor.clone() for name, tensor in tensors.items()}
     content = {"model": named, "optimizer": None, "config": configuration, "scaler": None, "epoch": 0}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        torch.save(content, partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(target) as file:
+        torch.save(content, file)
 
 
 def projection(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:

@@ -67,11 +67,15 @@ def test_unknown_missing_and_double_are_listed_in_full():
     assert matched.reasons == {"test:1": "2 predictions, different answers: line 3; line 5"}
 
 
-def test_equal_answers_are_double_as_well():
-    twice = [Prediction("1", "yes", f"line {n}") for n in (1, 2, 3, 4)]
-    matched = match(twice, VQA)
-    assert matched.answers == [None] * 3 and matched.double == ["1"] and matched.missing == ["0", "2"]
-    assert matched.reasons == {"1": "4 predictions, the same answers: line 1; line 2; line 3; and 1 more"}
+def test_the_same_answer_several_times_counts_once_and_is_told():
+    several = [Prediction("1", "yes", f"line {n}") for n in (1, 2, 3, 4)]
+    matched = match(several, VQA)
+    assert matched.answers == [None, "yes", None] and matched.repeated == ["1"] and matched.double == []
+    assert matched.missing == ["0", "2"]
+    assert matched.reasons == {"1": "4 predictions, the same answer: line 1; line 2; line 3; and 1 more"}
+    other = match([*several, Prediction("1", "no", "line 5")], VQA)
+    assert other.answers == [None] * 3 and other.double == ["1"] and other.repeated == []
+    assert "5 predictions, different answers: line 1" in other.reasons["1"]
 
 
 def test_the_number_of_a_line_is_no_id():

@@ -170,19 +170,36 @@ def test_an_object_of_ids_with_several_answers_or_an_id_twice(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize(
+    "form", ['{"id": 1, "answer": "gr\u00fcn"}\r\n{"id": 2, "answer": "x"}', '{"1": "gr\u00fcn", "2": "x"}']
+)
+def test_a_file_is_decoded_as_it_announces_itself(tmp_path, form, encoding):
+    """PowerShell writes UTF-16, and other programs of Windows a mark before UTF-8."""
+    predictions, problems = read_predictions(write(tmp_path, form.encode(encoding)))
+    assert [(p.key, p.answer) for p in predictions] == [("1", "gr\u00fcn"), ("2", "x")] and problems == []
+
+
 def test_files_that_hold_nothing_are_refused_in_words(tmp_path, monkeypatch):
     for content, words in [
         ("", r"is empty \(0 bytes\)"),
+        (bytes(40), "is zero bytes only"),
         (" \n", "is empty"),
         ("{}", "holds no prediction"),
         ("[]", "holds no prediction; the first problem: .*, line 1: is not an object"),
         ("[\n1]", "one JSON list"),
         ('[{"pred": "yes", "gt": "yes"}, {"pred": "no", "gt": "yes"}]', "holds no prediction; .* element 1: has no id"),
         (bytes(range(128, 256)), "line 1: byte 0 is not UTF-8"),
-        ('{"id": 1, "answer": "x"}'.encode("utf-16"), "is UTF-16 text .*UTF-8: iconv -f UTF-16 -t UTF-8 p.json"),
+        ('{"id": 1, "answer": "x"}'.encode("utf-16-le"), "is UTF-16 text .*UTF-8: iconv -f UTF-16 -t UTF-8 .*p.json"),
         ('[{"id": 1, "answer": "x"}]'.encode("utf-16-be"), "is UTF-16 text"),
-        (gzip.compress(b'{"id": 1, "answer": "x"}'), "is packed by gzip .*gunzip p.json"),
-        (b"PK\x03\x04\x14\0", "is a zip archive .*unzip p.json"),
+        (gzip.compress(b'{"id": 1, "answer": "x"}'), "is a gzip archive .*unpack it"),
+        (b"PK\x03\x04\x14\0", "is a ZIP archive .*unpack it"),
+        (b"BZh91AY&SY", "is a bzip2 archive"),
+        (b"PAR1\x15\x04", "is a Parquet table"),
+        (b"\x89PNG\r\n\x1a\n", "is a PNG picture"),
+        (b"\x80\x04\x95", "is a Python pickle"),
+        ("<!DOCTYPE html><html>", "is a web page"),
+        ("version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
         ("id,answer\n1,yes\n", "no prediction in JSON .*table .CSV.: write one object per line"),
         ('"id";"answer"\n1;yes\n', "table .CSV."),
         ("\ufeffid\tanswer\n1\tyes\n", "table .CSV."),
@@ -274,7 +291,9 @@ def test_what_is_written_is_read(tmp_path_factory, items, as_list, ascii_):
         content = "".join(json.dumps(row, ensure_ascii=ascii_) + "\n" for row in rows)
     predictions, problems = read_predictions(write(tmp_path_factory.getbasetemp(), content))
     assert problems == []
-    assert told(predictions) == [(str(id).strip(), answer, None) for id, answer, _ in items]
+    assert [prediction.key for prediction in predictions] == [str(id).strip() for id, _, _ in items]
+    for prediction, (_, answer, _) in zip(predictions, items, strict=True):
+        assert prediction.answer == answer or prediction.traces  # quotes around it, say
 
 
 @pytest.mark.parametrize("seed", range(300))
