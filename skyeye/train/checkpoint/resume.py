@@ -14,8 +14,9 @@ import yaml
 from skyeye.config.load import load_recipe, recipe_to_yaml
 from skyeye.data.files import write_whole
 from skyeye.errors import SkyEyeError
+from skyeye.launch import rank
 from skyeye.train.checkpoint.state import clear_leftovers, latest_state, state_folders
-from skyeye.train.parallel.distributed import print_once, rank
+from skyeye.train.parallel.distributed import print_once
 
 #: Settings that may differ when a run goes on: how it is carried out, not what is computed.
 MAY_CHANGE = re.compile(r"run\.(?!precision$|frozen$).*|stages\.[^.]+\.accumulation|eval(\..*)?|name|output_dir")
