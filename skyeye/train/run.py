@@ -10,10 +10,12 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from skyeye.config.load import load_recipe, quick_recipe, recipe_to_yaml
+from skyeye.config.load import quick_recipe, recipe_to_yaml
 from skyeye.config.schema import Recipe
 from skyeye.data.files import write_json, write_whole
+from skyeye.data.preflight import load_recipe_to_run
 from skyeye.launch import check_launch, rank
+from skyeye.models.build import check_model
 from skyeye.train.checkpoint.resume import (
     Position,
     changed_data,
@@ -55,7 +57,7 @@ def train(
         SystemExit: with :data:`REQUEUE`, when it was SIGTERM or SIGUSR1 that interrupted the run.
     """
     check_launch()
-    recipe = load_recipe(recipe_path, overrides)
+    recipe = load_recipe_to_run(recipe_path, overrides)
     if quick:
         recipe = quick_recipe(recipe)
     for stage in recipe.stages:
@@ -113,6 +115,7 @@ def _prepare(
     Args:
         changed: settings that differ from those a run to resume was started with; None: it has not been started yet.
     """
+    check_model(recipe.model)  # before hours go into reading data
     folder, recipe_yaml, setup = Path(recipe.folder), recipe_to_yaml(recipe), setup_run(recipe)
     stage = setup.stages[position.stage]
     exported = folder / "checkpoints" / setup.stages[stage.number - 1].name if stage.number else None
