@@ -24,6 +24,7 @@ from skyeye.data.prompts import PromptStyle, prompt_style
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
+from skyeye.models.described import check_processing
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.precision import DTYPES, Part, in_precision
@@ -214,6 +215,8 @@ def prepare_model(
         return in_precision(model, dtype, frozen), processor
     tokenizer = prepare_tokenizer(settings, setup.data.groups)
     processor = SkyEyeProcessor.from_config(settings, tokenizer)
+    for line in check_processing(processor, Path(settings.checkpoint)) if settings.checkpoint else ():
+        print_once(line)
     model = build_model(settings, tokenizer, dtype=dtype if "language" in frozen else torch.float32)
     in_precision(model, dtype, frozen)
     if settings.checkpoint:
