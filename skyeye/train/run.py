@@ -119,8 +119,11 @@ def _prepare(
     folder, recipe_yaml, setup = Path(recipe.folder), recipe_to_yaml(recipe), setup_run(recipe)
     stage = setup.stages[position.stage]
     exported = folder / "checkpoints" / setup.stages[stage.number - 1].name if stage.number else None
-    if resume:
-        changed_data(folder, setup.data.sources, position.state, exported)
+    if rank() == 0:
+        setup.look_at_files()
+    news = changed_data(folder, setup.manifest, position.state, exported) if resume else []
+    for line in news:
+        print_once(f"changed since the run was started: {line}")
     if rank() == 0:
         if resume:
             trim_logs(folder, stage.name, position.step)
@@ -130,7 +133,7 @@ def _prepare(
     if rank() == 0:  # only now: a model that cannot be built leaves no folder behind
         write_run_folder(folder, recipe_yaml, setup)
         if changed is not None:
-            record_event(folder, "resumed", changed=changed)
+            record_event(folder, "resumed", changed=[*changed, *news])
     tracker = None
     if rank() == 0 and (recipe.run.wandb != "off" or recipe.run.tensorboard):
         tracker = BackgroundTracker(CHORES, lambda: start_trackers(recipe.run, recipe.name, folder, setup.manifest))
