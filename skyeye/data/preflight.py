@@ -157,7 +157,9 @@ def _weights(setting: str, named: str | None, hub: bool = False) -> Iterator[Iss
     odd = [] if place.exists() else [(place, "does not exist; check the path")]
     if place.is_dir():
         if not tokenizer and not (place / "config.json").is_file():
-            odd.append((place, "holds no config.json; name the folder of a model"))
+            inside = sorted(path.parent for path in place.glob("checkpoints/*/config.json"))
+            remedy = f"name one of its models, e.g. {inside[-1]}" if inside else "name the folder of a model"
+            odd.append((place, f"holds no config.json; {remedy}"))
         files = sorted({file for pattern in _OF_A_MODEL for file in place.glob(pattern) if file.is_file()})
     else:
         files = [place] if place.exists() else []

@@ -58,7 +58,7 @@ def _take(folder: Path) -> int | None:
     raise SkyEyeError(
         f"another run is training in this folder: {holder}",
         where=str(folder),
-        remedy="wait until it has ended, or choose another output_dir=...",
+        remedy="wait until it has ended, or choose another folder: run.dir=...",
     )
 
 

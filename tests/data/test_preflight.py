@@ -107,6 +107,14 @@ def test_pointers_in_a_folder_of_weights_are_told(recipe, tmp_path):
     assert "llama/model.safetensors is a Git LFS pointer" in line and "git lfs pull" in line
 
 
+def test_a_run_folder_in_the_place_of_its_model_is_sent_to_the_model(recipe, tmp_path):
+    stage = tmp_path / "runs" / "a" / "checkpoints" / "two"
+    stage.mkdir(parents=True)
+    (stage / "config.json").write_text("{}")
+    (line,) = _mistakes(recipe(), f"model.checkpoint={tmp_path}/runs/a")
+    assert line.endswith(f"a holds no config.json; name one of its models, e.g. {stage}")
+
+
 def test_what_weights_may_be_instead(tmp_path):
     sound, torchs = tmp_path / "a.safetensors", tmp_path / "b.pth"
     save_file({"w": torch.zeros(1000)}, sound)

@@ -44,7 +44,7 @@ def find_position(folder: Path, stages: Sequence[str], resume: bool) -> Position
         raise SkyEyeError(
             "the folder already holds a run",
             where=str(folder),
-            remedy="add --resume to go on with it, or choose another output_dir=...",
+            remedy="add --resume to go on with it, or choose another folder: run.dir=...",
         )
     if rank() == 0:
         clear_leftovers(folder)
