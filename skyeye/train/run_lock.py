@@ -49,8 +49,8 @@ def _take(folder: Path) -> int | None:
             return None
         raise SkyEyeError(
             f"cannot be written to: {error.strerror or error}",
-            where=f"output_dir {folder}",
-            remedy="choose another one",
+            where=str(folder),
+            remedy="choose another folder: run.dir=...",
         ) from error
     if holder is None:
         return handle
