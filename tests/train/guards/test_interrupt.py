@@ -12,6 +12,14 @@ import pytest
 from skyeye.train.guards.interrupt import Interrupt
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """The tests themselves may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", Interrupt.SIGNALS)
 def test_each_signal_asks_the_run_to_stop(number):
     before = signal.getsignal(number)
@@ -39,10 +47,7 @@ def test_a_terminal_that_has_gone_does_not_end_the_run_that_saves(monkeypatch):
 
 def test_a_hangup_that_is_ignored_goes_on_being_ignored():
     """As under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Interrupt() as interrupt:
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert not interrupt.asked and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert not interrupt.asked and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
