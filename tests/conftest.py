@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,25 @@ def tiny_model(tiny_config):
             if ".lora_B." in name:
                 parameter.normal_(std=0.2)
     return model.eval()
+
+
+@pytest.fixture
+def held_by_another() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """A function that locks a file in a process of its own, which holds it to its end: ``held_by_another(path)``."""
+    words = "import sys; from pathlib import Path; from skyeye.data.locks import lock_file; "
+    words += "print(lock_file(Path(sys.argv[1])), flush=True); sys.stdin.read()"
+    children = []
+
+    def hold(path: Path) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        children.append(subprocess.Popen([sys.executable, "-c", words, str(path)], **pipes))
+        assert children[-1].stdout.readline().endswith(", None)\n")
+        return children[-1]
+
+    yield hold
+    for child in children:
+        child.kill()
+        child.communicate()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ FLOORS = (
     ("generation",),
     ("models", "synth", "html"),
     ("data",),
-    ("config", "run_log"),
+    ("config", "launch", "run_log"),
     ("errors", "__init__"),
 )
 #: Arrows that may point upwards, and why.

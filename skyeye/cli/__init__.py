@@ -153,9 +153,9 @@ def _recipe_arguments(parser: argparse.ArgumentParser, optional: bool = False) -
 
 
 def _train(options: argparse.Namespace) -> int:
-    from skyeye.config.load import load_recipe
+    from skyeye.data.preflight import load_recipe_to_run
 
-    recipe = load_recipe(options.recipe, options.overrides)  # a mistake is answered before torch is imported
+    recipe = load_recipe_to_run(options.recipe, options.overrides)  # a mistake is answered before torch is imported
     evaluator = None
     if recipe.eval.every is not None:
         from skyeye.eval.in_training import InTrainingEval

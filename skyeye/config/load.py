@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from skyeye.config.hints import did_you_mean
 from skyeye.config.issue import Issue, join
 from skyeye.config.kinds import inside, without_foreign
 from skyeye.config.paths import expanded
+from skyeye.config.rules import Rule, unused
 from skyeye.config.schema import Recipe
 from skyeye.config.validate import build
 from skyeye.errors import SkyEyeError
@@ -43,13 +45,15 @@ class RecipeError(SkyEyeError):
         super().__init__("\n  ".join([count, *map(str, self.issues)]), where=where)
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), further: Sequence[Rule] = ()) -> Recipe:
     """Read, merge and check a recipe.
 
     Args:
         path: YAML file.
         overrides: ``key=value`` strings, applied last; the value is read as YAML (``run.precision=fp32``,
-            ``stages.0.steps=5``, ``stages.pretrain.steps=5``, ``eval.benchmarks=[vqa,scene]``).
+            ``stages.0.steps=5``, ``stages.pretrain.steps=5``, ``eval.benchmarks=[vqa,scene]``). One that would change
+            nothing is a mistake.
+        further: rules besides those of the schema, e.g. :func:`skyeye.data.preflight.files_are_there`.
 
     Raises:
         RecipeError: with all mistakes in the settings.
@@ -57,10 +61,13 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     issues: list[Issue] = []
     data = _read_with_bases(Path(path), (), issues)
+    given: list[str] = []
     for override in overrides:
-        data = _merge(data, _parse_override(override), "", Recipe, issues)
+        over = _parse_override(override)
+        data = _merge(data, over, "", Recipe, issues)
+        given.extend(_leaves(over, data))
     data = _resolve(data, str(path))
-    recipe, found = build(Recipe, data)
+    recipe, found = build(Recipe, data, [partial(unused, path=setting) for setting in given] + list(further))
     if issues or found:
         raise RecipeError(str(path), issues + found)
     return recipe
@@ -189,6 +196,20 @@ def _position(entries: list[Any], key: Any, path: str, issues: list[Issue]) -> i
     message = f"no such entry; allowed: {count}{named}{did_you_mean(str(key), known)}"
     issues.append(Issue(join(path, str(key)), message))
     return None
+
+
+def _leaves(over: Any, data: Any, path: str = "") -> Iterator[str]:
+    """Paths of the settings that an override gives, ``stages[0].steps``; ``data`` is what it was merged into."""
+    if not isinstance(over, dict) or not over:
+        yield path
+    elif isinstance(data, list):
+        for key, value in over.items():
+            index = _position(data, key, path, [])
+            if index is not None:
+                yield from _leaves(value, data[index], f"{path}[{index}]")
+    elif isinstance(data, dict):
+        for key, value in over.items():
+            yield from _leaves(value, data.get(key), join(path, str(key)))
 
 
 def _resolve(data: dict[str, Any], where: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -10,16 +11,17 @@ from skyeye.config.hints import meant, nearest
 from skyeye.config.issue import Issue, is_inside, join
 from skyeye.config.kinds import Sections, blank, describe, not_allowed, optional, required, sections, show, tags
 from skyeye.config.paths import expanded, is_path
-from skyeye.config.rules import check
+from skyeye.config.rules import Rule, check
 from skyeye.errors import SkyEyeError
 
 
-def build(kind: Any, data: Any) -> tuple[Any, list[Issue]]:
+def build(kind: Any, data: Any, further: Iterable[Rule] = ()) -> tuple[Any, list[Issue]]:
     """Turn nested mappings and lists into a section of the schema.
 
     Args:
         kind: a dataclass, or a union of dataclasses that their ``type`` tells apart.
         data: what YAML gave.
+        further: rules of the whole section for this time, beside those that always hold.
 
     Returns:
         The section and the list of mistakes. With mistakes it holds defaults or blanks in their place and must not be
@@ -28,6 +30,9 @@ def build(kind: Any, data: Any) -> tuple[Any, list[Issue]]:
     """
     findings = _Findings()
     value = _value(kind, data, "", findings)
+    for holds in further:
+        for issue in holds(value):
+            findings.judge(issue)
     return value, findings.issues
 
 

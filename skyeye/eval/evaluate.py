@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from skyeye.eval.question import PROTOCOL_STYLE
 from skyeye.eval.results import Answer, EvalResults
 from skyeye.eval.settings import EvalSettings
 from skyeye.eval.write import write_results
+from skyeye.launch import check_launch, rank, world_size
 
 if TYPE_CHECKING:  # torch is imported only once names and data are known to be right
     from skyeye.models.modeling import SkyEyeForConditionalGeneration
@@ -86,8 +86,13 @@ def evaluate(
 
 
 def launched() -> Process:
-    """The process of this evaluation under a launcher that sets RANK and WORLD_SIZE; else the only one."""
-    return Process(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    """The process of this evaluation under a launcher; else the only one.
+
+    Raises:
+        SkyEyeError: as :func:`skyeye.launch.check_launch`.
+    """
+    check_launch()
+    return Process(rank(), world_size())
 
 
 def with_prompts_of(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from huggingface_hub.errors import StrictDataclassError
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedTokenizerBase
 
+from skyeye.config.hints import did_you_mean
 from skyeye.config.schema import LanguageConfig, ModelConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import SkyEyeConfig
@@ -34,7 +40,8 @@ def build_model(
         dtype: precision of a pretrained language model. Everything else is float32.
 
     Raises:
-        SkyEyeError: weights do not fit, the language model is unknown, or the tokenizer has more tokens than the model.
+        SkyEyeError: weights do not fit, the language model is unknown, the tokenizer has more tokens than the model, or
+            adapters are asked for layers that are not there.
     """
     planning = torch.empty(0).device.type == "meta"
     config = _config(model, tokenizer, vocab_size)
@@ -42,10 +49,36 @@ def build_model(
     if model.language.pretrained and not planning:
         language_model = pretrained_language_model(model.language.pretrained, dtype, model.language.quantize)
     built = SkyEyeForConditionalGeneration(config, language_model)
+    if model.lora.r > 0:
+        _all_targets_are_there(built, model.lora.target_modules)
     for tower, section in zip(built.vision_tower.towers, model.towers, strict=True):
         if section.weights and not planning:
             load_vision_weights(tower, section.weights)
     return built
+
+
+def check_model(model: ModelConfig) -> None:
+    """Build the model of a recipe without any weight: what does not go together is known before data are read.
+
+    Raises:
+        SkyEyeError: as :func:`build_model`, but for weights that do not fit.
+    """
+    with torch.device("meta"):
+        build_model(model, vocab_size=model.tokenizer.train_vocab_size)
+
+
+def _all_targets_are_there(model: SkyEyeForConditionalGeneration, targets: Sequence[str]) -> None:
+    """PEFT adapts the layers that it finds and says nothing of the others, as long as it finds one."""
+    adapted = [name for name, part in model.language_model.named_modules() if isinstance(part, LoraLayer)]
+    missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in adapted)]
+    if missing:
+        linear = (name for name, part in model.language_model.named_modules() if isinstance(part, nn.Linear))
+        known = sorted({name.removesuffix(".base_layer").split(".")[-1] for name in linear if ".lora_" not in name})
+        raise SkyEyeError(
+            f"no layer is called {' or '.join(missing)}",
+            where="model.lora.target_modules",
+            remedy=f"this language model's linear layers are {', '.join(known)}",
+        )
 
 
 def _config(model: ModelConfig, tokenizer: PreTrainedTokenizerBase | None, vocab_size: int | None) -> SkyEyeConfig:
@@ -80,7 +113,20 @@ def _text_config(language: LanguageConfig, tokenizer: PreTrainedTokenizerBase | 
         settings["vocab_size"] = size
     if tokenizer is not None:
         settings |= {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    _refuse_misspelt(model_type, settings)
     try:
         return AutoConfig.for_model(model_type, **settings)
-    except ValueError as error:
-        raise SkyEyeError(str(error).strip().splitlines()[0][:200], where="model.language.config") from error
+    except (ValueError, TypeError, ArithmeticError, StrictDataclassError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()[:200]  # its first line may name no setting
+        raise SkyEyeError(reason, where="model.language.config") from error
+
+
+def _refuse_misspelt(model_type: str, settings: Mapping[str, Any]) -> None:
+    """transformers keeps a key that it does not know, and takes the default of the one that was meant."""
+    if model_type not in CONFIG_MAPPING:
+        return
+    default = CONFIG_MAPPING[model_type]()
+    known = [*default.to_dict(), *default.attribute_map]
+    for key in settings:
+        if key not in known and not key.startswith("rope_") and (hint := did_you_mean(key, known)):
+            raise SkyEyeError(f"{model_type} has no setting {key}{hint}", where=f"model.language.config.{key}")

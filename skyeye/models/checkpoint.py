@@ -26,6 +26,7 @@ from skyeye.models.converters.minigpt_v2 import (
     reference_name,
     write_reference,
 )
+from skyeye.models.described import refuse_other_computation
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.weights import differences, load_torch_file, read_tensors, shapes
@@ -43,6 +44,7 @@ def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> 
 
     Raises:
         SkyEyeError: tensors are missing, unexpected or mis-shaped; they are listed, with what the checkpoint is for.
+            Or all fit and were trained in a model that computes something else (:mod:`skyeye.models.described`).
     """
     path = Path(path)
     found = _read(path)
@@ -56,6 +58,7 @@ def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> 
     problems = differences(expected, shapes(found))
     if problems:
         raise SkyEyeError("; ".join(problems), where=str(path), remedy=_remedy(model, found))
+    refuse_other_computation(model.config, found, path)
     on_meta = any(parameter.is_meta for parameter in model.parameters())
     model.load_state_dict({own[name]: tensor for name, tensor in found.items()}, strict=False, assign=on_meta)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from skyeye.data.preflight import other_content
 from skyeye.errors import SkyEyeError
 
 #: How many keys of one kind a message lists before it only counts the rest.
@@ -24,6 +25,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise SkyEyeError("no such weights file", where=str(path), remedy="check the path")
+    refuse_other_content(path)
     if path.suffix == ".safetensors":
         with open_safetensors(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}
@@ -35,6 +37,22 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     if strangers:
         raise SkyEyeError(f"holds entries that are not tensors: {_some(strangers)}", where=str(path))
     return content
+
+
+def refuse_other_content(path: Path) -> None:
+    """Call a file what it is that is no file of weights, or is cut short.
+
+    Raises:
+        SkyEyeError: says what it is.
+    """
+    try:
+        odd = other_content(path)
+    except OSError as error:
+        odd = f"cannot be read: {error.strerror or error}"
+    if odd is not None:
+        kind = "safetensors" if path.suffix == ".safetensors" else "PyTorch weights"
+        what, _, remedy = odd.partition("; ")
+        raise SkyEyeError(f"not a readable {kind} file: it {what}", where=str(path), remedy=remedy or None)
 
 
 @contextmanager

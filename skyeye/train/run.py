@@ -10,9 +10,12 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from skyeye.config.load import load_recipe, quick_recipe, recipe_to_yaml
+from skyeye.config.load import quick_recipe, recipe_to_yaml
 from skyeye.config.schema import Recipe
 from skyeye.data.files import write_json, write_whole
+from skyeye.data.preflight import load_recipe_to_run
+from skyeye.launch import check_launch, rank
+from skyeye.models.build import check_model
 from skyeye.train.checkpoint.resume import (
     Position,
     changed_data,
@@ -28,7 +31,8 @@ from skyeye.train.guards.interrupt import REQUEUE, Interrupt
 from skyeye.train.hooks import asked_to_stop
 from skyeye.train.monitor.background import CHORES, BackgroundTracker
 from skyeye.train.monitor.trackers import check_trackers, start_trackers
-from skyeye.train.parallel.distributed import print_once, rank, shut_down
+from skyeye.train.parallel.distributed import check_strategy, print_once, shut_down
+from skyeye.train.run_lock import claimed
 from skyeye.train.setup import RunSetup, prepare_model, setup_run
 from skyeye.train.stages import run_stage
 
@@ -52,10 +56,30 @@ def train(
     Raises:
         SystemExit: with :data:`REQUEUE`, when it was SIGTERM or SIGUSR1 that interrupted the run.
     """
-    recipe = load_recipe(recipe_path, overrides)
+    check_launch()
+    recipe = load_recipe_to_run(recipe_path, overrides)
     if quick:
         recipe = quick_recipe(recipe)
+    for stage in recipe.stages:
+        check_strategy(recipe.run, stage)
     check_trackers(recipe.run)
+    interrupt = Interrupt()
+    with claimed(Path(recipe.folder)):
+        finished = _run(recipe, resume, evaluator, interrupt)
+    if finished:
+        last = Path(recipe.folder) / "checkpoints" / recipe.stages[-1].name
+        print_once(f"trained model: {last}")
+        return last
+    words = [str(recipe_path), *overrides, *(["--quick"] if quick else []), "--resume"]
+    what = "and saved" if state_folders(Path(recipe.folder)) else "before the first step: there is no state yet"
+    print_once(f"stopped {what}; go on with: skyeye train {shlex.join(words)}")
+    if interrupt.requeue:
+        raise SystemExit(REQUEUE)
+    return None
+
+
+def _run(recipe: Recipe, resume: bool, evaluator: Evaluator | None, interrupt: Interrupt) -> bool:
+    """What is left of the run in its folder; whether it was finished."""
     folder = Path(recipe.folder)
     changed = None
     if resume and (folder / "recipe.yaml").is_file():
@@ -65,28 +89,17 @@ def train(
     names = [stage.name for stage in recipe.stages]
     position = find_position(folder, names, resume)
     print_once(f"run folder {folder}")
-    last = folder / "checkpoints" / names[-1]
     if position.stage == len(names):  # a launcher that starts every process again may come too late
-        print_once(f"all stages of this run are finished: {last}")
-        return last
-    interrupt = Interrupt()
+        print_once("all stages of this run are finished")
+        return True
     context = _prepare(recipe, position, resume, changed, evaluator, interrupt)
     with interrupt:
         accelerator, finished = _run_stages(context, position)
-    if not finished:
-        words = [str(recipe_path), *overrides, *(["--quick"] if quick else []), "--resume"]
-        what = "and saved" if state_folders(folder) else "before the first step: there is no state yet"
-        print_once(f"stopped {what}; go on with: skyeye train {shlex.join(words)}")
     if context.tracker is not None:
         context.tracker.finish()
     shut_down(accelerator)
     CHORES.finish()  # after the others have been let go
-    if not finished and interrupt.requeue:
-        raise SystemExit(REQUEUE)
-    if not finished:
-        return None
-    print_once(f"trained model: {last}")
-    return last
+    return finished
 
 
 def _prepare(
@@ -102,20 +115,25 @@ def _prepare(
     Args:
         changed: settings that differ from those a run to resume was started with; None: it has not been started yet.
     """
+    check_model(recipe.model)  # before hours go into reading data
     folder, recipe_yaml, setup = Path(recipe.folder), recipe_to_yaml(recipe), setup_run(recipe)
     stage = setup.stages[position.stage]
     exported = folder / "checkpoints" / setup.stages[stage.number - 1].name if stage.number else None
-    if resume:
-        changed_data(folder, setup.data.sources, position.state, exported)
+    if rank() == 0:
+        setup.look_at_files()
+    news = changed_data(folder, setup.manifest, position.state, exported) if resume else []
+    for line in news:
+        print_once(f"changed since the run was started: {line}")
     if rank() == 0:
         if resume:
             trim_logs(folder, stage.name, position.step)
         else:
             clear_logs(folder)
+    model, processor = prepare_model(setup, exported)
+    if rank() == 0:  # only now: a model that cannot be built leaves no folder behind
         write_run_folder(folder, recipe_yaml, setup)
         if changed is not None:
-            record_event(folder, "resumed", changed=changed)
-    model, processor = prepare_model(setup, exported)
+            record_event(folder, "resumed", changed=[*changed, *news])
     tracker = None
     if rank() == 0 and (recipe.run.wandb != "off" or recipe.run.tensorboard):
         tracker = BackgroundTracker(CHORES, lambda: start_trackers(recipe.run, recipe.name, folder, setup.manifest))

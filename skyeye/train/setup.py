@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from skyeye.data.prompts import PromptStyle, prompt_style
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
+from skyeye.models.described import check_processing
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.precision import DTYPES, Part, in_precision
@@ -31,6 +32,7 @@ from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
+from skyeye.train.checkpoint.ingredients import contents, files_of_model
 from skyeye.train.parallel.distributed import print_once
 
 LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
@@ -117,6 +119,7 @@ class RunSetup:
         sources: those of the recipe, used by a stage or not.
         data: what the stages draw from.
         stages: in their order.
+        parts: fingerprints of the files that the model is built from, by setting, where a run has looked at them.
     """
 
     seed: int
@@ -125,11 +128,19 @@ class RunSetup:
     sources: dict[str, SourceConfig]
     data: RunData
     stages: list[PlannedStage]
+    parts: dict[str, str] = field(default_factory=dict)
 
     @property
     def manifest(self) -> dict[str, Any]:
         """What everything that the run writes says about it."""
-        return {"seed": self.seed, "versions": library_versions(), "sources": self.data.sources}
+        about = {"seed": self.seed, "versions": library_versions()}
+        return {**about, "sources": self.data.sources, "parts": self.parts}
+
+    def look_at_files(self) -> None:
+        """Note what the data and the model are made of, besides texts and settings: for who goes on with the run."""
+        self.parts.update(files_of_model(self.model))
+        for name, groups in self.data.groups.items():
+            self.data.sources[name]["contents"] = contents(groups)
 
     def mixture(self, stage: PlannedStage) -> Mixture:
         """The order of the data of a stage."""
@@ -214,6 +225,8 @@ def prepare_model(
         return in_precision(model, dtype, frozen), processor
     tokenizer = prepare_tokenizer(settings, setup.data.groups)
     processor = SkyEyeProcessor.from_config(settings, tokenizer)
+    for line in check_processing(processor, Path(settings.checkpoint)) if settings.checkpoint else ():
+        print_once(line)
     model = build_model(settings, tokenizer, dtype=dtype if "language" in frozen else torch.float32)
     in_precision(model, dtype, frozen)
     if settings.checkpoint:

@@ -97,7 +97,8 @@ def test_extends_merges_and_amends_a_stage_by_name(tmp_path):
     assert [stage.steps for stage in recipe.stages] == [30, 50]
     assert recipe.stages[0].questions_per_image == 2 and recipe.stages[0].optimizer.warmup_steps == 10
     assert recipe.model.language.config == {"model_type": "llama", "hidden_size": 16}
-    replaced = write(tmp_path, "extends: bases/base.yaml\nstages: [{name: x, steps: 2000, mixture: []}]", "list.yaml")
+    stages = "stages: [{name: x, steps: 2000, mixture: [{source: made}]}]"
+    replaced = write(tmp_path, f"extends: bases/base.yaml\n{stages}", "list.yaml")
     assert [stage.name for stage in load_recipe(replaced).stages] == ["x"]
 
 
@@ -309,7 +310,7 @@ PATHS = (TEXT | TRICKY).filter(lambda text: "$" not in text and not text.startsw
     options=st.dictionaries(TEXT | TRICKY, PLAIN, max_size=3),
     betas=st.tuples(FRACTION, FRACTION),
     precision=st.sampled_from(["fp32", "bf16", "fp16"]),
-    weights=st.none() | st.dictionaries(TEXT | TRICKY, SMALL, max_size=3),
+    weights=st.none() | st.dictionaries(TEXT | TRICKY, SMALL, min_size=1, max_size=3),
 )
 def test_round_trip(tmp_path_factory, name, place, options, betas, precision, weights):
     recipe = Recipe(

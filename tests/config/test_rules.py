@@ -25,13 +25,14 @@ from skyeye.config.schema import (
     RunConfig,
     SourceConfig,
     StageConfig,
+    TokenizerConfig,
     VisionConfig,
 )
 
 
 def stage(name: str = "a", source: str = "s", **settings) -> StageConfig:
     length = {} if "epochs" in settings else {"steps": 2000}
-    return StageConfig(name, [MixtureEntry(source)], **(length | settings))
+    return StageConfig(name, settings.pop("mixture", [MixtureEntry(source)]), **(length | settings))
 
 
 def recipe(*stages: StageConfig, **settings) -> Recipe:
@@ -57,7 +58,14 @@ CASES = [
     (MLPProjectorConfig(join_tokens=0), ["join_tokens: 0 is below 1"]),
     (LanguageConfig(config={}, quantize="nf4"), ["quantize: fresh weights have to be trained"]),
     (LanguageConfig(), ["give either pretrained (a directory or hub name) or config"]),
+    (
+        LanguageConfig(config={"num_attention_heads": 4, "num_key_value_heads": 3}),
+        ["config: num_attention_heads 4 is not a multiple of num_key_value_heads 3"],
+    ),
     (LanguageConfig("x", {}), ["give either pretrained (a directory or hub name) or config"]),
+    (LoraConfig(r=-1, alpha=0, dropout=1.0), ["r: -1 is below 0", "alpha: 0 is below 1", "dropout: 1.0 is not in"]),
+    (LoraConfig(target_modules=[]), ["target_modules: names no layer"]),
+    (TokenizerConfig("x", 100), ["give either path or train_vocab_size"]),
     (PromptConfig(max_txt_len=0), ["max_txt_len: 0 is below 1"]),
     (PromptConfig(template="{} {}"), ["template: must hold {} exactly once"]),
     (PromptConfig(system="be brief"), ["system: is only used with style: chat_template"]),
@@ -80,6 +88,16 @@ CASES = [
     (stage(answers=False, alignment=AlignmentConfig(1.0)), ["language: lora, but without answers"]),
     (stage(box_token_noise=2.0), ["box_token_noise: 2.0 is not a share between 0 and 1"]),
     (stage(steps=1000), ["optimizer.warmup_steps: 1000 leaves nothing of 1000 steps"]),
+    (MixtureEntry("s", -1.0, tasks={"vqa": -1.0}), ["weight: -1.0 is below 0", "tasks: -1.0 for vqa is below 0"]),
+    (MixtureEntry("s", tasks={}), ["tasks: nothing is asked"]),
+    (MixtureEntry("s", tasks={"vqa": 0.0}), ["tasks: nothing is asked"]),
+    (MixtureEntry("s", start=0.5, end=0.5), ["start 0.5 and end 0.5 enclose nothing"]),
+    (stage(mixture=[]), ["mixture: is empty; name a source"]),
+    (stage(mixture=[MixtureEntry("s", 0.0), MixtureEntry("t", 0.0)]), ["mixture: all weights are 0"]),
+    (
+        stage(mixture=[MixtureEntry("s", end=0.2), MixtureEntry("t", 0.0), MixtureEntry("s", start=0.75)]),
+        ["mixture: nothing is drawn between 20% and 75% of the stage"],
+    ),
     (GuardsConfig(window=0, lead=-1), ["window: 0 is below 1", "lead: -1 is below 0"]),
     (GuardsConfig(loss_factor=1.0), ["loss_factor: 1.0 is not above 1 (null: no limit)"]),
     (GuardsConfig(max_broken=2.0), ["max_broken: 2.0 is not a share between 0 and 1"]),
@@ -102,6 +120,12 @@ CASES = [
     (
         recipe(stage(), stage("a-best"), eval=EvalConfig(choose="b/c")),
         ["stages: a-best is the name of the best model that a exports"],
+    ),
+    (recipe(model=ModelConfig(lora=LoraConfig(0))), ["stages[0].language: lora, but model.lora.r is 0"]),
+    (recipe(stage(projector="lora")), ["stages[0].projector: lora, but the projector has none"]),
+    (
+        recipe(stage(box_token_noise=0.1), model=ModelConfig(tokenizer=TokenizerConfig(train_vocab_size=9))),
+        ["stages[0].box_token_noise: needs numbers of boxes that are tokens"],
     ),
     (recipe(stage(source="x")), ["stages[0].mixture[0].source: no source 'x'; known: s"]),
     (recipe(run=RunConfig(samples_source="x")), ["run.samples_source: no source 'x'; known: s"]),
@@ -190,7 +214,7 @@ def test_an_issue_depends_on_settings_that_its_rule_read():
                 assert issue.depends_on, rule.__name__
                 for setting in issue.depends_on:
                     # a name in a mapping is judged by the mapping, a number in a list by the list
-                    outer = re.sub(r"^(part_lr|sources)\..*|^(betas|layers)\[\d\]$", r"\1\2", setting)
+                    outer = re.sub(r"^(part_lr|sources|tasks)\..*|^(betas|layers)\[\d\]$", r"\1\2", setting)
                     assert outer in paths, f"{rule.__name__} did not read {setting}"
                 _resolve(section, issue.path)
 

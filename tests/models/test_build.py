@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig
+from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, VisionConfig
 from skyeye.errors import SkyEyeError
-from skyeye.models.build import build_model
+from skyeye.models.build import build_model, check_model
 
 FAMILIES = {
     "llama": {},
@@ -98,3 +98,37 @@ def test_the_full_model_on_the_meta_device():
     assert trained == 56_627_200  # the released file: x 3 (weights, two Adam moments) x 4 bytes = 679.5 MB
     language = sum(p.numel() for n, p in model.language_model.named_parameters() if ".lora_" not in n)
     assert language == 6_738_415_616
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 15}, r"^model.language.config: .*hidden size \(15\) is not a multiple"),
+        ({"hidden_size": "wide"}, r"^model.language.config: .*expected int, got str"),
+        ({"hiden_size": 16}, "^model.language.config.hiden_size: llama has no setting hiden_size; did you mean"),
+    ],
+)
+def test_settings_of_a_language_model_that_it_does_not_know_are_refused(tiny_config, changes, message):
+    config = tiny_config()
+    config.language.config |= changes
+    with pytest.raises(SkyEyeError, match=message):
+        check_model(config)
+
+
+def test_adapters_for_a_layer_that_is_not_there_are_refused_though_others_are(tiny_config):
+    config = tiny_config(lora=LoraConfig(r=2, target_modules=["q_proj", "w_proj", "up"]))
+    with pytest.raises(SkyEyeError, match="no layer is called w_proj or up .*linear layers are down_proj, gate_proj"):
+        check_model(config)
+
+
+@pytest.mark.parametrize(
+    ("vision", "message"),
+    [
+        ({"image_size": 10}, "takes no images of 10 x 10 pixels"),
+        ({"arguments": {"num_heads": 5}}, "dim should be divisible by num_heads"),
+    ],
+)
+def test_a_timm_tower_that_cannot_be_built_is_told_in_one_line(tiny_config, vision, message):
+    tower = VisionConfig(architecture="timm", name="vit_tiny_patch16_224", **{"image_size": 32, **vision})
+    with pytest.raises(SkyEyeError, match=message):
+        check_model(tiny_config(vision=tower))

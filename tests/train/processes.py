@@ -7,6 +7,7 @@ import importlib
 import multiprocessing
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -59,7 +60,7 @@ def run(
     output.unlink(missing_ok=True)
     words = ["train", str(recipe), *overrides, *(["--resume"] if resume else [])]
     group = None
-    if processes > 1 or any("strategy=zero" in override for override in overrides):
+    if processes > 1 or any(re.search("strategy=(zero|ddp)", override) for override in overrides):
         group = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     children = []
     for number in range(processes):

@@ -6,7 +6,21 @@ already in doubt. It must stand any value of the right type: other rules do not 
 
 from __future__ import annotations
 
-from skyeye.config.rules import evaluation, model, optimizer, recipe, run, stage
-from skyeye.config.rules.registry import RULES, check, rule
+from skyeye.config.rules import evaluation, mixture, model, optimizer, recipe, run, stage
+from skyeye.config.rules.registry import RULES, Rule, check, rule
+from skyeye.config.rules.unused import unused
 
-__all__ = ["RULES", "check", "evaluation", "model", "optimizer", "recipe", "rule", "run", "stage"]
+__all__ = [
+    "RULES",
+    "Rule",
+    "check",
+    "evaluation",
+    "mixture",
+    "model",
+    "optimizer",
+    "recipe",
+    "rule",
+    "run",
+    "stage",
+    "unused",
+]

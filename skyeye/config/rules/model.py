@@ -9,9 +9,11 @@ from skyeye.config.rules.registry import below, rule
 from skyeye.config.schema import (
     LanguageConfig,
     LinearProjectorConfig,
+    LoraConfig,
     MLPProjectorConfig,
     ModelConfig,
     PromptConfig,
+    TokenizerConfig,
     VisionConfig,
 )
 
@@ -104,10 +106,40 @@ def fresh_weights_are_not_quantized(language: LanguageConfig) -> Iterator[Issue]
 
 
 @rule(LanguageConfig)
+def heads_share_keys_and_values(language: LanguageConfig) -> Iterator[Issue]:
+    heads, shared = ((language.config or {}).get(f"num_{name}_heads") for name in ("attention", "key_value"))
+    if isinstance(heads, int) and isinstance(shared, int) and (shared < 1 or heads % shared):
+        message = f"num_attention_heads {heads} is not a multiple of num_key_value_heads {shared}"
+        yield Issue("config", message, ("config",))
+
+
+@rule(LanguageConfig)
 def a_language_model_is_pretrained_or_fresh(language: LanguageConfig) -> Iterator[Issue]:
     if (language.pretrained is None) == (language.config is None):
         message = "give either pretrained (a directory or hub name) or config (to start from fresh weights), not both"
         yield Issue("", message, ("pretrained", "config"))
+
+
+@rule(LoraConfig)
+def numbers_of_adapters_are_in_range(lora: LoraConfig) -> Iterator[Issue]:
+    yield from below(lora, 0, "r")
+    yield from below(lora, 1, "alpha")
+    if not 0 <= lora.dropout < 1:
+        yield Issue("dropout", f"{lora.dropout} is not in 0 <= dropout < 1", ("dropout",))
+
+
+@rule(LoraConfig)
+def adapters_have_their_layers(lora: LoraConfig) -> Iterator[Issue]:
+    if lora.r > 0 and not lora.target_modules:
+        message = "names no layer; give some, e.g. [q_proj, v_proj], or r: 0 for no adapters"
+        yield Issue("target_modules", message, ("target_modules", "r"))
+
+
+@rule(TokenizerConfig)
+def a_tokenizer_is_read_or_learnt(tokenizer: TokenizerConfig) -> Iterator[Issue]:
+    if tokenizer.path and tokenizer.train_vocab_size:
+        message = "give either path or train_vocab_size (the other as null), not both"
+        yield Issue("", message, ("path", "train_vocab_size"))
 
 
 @rule(PromptConfig)

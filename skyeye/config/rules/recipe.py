@@ -75,6 +75,31 @@ def samples_are_held_out(recipe: Recipe) -> Iterator[Issue]:
 
 
 @rule(Recipe)
+def adapters_are_there_to_be_trained(recipe: Recipe) -> Iterator[Issue]:
+    lora = recipe.model.lora
+    for i, stage in enumerate(recipe.stages):
+        if stage.language == "lora" and lora.r == 0:
+            path = f"stages[{i}].language"
+            yield Issue(path, "lora, but model.lora.r is 0: there are no adapters; use full", (path, "model.lora.r"))
+        if stage.projector == "lora" and (lora.r == 0 or not lora.projector):
+            path = f"stages[{i}].projector"
+            message = "lora, but the projector has none; set model.lora.projector: true with r above 0, or full"
+            yield Issue(path, message, (path, "model.lora.r", "model.lora.projector"))
+
+
+@rule(Recipe)
+def numbers_of_boxes_are_tokens_where_a_stage_needs_them(recipe: Recipe) -> Iterator[Issue]:
+    """Of a tokenizer that is read it is known when it is read."""
+    tokenizer = recipe.model.tokenizer
+    for i, stage in enumerate(recipe.stages):
+        for name in ("box_token_smoothing", "box_token_noise"):
+            if getattr(stage, name) > 0 and tokenizer.train_vocab_size and not tokenizer.box_tokens:
+                path = f"stages[{i}].{name}"
+                message = "needs numbers of boxes that are tokens; set model.tokenizer.box_tokens: true, or this to 0"
+                yield Issue(path, message, (path, "model.tokenizer.box_tokens", "model.tokenizer.train_vocab_size"))
+
+
+@rule(Recipe)
 def weights_in_4_bits_are_not_trained(recipe: Recipe) -> Iterator[Issue]:
     for i, stage in enumerate(recipe.stages):
         if stage.language == "full" and recipe.model.language.quantize:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -25,6 +24,7 @@ from skyeye.config.schema import SourceConfig
 from skyeye.data.files import cannot_be_written, whole_file, write_json
 from skyeye.data.formats import check_source
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
+from skyeye.data.locks import NO_LOCKS, lock_file
 from skyeye.data.shards.encode import Encoding
 from skyeye.data.shards.layout import FORMAT, HEADER, SKIPPED, SOURCES, SPLITS, TASKS, VERSION, shard_name
 from skyeye.data.shards.remote import is_url
@@ -228,12 +228,21 @@ def _end_with(parent: int) -> None:
 
 @contextmanager
 def _only_one(work: Path) -> Iterator[None]:
-    with open(work / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SkyEyeError("another run is packing into this folder", where=str(work.parent)) from error
+    try:
+        handle, holder = lock_file(work / "lock")
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            what = f"cannot be written to: {error.strerror or error}"
+            raise SkyEyeError(what, where=str(work), remedy="choose another --out") from error
+        yield  # nothing can be locked there
+        return
+    try:
+        if holder is not None:
+            what = f"another run is packing into this folder: {holder}"
+            raise SkyEyeError(what, where=str(work.parent), remedy="wait until it has ended, or choose another --out")
         yield
+    finally:
+        os.close(handle)
 
 
 def _begin(out: Path, work: Path, job: str) -> None:

@@ -59,5 +59,5 @@ def _create(vision: Mapping[str, Any]) -> nn.Module:
             if "'img_size'" not in str(error):
                 raise
             return timm.create_model(name, **arguments)  # a convolutional net takes any image size
-    except TypeError as error:
-        raise SkyEyeError(str(error), where="model.vision.arguments") from error
+    except (TypeError, ValueError, AssertionError) as error:
+        raise SkyEyeError(str(error) or type(error).__name__, where="model.vision.arguments") from error

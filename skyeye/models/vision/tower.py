@@ -115,6 +115,11 @@ def _probe(vision_json: str) -> VisionShape:
     with torch.device("meta"):
         tower = VisionTower(vision).eval()
         size = vision["image_size"]
-        levels = tower.levels(torch.empty(1, 3, size, size))
+        try:
+            levels = tower.levels(torch.empty(1, 3, size, size))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+            what = f"the tower takes no images of {size} x {size} pixels: {reason}"
+            raise SkyEyeError(what, where="model.vision.image_size", remedy="choose another size") from error
     tokens = levels[0].shape[1] - tower.num_prefix_tokens
     return VisionShape(tokens, tower.num_prefix_tokens, tuple(level.shape[2] for level in levels))

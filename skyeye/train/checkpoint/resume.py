@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import yaml
 from skyeye.config.load import load_recipe, recipe_to_yaml
 from skyeye.data.files import write_whole
 from skyeye.errors import SkyEyeError
+from skyeye.launch import rank
+from skyeye.train.checkpoint.ingredients import changed
 from skyeye.train.checkpoint.state import clear_leftovers, latest_state, state_folders
-from skyeye.train.parallel.distributed import print_once, rank
+from skyeye.train.parallel.distributed import print_once
 
 #: Settings that may differ when a run goes on: how it is carried out, not what is computed.
 MAY_CHANGE = re.compile(r"run\.(?!precision$|frozen$).*|stages\.[^.]+\.accumulation|eval(\..*)?|name|output_dir")
@@ -42,7 +44,7 @@ def find_position(folder: Path, stages: Sequence[str], resume: bool) -> Position
         raise SkyEyeError(
             "the folder already holds a run",
             where=str(folder),
-            remedy="add --resume to go on with it, or choose another output_dir=...",
+            remedy="add --resume to go on with it, or choose another folder: run.dir=...",
         )
     if rank() == 0:
         clear_leftovers(folder)
@@ -88,42 +90,58 @@ def changed_settings(kept: Path, recipe_yaml: str) -> list[str]:
     return [f"{key}: {values}" for key, values in changed.items()]
 
 
-def changed_data(folder: Path, sources: dict[str, Any], state: Path | None, exported: Path | None) -> None:
-    """Refuse to go on with other data than what the run has seen so far.
+def changed_data(folder: Path, manifest: Mapping[str, Any], state: Path | None, exported: Path | None) -> list[str]:
+    """Refuse to go on with other data or other parts of the model than what the run has seen so far.
 
     Args:
         folder: run folder; its environment.json is asked where there is neither state nor export.
-        sources: what the manifest says of the data at hand (:class:`skyeye.train.setup.RunData`).
+        manifest: what the run at hand says of its data, parts and libraries
+            (:attr:`skyeye.train.setup.RunSetup.manifest`).
         state, exported: what the run would go on from.
 
+    Returns:
+        ``library: before -> now`` for the libraries that have another version.
+
     Raises:
-        SkyEyeError: a source is not what it was; each is named with what changed. Or what it was cannot be read.
+        SkyEyeError: a source, or a file that the model is built from, is not what it was; each is named with what
+            changed. Or what it was cannot be read.
     """
     files = [part / "manifest.json" for part in (state, exported) if part is not None] + [folder / "environment.json"]
     kept = next((file for file in files if file.is_file()), None)
     if kept is None:
-        return  # killed before it wrote anything
+        return []  # killed before it wrote anything
     try:
-        before = dict(json.loads(kept.read_text(encoding="utf-8"))["sources"])
+        said = json.loads(kept.read_text(encoding="utf-8"))
+        before, parts, versions = dict(said["sources"]), dict(said.get("parts", {})), dict(said.get("versions", {}))
     except (ValueError, LookupError, TypeError) as error:
         raise SkyEyeError(
             f"does not say which data the run was started with: {type(error).__name__}: {error}",
             where=str(kept),
             remedy="put it back from a copy, or start a new run in another output_dir",
         ) from error
-    now, lines = sources, []
-    for name in sorted(before.keys() | now.keys()):
-        one, other = before.get(name, {}), now.get(name, {})
-        odd = [key for key in ("records", "groups", "fingerprint") if one.get(key) != other.get(key)]
-        if odd:
-            changes = ", ".join(f"{key} {one.get(key)} -> {other.get(key)}" for key in odd)
-            lines.append(f"source {name}: {changes}")
+    lines = _changed_sources(before, manifest["sources"])
+    if exported is None:  # else the whole model comes from there
+        lines += changed(parts, manifest["parts"], "the content of ")
     if lines:
         raise SkyEyeError(
             f"the data is not what this run was started with: {'; '.join(lines)}",
             where=str(kept),
             remedy="put the same data back, or start a new run in another output_dir",
         )
+    return changed(versions, manifest["versions"], "version of ")
+
+
+def _changed_sources(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name in sorted(before.keys() | now.keys()):
+        one, other = before.get(name, {}), now.get(name, {})
+        odd = [key for key in ("records", "groups", "fingerprint") if one.get(key) != other.get(key)]
+        changes = [f"{key} {one.get(key)} -> {other.get(key)}" for key in odd]
+        if not changes and changed({"contents": one.get("contents")}, other, ""):
+            changes.append("pictures of other sizes, or other regions")
+        if changes:
+            lines.append(f"source {name}: {', '.join(changes)}")
+    return lines
 
 
 def trim_logs(folder: Path, stage: str, step: int) -> None:

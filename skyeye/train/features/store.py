@@ -8,11 +8,7 @@ process first reads it.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import socket
-import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from skyeye.data.locks import lock
 from skyeye.errors import SkyEyeError
 from skyeye.train.features.contents import NAME, Contents, is_sound, read_entries, signed
 from skyeye.train.features.key import MANIFEST, read_manifest, refuse_other, row_bytes, row_shape, write_manifest
@@ -194,19 +191,15 @@ class FeatureWriter:
 
     def _take_lock(self) -> None:
         try:
-            # not flock: loader processes would inherit that and keep it for a while after this process is killed
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            holder = lock(self._lock)
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise _unwritable(error, self.folder / LOCK) from error
-            holder = os.pread(self._lock, 500, 0).decode("utf-8", "replace").strip()
+            raise _unwritable(error, self.folder / LOCK) from error
+        if holder is not None:
             raise SkyEyeError(
-                f"another process is writing this feature cache: {holder or 'unknown'}",
+                f"another process is writing this feature cache: {holder}",
                 where=str(self.folder),
                 remedy="wait until it has ended; reading goes on meanwhile",
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}\n".encode(), 0)
+            )
 
     def _drop_tail(self) -> None:
         """Cut off what an interrupted writer left behind the last whole batch."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -14,22 +16,13 @@ from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
+from skyeye.launch import rank, world_size
 from skyeye.train.parallel.build_lock import build_safely
 
 #: DeepSpeed's default for ``reduce_bucket_size``, in numbers.
 LARGEST_BUCKET = 500_000_000
 
 MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-
-
-def world_size() -> int:
-    """Number of processes that torchrun started; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def rank() -> int:
-    """Rank of this process; 0 without torchrun. Known before any process group exists."""
-    return int(os.environ.get("RANK", "0"))
 
 
 def print_once(message: str) -> None:
@@ -45,11 +38,9 @@ def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accele
         trained: numbers that the stage trains (:func:`trained_values`).
 
     Raises:
-        SkyEyeError: when the strategy does not fit the number of processes, when the device does not compute in the
-            precision of the run, or when the processes did not find each other (Accelerate on a CPU can train each rank
-            on its own without a word, hence the sum over ones).
+        SkyEyeError: when the device does not compute in the precision of the run, or when the processes did not find
+            each other (Accelerate on a CPU can train each rank on its own without a word, hence the sum over ones).
     """
-    check_strategy(run, stage)
     build_safely()  # before DeepSpeed loads its extension
     AcceleratorState._reset_state()  # DeepSpeed takes its settings once per Accelerator, and each stage has its own
     backend = "nccl" if torch.cuda.is_available() else "gloo"
@@ -57,14 +48,15 @@ def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accele
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     patience = timedelta(minutes=run.timeout_minutes)
     launched = "RANK" in os.environ  # naming a backend without a launcher would make Accelerate look for a group
-    accelerator = Accelerator(
-        mixed_precision="no" if run.strategy.startswith("zero") else MIXED_PRECISION[run.precision],
-        deepspeed_plugin=_deepspeed_plugin(run, stage, trained) if run.strategy.startswith("zero") else None,
-        step_scheduler_with_optimizer=False,
-        # On a CPU Accelerate synchronises DDP only when told cpu=True, and DeepSpeed only when not told.
-        cpu=run.strategy == "ddp" and not torch.cuda.is_available(),
-        kwargs_handlers=[InitProcessGroupKwargs(backend=backend, timeout=patience)] if launched else None,
-    )
+    with _meeting(run.timeout_minutes):
+        accelerator = Accelerator(
+            mixed_precision="no" if run.strategy.startswith("zero") else MIXED_PRECISION[run.precision],
+            deepspeed_plugin=_deepspeed_plugin(run, stage, trained) if run.strategy.startswith("zero") else None,
+            step_scheduler_with_optimizer=False,
+            # On a CPU Accelerate synchronises DDP only when told cpu=True, and DeepSpeed only when not told.
+            cpu=run.strategy == "ddp" and not torch.cuda.is_available(),
+            kwargs_handlers=[InitProcessGroupKwargs(backend=backend, timeout=patience)] if launched else None,
+        )
     if run.precision == "fp16" and run.strategy in ("single", "ddp") and accelerator.scaler is None:
         raise SkyEyeError(
             "fp16 needs a GPU under single and ddp: here Accelerate would compute in float32 without a word",
@@ -78,6 +70,30 @@ def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accele
             remedy="the processes could not form a group; look at MASTER_ADDR, MASTER_PORT and the backend " + backend,
         )
     return accelerator
+
+
+@contextmanager
+def _meeting(minutes: float) -> Iterator[None]:
+    """Say where the processes wait for each other, and in one line that they did not meet."""
+    size, place = world_size(), ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    if size > 1 and not torch.distributed.is_initialized():
+        print_once(f"waiting at {place} for {size} processes, {minutes:g} minutes at most")
+    try:
+        yield
+    except torch.distributed.DistError as error:
+        reason = str(error).strip().splitlines()[0]
+        came = re.search(r"(\d+)/\d+ clients joined", reason)
+        if "EADDRINUSE" in reason:
+            what = f"the port of {place} is in use"
+            remedy = "another run or what is left of one has it: end that, or choose another MASTER_PORT"
+        else:
+            count = f"{came[1]} of {size} processes" if came else f"not all of {size} processes"
+            what = f"rank {rank()} waited at {place}: {count} came ({reason[:160]})"
+            remedy = (
+                "see that WORLD_SIZE processes were started, that each has this MASTER_ADDR and MASTER_PORT and reaches"
+                " it, and that no RANK, WORLD_SIZE is left over from another start"
+            )
+        raise SkyEyeError(what, where="MASTER_ADDR", remedy=remedy) from error
 
 
 def check_position(accelerator: Accelerator, position: Sequence[int]) -> None:
@@ -103,7 +119,11 @@ def check_position(accelerator: Accelerator, position: Sequence[int]) -> None:
 
 
 def check_strategy(run: RunConfig, stage: StageConfig) -> None:
-    """Refuse a strategy or a batch that the number of processes cannot carry out."""
+    """Refuse a strategy or a batch that the number of processes cannot carry out.
+
+    Raises:
+        SkyEyeError: the strategy or the batch does not fit the processes, or they are not told where to meet.
+    """
     processes = world_size()
     if run.strategy == "single" and processes > 1:
         raise SkyEyeError(
@@ -111,11 +131,17 @@ def check_strategy(run: RunConfig, stage: StageConfig) -> None:
             where="run.strategy",
             remedy="use run.strategy=ddp or zero2, or start without torchrun",
         )
-    if run.strategy.startswith("zero") and "RANK" not in os.environ:
+    if run.strategy != "single" and "RANK" not in os.environ:
         raise SkyEyeError(
             f"strategy '{run.strategy}' needs a launcher",
             where="run.strategy",
-            remedy="torchrun --nproc_per_node=N -m skyeye.train RECIPE",
+            remedy="torchrun --nproc_per_node=N -m skyeye.train RECIPE; or run.strategy=single for one process",
+        )
+    if absent := [n for n in ("MASTER_ADDR", "MASTER_PORT") if "RANK" in os.environ and not os.environ.get(n)]:
+        raise SkyEyeError(
+            f"RANK is set, but not {' and '.join(absent)}, where the processes meet",
+            where="environment",
+            remedy="torchrun and scripts/slurm.sh set them; unset RANK and WORLD_SIZE to run one process",
         )
     parts = processes * stage.accumulation
     if stage.images_per_step * stage.questions_per_image < parts:

@@ -106,11 +106,14 @@ class TestWeights:
         with pytest.raises(SkyEyeError, match="missing: blocks.2"):
             load_vision_weights(VisionTower(deeper), tmp_path / "eva.safetensors")
 
-    @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04 cut short"])
-    def test_not_a_weights_file(self, tmp_path, content):
+    @pytest.mark.parametrize(
+        ("content", "kind"),
+        [(b"", "it is empty"), (b"<html>404</html>", "it is a web page"), (b"PK\x03\x04 cut short", "")],
+    )
+    def test_not_a_weights_file(self, tmp_path, content, kind):
         path = tmp_path / "eva.pth"
         path.write_bytes(content)
-        with pytest.raises(SkyEyeError, match=r"eva\.pth: not a readable PyTorch weights file"):
+        with pytest.raises(SkyEyeError, match=rf"eva\.pth: not a readable PyTorch weights file: {kind}"):
             load_vision_weights(VisionTower(asdict(TINY)), path)
 
     def test_damaged_safetensors(self, tmp_path):

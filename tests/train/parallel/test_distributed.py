@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
-from processes import HANGS, run, said
+from processes import HANGS, free_port, run, said
 from safetensors.torch import load_file
 
 from skyeye.config.load import load_recipe, recipe_to_yaml
@@ -18,6 +21,7 @@ from skyeye.config.rules import check
 from skyeye.config.schema import AlignmentConfig, MixtureEntry, RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
 from skyeye.train.checkpoint.resume import changed_settings
+from skyeye.train.parallel import distributed
 from skyeye.train.parallel.distributed import check_strategy, deepspeed_settings
 
 
@@ -121,16 +125,48 @@ def test_a_stage_without_answers_that_trains_the_language_model_is_refused():
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
+    _launched(monkeypatch, WORLD_SIZE="3")
     check_strategy(RunConfig(strategy="ddp"), _stage(images_per_step=2, questions_per_image=3, accumulation=2))
     with pytest.raises(SkyEyeError, match="use at least 6"):
         check_strategy(RunConfig(strategy="ddp"), _stage(images_per_step=2, questions_per_image=2, accumulation=2))
 
 
-def test_single_with_several_processes_and_zero_without_launcher_are_refused(monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(SkyEyeError, match="torchrun"):
-        check_strategy(RunConfig(strategy="zero2"), _stage())
-    monkeypatch.setenv("WORLD_SIZE", "2")
+def _launched(monkeypatch, **environment: str) -> None:
+    """The environment of a process that a launcher has started."""
+    for name, value in {"RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", **environment}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_strategies_that_do_not_fit_the_launch_are_refused(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for strategy in ("ddp", "zero2"):
+        with pytest.raises(SkyEyeError, match=f"{strategy}' needs a launcher .*torchrun"):
+            check_strategy(RunConfig(strategy=strategy), _stage())
+    _launched(monkeypatch, WORLD_SIZE="2")
     with pytest.raises(SkyEyeError, match="2 processes"):
         check_strategy(RunConfig(strategy="single"), _stage())
+    monkeypatch.delenv("MASTER_PORT")
+    with pytest.raises(SkyEyeError, match="RANK is set, but not MASTER_PORT"):
+        check_strategy(RunConfig(strategy="ddp"), _stage())
+
+
+def test_processes_that_do_not_come_are_told_in_one_line_with_the_address(monkeypatch, capsys):
+    port = free_port()
+    _launched(monkeypatch, WORLD_SIZE="2", MASTER_PORT=str(port))
+    store = functools.partial(torch.distributed.TCPStore, "127.0.0.1", port, 2, True, timedelta(seconds=0.5))
+    with pytest.raises(SkyEyeError) as raised, distributed._meeting(1.5):
+        store()
+    assert f"waited at 127.0.0.1:{port}: 1 of 2 processes came" in str(raised.value) and "\n" not in str(raised.value)
+    assert capsys.readouterr().out == f"waiting at 127.0.0.1:{port} for 2 processes, 1.5 minutes at most\n"
+
+
+def test_a_port_in_use_is_told_in_one_line(monkeypatch):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", free_port()))
+        other.listen()
+        port = other.getsockname()[1]
+        _launched(monkeypatch, WORLD_SIZE="2", MASTER_PORT=str(port))
+        refused = pytest.raises(SkyEyeError, match=rf"the port of 127.0.0.1:{port} is in use .*MASTER_PORT")
+        with refused, distributed._meeting(1.5):
+            torch.distributed.TCPStore("127.0.0.1", port, 2, True, timedelta(seconds=0.5))

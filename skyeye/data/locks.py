@@ -1,0 +1,64 @@
+"""A file that one process holds at a time. The system takes the lock back when the process ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+
+#: What a file system (or a mount of one) answers that has no such locks.
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+def lock(handle: int) -> str | None:
+    """Lock an open file for this process, and write into it who holds it.
+
+    Not ``flock``: processes that are forked from this one would inherit that, and keep it for a while after this one is
+    killed. Whoever closes any handle of the file gives the lock back.
+
+    Returns:
+        None, or the words of the process that holds it (on this machine or, on a shared folder, on another one).
+
+    Raises:
+        OSError: the file system has no locks (:data:`NO_LOCKS`), or the file cannot be written.
+    """
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return os.pread(handle, 500, 0).decode("utf-8", "replace").strip() or "unknown"
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}, since {time.ctime()}\n".encode(), 0)
+    return None
+
+
+def lock_file(path: Path) -> tuple[int, str | None]:
+    """Open (or make) a file and :func:`lock` it.
+
+    Returns:
+        The open handle, to be closed by the caller, and what :func:`lock` says.
+
+    Raises:
+        OSError: as :func:`lock`; nothing is open then.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            holder = lock(handle)
+            if holder is not None or _is_at(path, handle):
+                return handle, holder
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # it was removed by its last holder in between; the next one would make another
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False

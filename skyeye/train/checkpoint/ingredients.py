@@ -1,0 +1,75 @@
+"""What reaches the model from outside the recipe's text: files of weights and tokenizers, pictures, libraries.
+
+A run that goes on compares them with what it was started with. Everything is looked at by the first process only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skyeye.config.schema import ModelConfig
+from skyeye.data.groups import GroupList, GroupSource
+from skyeye.data.images.reference import parse_reference
+
+#: Of a file so many pieces of so many bytes, spread evenly, are looked at: a language model has tens of gigabytes.
+PIECES, PIECE = 64, 1 << 16
+
+
+def files_of_model(model: ModelConfig) -> dict[str, str]:
+    """Setting -> fingerprint of the file or folder that it names; a name on the hub has none."""
+    named = {f"model.vision[{i}].weights": tower.weights for i, tower in enumerate(model.towers)}
+    named |= {"model.language.pretrained": model.language.pretrained, "model.tokenizer.path": model.tokenizer.path}
+    named["model.checkpoint"] = model.checkpoint
+    return {setting: file_fingerprint(Path(path)) for setting, path in named.items() if path and Path(path).exists()}
+
+
+def file_fingerprint(path: Path) -> str:
+    """A short hash of a file, or of the files directly in a folder: names, sizes and pieces of their content."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if not file.is_file():
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.name if path.is_dir() else ''}\0{size}\0".encode("utf-8", "surrogateescape"))
+        with open(file, "rb") as stream:
+            for piece in range(PIECES):
+                stream.seek(piece * max(0, size - PIECE) // (PIECES - 1))
+                digest.update(stream.read(PIECE))
+                if size <= PIECE:
+                    break
+    return digest.hexdigest()
+
+
+def contents(groups: GroupSource) -> str | None:
+    """A short hash of what a source's fingerprint does not hold: names and sizes of its pictures, regions of its
+    records. None for shards, whose index holds checksums of all that."""
+    if not isinstance(groups, GroupList):
+        return None
+    digest = hashlib.blake2b(digest_size=8)
+    sizes: dict[str, int] = {}
+    for group in groups:
+        for image in group.images:
+            path, _ = parse_reference(image)
+            if path not in sizes:
+                sizes[path] = _size(path)
+            digest.update(f"{image}\0{sizes[path]}\0".encode("utf-8", "surrogateescape"))
+        for record in group.records:
+            digest.update(f"{record.regions}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any], what: str) -> list[str]:
+    """``what key before -> now`` for entries that differ; what was not noted then is not compared."""
+    pairs = [(key, before[key], now[key]) for key in before if now.get(key) is not None]
+    return [f"{what}{key} {one} -> {other}" for key, one, other in pairs if one is not None and one != other]
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:  # the reading of its samples tells
+        return -1
