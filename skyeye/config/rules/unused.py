@@ -34,16 +34,23 @@ def unused(recipe: Recipe, path: str) -> Iterator[Issue]:
     """What is wrong with giving the setting at ``path`` (``stages[0].temperature``) to this recipe."""
     reasons = [reason(recipe) for pattern, reason in UNUSED if re.fullmatch(pattern, path)]
     reasons += [_of_source(recipe, path), _of_tower(recipe, path), _of_stage(recipe, path)]
-    entries = [(i, j) for i, stage in enumerate(recipe.stages) for j in range(len(stage.mixture))]
-    read = ("stages", *(f"stages[{i}].mixture[{j}].source" for i, j in entries))
     for reason in filter(None, reasons):
-        yield Issue(path, f"changes nothing: {reason}", (path, *(read if path.startswith("sources.") else ())))
+        judged_by = _all_draws(recipe) if path.startswith("sources.") else ()
+        yield Issue(path, f"changes nothing: {reason}", (path, *judged_by))
 
 
 def _of_source(recipe: Recipe, path: str) -> str | None:
     match = re.match(r"sources\.([^.]+)", path)
+    if match is None:
+        return None
     drawn = {entry.source for stage in recipe.stages for entry in stage.mixture} | {recipe.run.samples_source}
-    return _if(match is not None and match[1] not in drawn, "no stage draws from this source")
+    return _if(match[1] not in drawn, "no stage draws from this source")
+
+
+def _all_draws(recipe: Recipe) -> tuple[str, ...]:
+    """The settings that say what is drawn from."""
+    entries = [(i, j) for i, stage in enumerate(recipe.stages) for j in range(len(stage.mixture))]
+    return ("stages", *(f"stages[{i}].mixture[{j}].source" for i, j in entries))
 
 
 def _of_tower(recipe: Recipe, path: str) -> str | None:
