@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from importlib import import_module
@@ -23,11 +24,13 @@ class GroupSource(Protocol):
     Attributes:
         samples: records of all groups together.
         system_turns: records that open with words of the system.
+        splits: records of each split there is.
         fingerprint: a short hash: two runs with the same one saw the same data.
     """
 
     samples: int
     system_turns: int
+    splits: dict[str, int]
 
     @property
     def fingerprint(self) -> str: ...
@@ -52,6 +55,7 @@ class GroupList:
         self._records = list(records)
         self._groups = group_by_image(self._records)
         self.samples = len(self._records)
+        self.splits = dict(Counter(record.split for record in self._records))
         self.system_turns = sum(record.turns[0].system is not None for record in self._records if record.turns)
 
     def __len__(self) -> int:

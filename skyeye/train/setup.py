@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from skyeye.config.schema import ModelConfig, Recipe, RunConfig, SourceConfig, StageConfig, Trainable
+from skyeye.config.schema import ModelConfig, PromptConfig, Recipe, RunConfig, SourceConfig, StageConfig, Trainable
 from skyeye.data.formats import summary
 from skyeye.data.groups import GroupSource, open_source
 from skyeye.data.mixture import Mixture, epoch_size
-from skyeye.data.prompts import PromptStyle, prompt_style
+from skyeye.data.prompts import PromptStyle, prompt_style, unplaced_system
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
@@ -157,6 +157,8 @@ def setup_run(recipe: Recipe) -> RunSetup:
     if recipe.run.share_prefix:
         refuse_shared_prefix(PROJECTORS[recipe.model.projector.type])
     data = load_data(recipe.sources, recipe.stages)
+    for line in remarks(recipe.model.prompt, recipe.sources, data.groups):
+        print_once(line)
     stages = plan_stages(recipe.stages, data.groups, recipe.seed)
     return RunSetup(recipe.seed, recipe.model, recipe.run, recipe.sources, data, stages)
 
@@ -174,11 +176,27 @@ def load_data(sources: Mapping[str, SourceConfig], stages: Sequence[StageConfig]
         data.sources[name] = {
             "records": groups.samples,
             "groups": len(groups),
-            "skipped": len(problems),
+            "skipped": sum(problem.count for problem in problems),
             "fingerprint": groups.fingerprint,
         }
         print_once(f"source {name}: {groups.samples} samples of {len(groups)} images")
     return data
+
+
+def remarks(
+    prompt: PromptConfig, sources: Mapping[str, SourceConfig], groups: Mapping[str, GroupSource]
+) -> Iterator[str]:
+    """What a person should know of the data before they are trained on: rows of evaluation, words nobody writes."""
+    unplaced = None if prompt_style(prompt).has_system else unplaced_system(prompt.style)
+    for name, source in groups.items():
+        for split in sorted(source.splits.keys() - {"train", sources[name].split}):
+            count = source.splits[split]
+            yield (
+                f"source {name}: {count} of {source.samples} samples are of split {split} and are trained on;"
+                f" set sources.{name}.split: train to leave them out"
+            )
+        if source.system_turns and unplaced:
+            yield f"source {name}: what the system says before {source.system_turns} samples {unplaced}"
 
 
 def plan_stages(stages: Sequence[StageConfig], groups: Mapping[str, GroupSource], seed: int) -> list[PlannedStage]:
@@ -266,6 +284,7 @@ def texts_of(groups: Mapping[str, GroupSource], style: PromptStyle) -> Iterator[
         for group in members:
             for record in group.records:
                 said = [text for turn in record.turns for text in (style.question(turn), style.answer(turn))]
+                said += [turn.system for turn in record.turns if turn.system is not None]
                 for text in (*said, *(region.phrase for region in record.regions)):
                     short = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
                     if short not in seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from skyeye.config.load import load_recipe
+from skyeye.config.schema import PromptConfig, SourceConfig
 from skyeye.data.groups import GroupList
 from skyeye.data.record import Record, Turn
 from skyeye.train.setup import (
@@ -13,6 +14,7 @@ from skyeye.train.setup import (
     library_versions,
     never_trained,
     prepare_model,
+    remarks,
     setup_run,
 )
 
@@ -94,3 +96,20 @@ def test_a_fingerprint_changes_with_every_text():
 def test_parts_that_no_stage_trains_in_full(recipe):
     stages = load_recipe(recipe()).stages
     assert never_trained(stages) == [] and never_trained(stages[1:]) == ["vision", "language"]
+
+
+def test_rows_of_evaluation_and_words_of_the_system_are_told():
+    turns = [Turn("q", "a"), Turn("q", "a", system="Be brief.")]
+    records = [Record(str(n), "s", "vqa", "test" if n else "train", (f"{n}.png",), (turns[n % 2],)) for n in range(5)]
+    sources = {"mine": SourceConfig("jsonl", "my.jsonl"), "held": SourceConfig("jsonl", "my.jsonl", split="test")}
+    told = list(remarks(PromptConfig(), sources, {"mine": GroupList(records), "held": GroupList(records[1:])}))
+    assert told[0] == (
+        "source mine: 4 of 5 samples are of split test and are trained on;"
+        " set sources.mine.split: train to leave them out"
+    )
+    assert [line.split(" samples")[0] for line in told[1:]] == [
+        "source mine: what the system says before 2",
+        "source held: what the system says before 2",
+    ]
+    assert "minigpt_v2" in told[1]
+    assert len(list(remarks(PromptConfig(style="chat_template"), sources, {"held": GroupList(records[1:])}))) == 0

@@ -57,6 +57,8 @@ class ShardGroups:
         self._entries, self._masks = entries[order], masks[order]
         self.samples = int(part["records"][kept].sum())
         self.tokens = int(part["tokens"][kept].sum(dtype=np.int64))
+        records = np.bincount(part["split"][kept], weights=part["records"][kept], minlength=len(shards.splits))
+        self.splits = {name: int(count) for name, count in zip(shards.splits, records, strict=True) if count}
         self.system_turns = sum(
             header.get("system_turns", 0) for header in shards.header["sources"] if source in (None, header["name"])
         )

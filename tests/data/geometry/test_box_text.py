@@ -135,9 +135,16 @@ def test_marks_of_a_phrase():
     assert convert(ours, "skyeye", "qwen") == theirs
 
 
-@pytest.mark.parametrize("text", ["[12, 34, 56, 78]", "[1, 0, 0, 1]", "[0, 0, 1, 1]", "at [10, 20, 30, 40] and [0.5]"])
+@pytest.mark.parametrize("text", ["[12, 34, 56, 78]", "[3, 0, 0, 3]", "at [10, 20, 30, 40] and [0.5]"])
 def test_whole_numbers_in_brackets_are_not_guessed(text):
     assert detect_notation(text) is None and is_ambiguous(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[1, 2, 3, 4]", "[0, 0, 1, 1]", "Options: [10, 20, 300, 400]", "one of [9, 9, 30, 40]"]
+)
+def test_choices_and_what_is_smaller_than_any_object_are_words(text):
+    assert detect_notation(text) is None and not is_ambiguous(text)
 
 
 @pytest.mark.parametrize(

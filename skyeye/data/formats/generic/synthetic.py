@@ -75,7 +75,8 @@ def _wanted(item: Any, max_objects: int | None, tasks: Sequence[str] | None, whe
 
 
 def _record(item: dict[str, Any], where: str, split: str, find: Any, regions: dict[str, tuple[Region, ...]]) -> Record:
-    record = parse_llava(item, where, id=str(item.get("id", where)), source=SOURCE, split=split, find_image=find)
+    id = str(item.get("id", where))
+    record = parse_llava(item, where, id=id, source=SOURCE, split=split, find_image=find, strict_tags=True)
     references = item.get("references", record.references)
     if not isinstance(references, dict):
         raise BadRecord("not a record", where, f"has references that are no object: {str(references)[:60]}")
