@@ -31,7 +31,7 @@ RECIPE = """
 name: t
 output_dir: runs/t
 sources: {made: {format: skyeye968k, path: world}}
-model: {language: {config: {model_type: llama}}}
+model: {language: {config: {model_type: llama}}, tokenizer: {train_vocab_size: 900}}
 stages: [{name: one, steps: 2000, mixture: [{source: made}]}]
 """
 
@@ -89,11 +89,13 @@ def test_a_wrong_command_line_is_answered_with_usage(tmp_path, arguments, messag
 
 
 def test_a_bad_recipe_is_refused_before_torch_is_loaded(recipe):
-    arguments = ["train", "recipe.yaml", "--resume", "run.precison=bf16", "stages.one.steps=few"]
-    code, out, said, heavy = skyeye_command(*arguments, cwd=recipe.parent)
-    assert (code, out, heavy) == (2, "", ["omegaconf"])
+    (recipe.parent / "world").mkdir()
+    wrong = ["run.precison=bf16", "stages.one.steps=few", "output_dir=recipe.yaml/x"]
+    code, out, said, heavy = skyeye_command("train", "recipe.yaml", "--resume", *wrong, cwd=recipe.parent)
+    assert (code, out) == (2, "") and not {"torch", "transformers"} & set(heavy)
     first, *mistakes = said.splitlines()
-    assert first == "error: recipe.yaml: 2 mistakes"
+    assert first == "error: recipe.yaml: 3 mistakes"
+    assert "output_dir: recipe.yaml is a file, not a folder" in mistakes[2]  # told with the others
     assert "stages[0].steps: expected a whole number, got 'few'" in mistakes[0]
     assert "run.precison: unknown key; did you mean 'precision'?" in mistakes[1]
     assert not (recipe.parent / "runs").exists()
@@ -214,6 +216,8 @@ def test_config_show_prints_a_recipe_that_loads(recipe, monkeypatch, capsys):
 def test_training_is_handed_its_options_and_its_end_is_the_exit_code(recipe, monkeypatch):
     from skyeye.train import run
 
+    monkeypatch.chdir(recipe.parent)
+    (recipe.parent / "world").mkdir()
     calls = []
     monkeypatch.setattr(run, "train", lambda *args, **kwargs: calls.append((args, kwargs)) or ends.pop())
     ends = [None, recipe]

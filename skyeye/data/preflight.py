@@ -12,6 +12,7 @@ from skyeye.config.issue import Issue
 from skyeye.config.load import load_recipe
 from skyeye.config.schema import Recipe
 from skyeye.data.file_kind import HEAD, describe_content
+from skyeye.data.files import check_new_folder
 from skyeye.data.formats import check_source
 from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
@@ -93,12 +94,15 @@ def _places_to_write(recipe: Recipe) -> Iterator[Issue]:
 def _unwritable(folder: Path) -> str | None:
     """Why a folder cannot be made or written to."""
     try:
-        there = next((part for part in (folder, *folder.parents) if part.exists() or part.is_symlink()), Path())
+        there = next((part for part in (folder, *folder.parents) if os.path.lexists(part)), Path())
         if not there.is_dir():
             return f"{there} is a file, not a folder" if there.exists() else f"{there} is a link to nothing"
+        check_new_folder(folder)
     except OSError as error:
         return f"{folder} cannot be looked at: {error.strerror or error}"
-    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written to"
+    except SkyEyeError as error:
+        return f"{folder} {error.what}"
+    return None
 
 
 def _sources(recipe: Recipe) -> Iterator[Issue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from skyeye.config.load import RecipeError
+from skyeye.data import files
 from skyeye.data.preflight import load_recipe_to_run, other_content
 
 
@@ -81,12 +83,13 @@ def test_each_path(recipe, tmp_path, override, expected):
     assert len(found) == 1 and found[0].startswith(expected.format(tmp_path)), found
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(recipe, tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o500)
-    assert _mistakes(recipe(), f"output_dir={tmp_path}/closed/x")[0].endswith(
-        "closed cannot be written to; choose another one"
-    )
+def test_a_place_that_the_system_refuses(recipe, tmp_path, monkeypatch):
+    def full(folder, name):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "_try_below", full)
+    (line,) = _mistakes(recipe())
+    assert line.startswith(f"output_dir: {tmp_path}/run cannot be written: No space left on device")
 
 
 def test_a_hub_name_is_no_missing_folder(recipe, tmp_path, monkeypatch):
