@@ -11,6 +11,8 @@ from pathlib import Path
 
 #: What a file system (or a mount of one) answers that has no such locks.
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+#: Files that this process holds, by handle: the system tells processes apart, not who asks within one.
+_held: dict[int, tuple[int, int] | None] = {}
 
 
 def lock(handle: int) -> str | None:
@@ -37,28 +39,41 @@ def lock(handle: int) -> str | None:
 
 
 def lock_file(path: Path) -> tuple[int, str | None]:
-    """Open (or make) a file and :func:`lock` it.
+    """Open (or make) a file and :func:`lock` it. A file that this process holds already is not opened: closing it again
+    would give the lock back.
 
     Returns:
-        The open handle, to be closed by the caller, and what :func:`lock` says.
+        The open handle, for :func:`unlock`, and what :func:`lock` says.
 
     Raises:
         OSError: as :func:`lock`; nothing is open then.
     """
+    if _identity(path) in _held.values():
+        return os.open(os.devnull, os.O_RDONLY), f"process {os.getpid()}, this one"
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             holder = lock(handle)
-            if holder is not None or _is_at(path, handle):
+            if holder is not None:
                 return handle, holder
+            if _identity(path) == _identity(handle):
+                _held[handle] = _identity(handle)
+                return handle, None
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)  # it was removed by its last holder in between; the next one would make another
 
 
-def _is_at(path: Path, handle: int) -> bool:
+def unlock(handle: int) -> None:
+    """Close what :func:`lock_file` opened; the lock goes with it."""
+    _held.pop(handle, None)
+    os.close(handle)
+
+
+def _identity(file: Path | int) -> tuple[int, int] | None:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(handle))
+        found = os.stat(file)
     except FileNotFoundError:
-        return False
+        return None
+    return found.st_dev, found.st_ino

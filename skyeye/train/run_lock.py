@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skyeye.data.locks import NO_LOCKS, lock_file
+from skyeye.data.locks import NO_LOCKS, lock_file, unlock
 from skyeye.errors import SkyEyeError
 from skyeye.launch import rank
 
@@ -34,7 +33,7 @@ def claimed(folder: Path) -> Iterator[None]:
     finally:
         if handle is not None:
             (folder / LOCK).unlink(missing_ok=True)
-            os.close(handle)
+            unlock(handle)
         _remove_empty(made)
 
 
@@ -54,7 +53,7 @@ def _take(folder: Path) -> int | None:
         ) from error
     if holder is None:
         return handle
-    os.close(handle)
+    unlock(handle)
     raise SkyEyeError(
         f"another run is training in this folder: {holder}",
         where=str(folder),

@@ -6,18 +6,18 @@ import os
 from pathlib import Path
 
 from skyeye.data import locks
-from skyeye.data.locks import lock_file
+from skyeye.data.locks import lock_file, unlock
 
 
 def test_one_process_holds_it_and_death_gives_it_back(tmp_path, held_by_another):
     other = held_by_another(tmp_path / "lock")
     handle, holder = lock_file(tmp_path / "lock")
-    os.close(handle)
+    unlock(handle)
     assert holder.startswith(f"process {other.pid} on ")
     other.kill()
     other.wait()
     handle, holder = lock_file(tmp_path / "lock")
-    os.close(handle)
+    unlock(handle)
     assert holder is None
 
 
@@ -32,4 +32,18 @@ def test_a_lock_that_its_holder_has_removed_is_not_taken_for_a_lock(tmp_path, mo
     monkeypatch.setattr(locks, "lock", removed_meanwhile)
     handle, holder = lock_file(path)
     assert holder is None and Path(path).read_text().startswith(f"process {os.getpid()} on ")
-    os.close(handle)
+    unlock(handle)
+
+
+def test_the_same_process_takes_it_once(tmp_path):
+    handle, holder = lock_file(tmp_path / "lock")
+    again, by = lock_file(tmp_path / "lock")
+    assert holder is None and by == f"process {os.getpid()}, this one"
+    unlock(again)
+    third, by = lock_file(tmp_path / "lock")  # the second has not given the first one's lock back
+    assert by is not None
+    unlock(third)
+    unlock(handle)
+    handle, holder = lock_file(tmp_path / "lock")
+    assert holder is None
+    unlock(handle)

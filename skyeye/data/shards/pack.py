@@ -24,7 +24,7 @@ from skyeye.config.schema import SourceConfig
 from skyeye.data.files import cannot_be_written, whole_file, write_json
 from skyeye.data.formats import check_source
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
-from skyeye.data.locks import NO_LOCKS, lock_file
+from skyeye.data.locks import NO_LOCKS, lock_file, unlock
 from skyeye.data.shards.encode import Encoding
 from skyeye.data.shards.layout import FORMAT, HEADER, SKIPPED, SOURCES, SPLITS, TASKS, VERSION, shard_name
 from skyeye.data.shards.remote import is_url
@@ -242,7 +242,7 @@ def _only_one(work: Path) -> Iterator[None]:
             raise SkyEyeError(what, where=str(work.parent), remedy="wait until it has ended, or choose another --out")
         yield
     finally:
-        os.close(handle)
+        unlock(handle)
 
 
 def _begin(out: Path, work: Path, job: str) -> None:
