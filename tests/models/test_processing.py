@@ -129,9 +129,12 @@ def test_texts_alone_have_no_pixels(small):
     assert set(small(text="is there ?")) == set(small(text=["is there ?", "a"])) == {"input_ids", "attention_mask"}
 
 
-def test_a_deep_picture_is_scaled_as_from_a_file(small):
-    deep = Image.fromarray(np.full((6, 10), 30 * 256, dtype=np.uint16))
-    assert torch.equal(small(deep, "a")["pixel_values"], small(picture(30), "a")["pixel_values"])
+def test_a_deep_picture_is_stretched_as_from_a_file(small, tmp_path):
+    deep = Image.fromarray(np.linspace(200, 2750, 60).reshape(6, 10).astype(np.uint16))
+    deep.save(tmp_path / "deep.png")
+    pixels = small(deep, "a")["pixel_values"]
+    assert torch.equal(pixels, small(tmp_path / "deep.png", "a")["pixel_values"])
+    assert pixels.max() - pixels.min() > 3  # of about 3.7 between black and white: value // 256 would give 0.05
 
 
 @pytest.mark.parametrize(
