@@ -150,7 +150,7 @@ def write_images() -> Callable[..., None]:
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., ModelConfig]:
     """A function that describes a model of a few thousand parameters; keyword arguments replace whole sections."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,9 @@ from typing import Any, BinaryIO
 
 from skyeye.errors import SkyEyeError, of_the_system
 
+#: Of a file so many pieces of so many bytes, spread evenly, make its fingerprint: a language model has tens of
+#: gigabytes.
+PIECES, PIECE = 64, 1 << 16
 _PROBE = 4096  # bytes that are written to try a place
 
 
@@ -135,3 +139,22 @@ def append_line(path: str | Path, line: str) -> None:
 def write_json(path: str | Path, value: Any, indent: int | None = None) -> None:
     """Write a value as JSON by :func:`whole_file`."""
     write_whole(path, json.dumps(value, indent=indent) + "\n")
+
+
+def file_fingerprint(path: Path, names: Iterable[str] = ("*",)) -> str:
+    """A short hash of a file, or of the files directly in a folder that have these names (patterns): names, sizes and
+    pieces of their content."""
+    digest = hashlib.blake2b(digest_size=8)
+    inside = sorted({file for name in names for file in path.glob(name)}) if path.is_dir() else [path]
+    for file in inside:
+        if not file.is_file():
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.name if path.is_dir() else ''}\0{size}\0".encode("utf-8", "surrogateescape"))
+        with open(file, "rb") as stream:
+            for piece in range(PIECES):
+                stream.seek(piece * max(0, size - PIECE) // (PIECES - 1))
+                digest.update(stream.read(PIECE))
+                if size <= PIECE:
+                    break
+    return digest.hexdigest()

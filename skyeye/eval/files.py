@@ -15,7 +15,7 @@ import yaml
 from skyeye.data.files import write_whole
 from skyeye.data.formats.base.problems import load_json
 
-WEIGHTS = ("*.safetensors", "config.json")
+WEIGHTS = ("*.safetensors", "config.json", "base.json")
 #: What a processor and its tokenizer are saved as, and what else ``generate`` reads.
 PROCESSOR = (
     "*processor_config.json",

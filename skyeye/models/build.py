@@ -17,8 +17,10 @@ from skyeye.config.schema import LanguageConfig, ModelConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.language import pretrained_language_model
+from skyeye.models.mapped import without_weights
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
-from skyeye.models.vision import load_vision_weights
+from skyeye.models.precision import Part, dtype_of
+from skyeye.models.vision import build_tower, load_vision_weights
 
 
 def build_model(
@@ -26,7 +28,7 @@ def build_model(
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     vocab_size: int | None = None,
-    dtype: torch.dtype = torch.float32,
+    precision: torch.dtype | Mapping[Part, torch.dtype] = torch.float32,
 ) -> SkyEyeForConditionalGeneration:
     """Build the model of a recipe.
 
@@ -37,23 +39,28 @@ def build_model(
         model: the recipe's model section. Its ``checkpoint`` is not read here, see :mod:`skyeye.models.checkpoint`.
         tokenizer: gives a fresh language model its vocabulary size and special tokens.
         vocab_size: instead of a tokenizer, for planning.
-        dtype: precision of a pretrained language model. Everything else is float32.
+        precision: of the weights of pretrained parts, see :func:`~skyeye.models.precision.dtype_of`. What starts fresh
+            is float32.
 
     Raises:
         SkyEyeError: weights do not fit, the language model is unknown, the tokenizer has more tokens than the model, or
             adapters are asked for layers that are not there.
     """
     planning = torch.empty(0).device.type == "meta"
-    config = _config(model, tokenizer, vocab_size)
-    language_model = None
+    config = model_config(model, tokenizer, vocab_size)
+    language_model = vision_tower = None
     if model.language.pretrained and not planning:
+        dtype = dtype_of("language_model.", precision)
         language_model = pretrained_language_model(model.language.pretrained, dtype, model.language.quantize)
-    built = SkyEyeForConditionalGeneration(config, language_model)
+    if all(section.weights for section in model.towers) and not planning:
+        with without_weights():  # no number is drawn that is about to be overwritten
+            vision_tower = build_tower(config.vision)
+    built = SkyEyeForConditionalGeneration(config, language_model, vision_tower)
     if model.lora.r > 0:
         _all_targets_are_there(built, model.lora.target_modules)
     for tower, section in zip(built.vision_tower.towers, model.towers, strict=True):
         if section.weights and not planning:
-            load_vision_weights(tower, section.weights)
+            load_vision_weights(tower, section.weights, dtype_of("vision_tower.", precision))
     return built
 
 
@@ -81,7 +88,14 @@ def _all_targets_are_there(model: SkyEyeForConditionalGeneration, targets: Seque
         )
 
 
-def _config(model: ModelConfig, tokenizer: PreTrainedTokenizerBase | None, vocab_size: int | None) -> SkyEyeConfig:
+def model_config(
+    model: ModelConfig, tokenizer: PreTrainedTokenizerBase | None = None, vocab_size: int | None = None
+) -> SkyEyeConfig:
+    """The configuration of a recipe's model.
+
+    Raises:
+        SkyEyeError: the language model is unknown, or the tokenizer has more tokens than it.
+    """
     size = len(tokenizer) if tokenizer is not None else vocab_size
     return SkyEyeConfig.of(
         model,

@@ -19,6 +19,8 @@ from torch import nn
 from skyeye.config.schema import ModelConfig
 from skyeye.data.files import cannot_be_written
 from skyeye.errors import SkyEyeError
+from skyeye.models.adapters import ADAPTERS, plain_name
+from skyeye.models.base import NO_BASE, read_base
 from skyeye.models.converters.minigpt_v2 import (
     adapter_rank,
     is_trained,
@@ -38,9 +40,9 @@ _WEIGHT_FILES = re.compile(r"(model.*\.safetensors(\.index\.json)?|config\.json)
 def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> None:
     """Load a checkpoint onto a model, strictly: a directory of this project, or a file under the reference's names.
 
-    A file that holds nothing but adapters and projection leaves the rest of the model as it is; any other must hold
-    every tensor of the model. Rotary frequencies, which are constants, are ignored. A model on the meta device takes
-    the tensors of the file as they are.
+    A file that holds nothing but adapters and projection leaves the rest of the model as it is, and so does a directory
+    with the parts that it names as its base; any other must hold every tensor of the model. Rotary frequencies, which
+    are constants, are ignored. A model on the meta device takes the tensors of the file as they are.
 
     Raises:
         SkyEyeError: tensors are missing, unexpected or mis-shaped; they are listed, with what the checkpoint is for.
@@ -53,6 +55,8 @@ def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> 
     own = {reference_name(name): name for name in state}
     tied = {reference_name(name) for name in model.all_tied_weights_keys}
     expected = {name: state[ours].shape for name, ours in own.items() if name in found or name not in tied}
+    left_out = read_base(path) if path.is_dir() else NO_BASE
+    expected = {n: shape for n, shape in expected.items() if n in found or not left_out.covers(plain_name(own[n]))}
     if all(is_trained(name) for name in found):
         expected = {name: shape for name, shape in expected.items() if is_trained(name)}
     problems = differences(expected, shapes(found))
@@ -172,6 +176,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
                 remedy="give the folder of a stage, such as runs/demo/checkpoints/conversation",
             )
         stored = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
+        if (path / ADAPTERS).is_file():
+            stored |= {f"language_model.{name}": tensor for name, tensor in read_tensors(path / ADAPTERS).items()}
     else:
         stored = read_tensors(path)
     named: dict[str, torch.Tensor] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.adapters import ADAPTERS
 from skyeye.models.converters.minigpt_v2 import adapter_rank, projection, reference_name
 from skyeye.models.weights import load_torch_file, open_safetensors
 
@@ -32,7 +33,7 @@ def inspect_checkpoint(path: str | Path) -> dict[str, Any]:
         raise SkyEyeError("no such checkpoint", where=str(path), remedy="check the path")
     about: dict[str, Any] = {}
     if path.is_dir():
-        files = sorted(path.glob("model*.safetensors"))
+        files = sorted([*path.glob("model*.safetensors"), *path.glob(ADAPTERS)])
         if not files:
             raise SkyEyeError("no model.safetensors in this folder", where=str(path), remedy="give a checkpoint folder")
         headers = [header for file in files for header in _safetensors_header(file)]

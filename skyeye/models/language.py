@@ -5,18 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.mapped import give_back_pages, map_safetensors, put_tensor, without_weights
 from skyeye.models.prefix_attention import use_prefix_attention
 from skyeye.models.projectors import Projector
 from skyeye.models.quantized import quantization_arguments, save_dequantized
+from skyeye.models.weights import differences, read_tensors, shapes
 
 
 def fresh_language_model(text_config: PreTrainedConfig) -> PreTrainedModel:
@@ -32,8 +35,10 @@ def pretrained_language_model(
     Args:
         quantize: hold the weights of linear layers in 4 bits; the model is then on the GPU at once.
     """
-    arguments = {} if quantize is None else quantization_arguments()
     try:
+        if quantize is None and (model := _mapped_language_model(name_or_path, dtype)) is not None:
+            return _prepared(model)
+        arguments = {} if quantize is None else quantization_arguments()
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype, **arguments)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -45,6 +50,41 @@ def pretrained_language_model(
     if quantize is not None:
         save_dequantized(model)
     return _prepared(model)
+
+
+def language_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a language model's folder, mapped, without rotary frequencies, which are constants.
+
+    Raises:
+        SkyEyeError: it holds no weights, or a file is damaged.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    tensors = map_safetensors(files)
+    for file in [] if files else sorted(folder.glob("pytorch_model*.bin")):
+        tensors |= read_tensors(file)
+    if not tensors:
+        raise SkyEyeError("holds no weights", where=str(folder), remedy="download the model again")
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
+
+
+def _mapped_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel | None:
+    """The model with each tensor straight from its file; None where its files hold other names than the model (older
+    layouts, which transformers converts) or are not on this machine."""
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        return None
+    with without_weights():
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
+    tensors = language_tensors(folder)
+    expected = shapes(model.state_dict())
+    tied = set(model.all_tied_weights_keys)
+    if differences({n: shape for n, shape in expected.items() if n in tensors or n not in tied}, shapes(tensors)):
+        return None
+    for name, tensor in tensors.items():
+        if put_tensor(model, name, tensor, dtype).data_ptr() != tensor.data_ptr():
+            give_back_pages(tensor)
+    model.tie_weights()
+    return model
 
 
 def _prepared(model: PreTrainedModel) -> PreTrainedModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -18,6 +19,7 @@ from transformers.utils import ModelOutput
 
 from skyeye.config.schema import Trainable
 from skyeye.errors import SkyEyeError
+from skyeye.models import base
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.language import (
     add_adapters,
@@ -95,6 +97,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
     Args:
         config: sizes of the parts.
         language_model: one that already has weights; None builds a fresh one from ``config.text_config``.
+        vision_tower: likewise; None builds a fresh one from ``config.vision``.
     """
 
     config_class = SkyEyeConfig
@@ -114,13 +117,18 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         "vision_norm",
     ]
 
-    def __init__(self, config: SkyEyeConfig, language_model: PreTrainedModel | None = None):
+    def __init__(
+        self,
+        config: SkyEyeConfig,
+        language_model: PreTrainedModel | None = None,
+        vision_tower: nn.Module | None = None,
+    ):
         attention = config.text_config._attn_implementation  # the next line would set it to that of the whole model
         super().__init__(config)
         config.text_config._attn_implementation = attention
         shape = config.vision_shape
         self.tokens_per_image, self._level_widths = config.tokens_per_image, shape.widths
-        self.vision_tower = build_tower(config.vision)
+        self.vision_tower = vision_tower or build_tower(config.vision)
         # the reference's ln_vision: never trained, so 1 and 0
         self.vision_norm = nn.LayerNorm(shape.width, eps=1e-5) if config.vision_norm else nn.Identity()
         self.projector = build_projector(config.projector, shape.widths, config.text_config.hidden_size)
@@ -147,11 +155,19 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
-        """As in transformers, but a checkpoint that does not fit completely is refused.
+        """As in transformers, but a checkpoint that does not fit completely is refused, and one that leaves out its
+        base finds it where it says (:mod:`skyeye.models.pretrained`).
 
         Raises:
-            SkyEyeError: keys are missing, unexpected or mis-shaped; they are named.
+            SkyEyeError: keys are missing, unexpected or mis-shaped; they are named. Or the base is not there.
         """
+        if (Path(pretrained_model_name_or_path) / base.FILE).is_file():
+            from skyeye.models.pretrained import open_checkpoint  # it opens models of this class
+
+            dtype = kwargs.get("dtype")
+            precision = dtype if isinstance(dtype, torch.dtype) else torch.float32
+            model, _ = open_checkpoint(pretrained_model_name_or_path, precision=precision)
+            return (model, {}) if output_loading_info else model
         kwargs.setdefault("ignore_mismatched_sizes", True)  # reported below, with everything else
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         problems = {kind: sorted(map(str, names)) for kind, names in info.items() if names}

@@ -1,28 +1,234 @@
-"""A checkpoint directory becomes the model and the processor that belong together."""
+"""A checkpoint becomes the model and the processor that belong together: the only loader, for training, evaluation and
+chat.
+
+A checkpoint is a folder that training wrote (with everything, or with what was trained and the name of its base), a
+name on the hub of one, or a file of the reference, which needs a base. The model is built without memory; each tensor
+goes from its mapped file to its place, in the precision it is used in.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from skyeye.config.schema import ModelConfig
 from skyeye.errors import SkyEyeError
+from skyeye.models.adapters import ADAPTERS, merged, plain_name, unwrapped, without_adapters
+from skyeye.models.base import Base, base_of, checked, local_path, read_base, replaced
+from skyeye.models.build import model_config
+from skyeye.models.configuration import SkyEyeConfig
+from skyeye.models.converters.minigpt_v2 import our_name
+from skyeye.models.described import own_words, refuse_other_computation
+from skyeye.models.language import language_tensors
+from skyeye.models.mapped import give_back_pages, map_safetensors, put_tensor, without_weights
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.precision import Part, dtype_of, refuse_what_does_not_fit
 from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.tokenizer import load_tokenizer
+from skyeye.models.vision.weights import tower_tensors
+from skyeye.models.weights import differences, read_tensors, shapes
+
+#: Precision of the frozen parts by name, or one for both; adapters, projector and its norm are float32 always.
+Precision = torch.dtype | Mapping[Part, torch.dtype]
 
 
-def open_checkpoint(path: str | Path) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
-    """Load what training exported, or ``save_pretrained`` of model and processor wrote into one directory, in float32.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint is made of, before anything is read.
+
+    Attributes:
+        path: folder or file.
+        config: of its model.
+        tensors: what it holds itself, mapped, by :func:`~skyeye.models.adapters.plain_name`.
+        base: the parts that it leaves out.
+        words: folder of its processor; None: ``recipe`` says how it is made.
+        recipe: the model section of the base recipe, where one was named.
+    """
+
+    path: Path
+    config: SkyEyeConfig
+    tensors: dict[str, torch.Tensor]
+    base: Base
+    words: Path | None = None
+    recipe: ModelConfig | None = None
+
+    def processor(self) -> SkyEyeProcessor:
+        """The processor that belongs to the model."""
+        if self.words is not None:
+            return SkyEyeProcessor.from_pretrained(self.words)
+        assert self.recipe is not None
+        tokenizer = load_tokenizer(self.recipe.tokenizer.path or self.recipe.language.pretrained)
+        return SkyEyeProcessor.from_config(self.recipe, tokenizer)
+
+
+def open_checkpoint(
+    path: str | Path,
+    *,
+    base: str | Path | ModelConfig | None = None,
+    precision: Precision = torch.float32,
+    device: torch.device | str = "cpu",
+    keep_adapters: bool = True,
+) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
+    """Load a checkpoint.
+
+    Args:
+        path: folder written by training or by ``save_pretrained`` of model and processor, a name of one on the hub, or
+            a file of the reference.
+        base: where the frozen parts come from: a folder, or the model section of a recipe. A file of the reference
+            needs it; of a folder that names its base, other places of the same files.
+        keep_adapters: False adds the adapters to their weights, in float32 and before these are rounded.
 
     Raises:
-        SkyEyeError: there is no such directory, or its weights are not those of its configuration.
+        SkyEyeError: there is no checkpoint; its base is missing or another one; tensors are missing, unexpected or
+            mis-shaped; it does not fit into memory. All this is known before anything large is read.
     """
-    path = Path(path)
+    found = find_checkpoint(path, base)
+    with without_weights():
+        model = SkyEyeForConditionalGeneration(found.config)
+    tensors = _untrained_norm(found.config) | found.tensors | _base_tensors(model, found)
+    _refuse_what_differs(model, tensors, found)
+    dtypes = {
+        name: dtype_of(name, precision) if tensor.is_floating_point() else tensor.dtype
+        for name, tensor in tensors.items()
+    }
+    refuse_what_does_not_fit(tensors, dtypes, device, str(found.path))
+    own = {plain_name(name): name for name in model.state_dict()}
+    lora = None if keep_adapters else found.config.lora
+    if not keep_adapters:
+        _take_adapters_out(model)
+        own = {plain_name(name): name for name in model.state_dict()}
+    items = [(n, t, t) for n, t in tensors.items()] if keep_adapters else merged(tensors, lora)
+    for name, value, original in items:
+        placed = put_tensor(model, own[name], value, dtypes[name], device)
+        if placed.data_ptr() != original.data_ptr():
+            give_back_pages(original)
+    for module in model.vision_tower.modules():
+        if hasattr(module, "k_bias"):  # EVA's zero bias of keys is no weight, and stands beside two that are
+            module.k_bias = module.k_bias.to(module.q_bias.dtype)
+    model.tie_weights(recompute_mapping=False)
+    model.set_trainable(**model._trainable)
+    return model.eval().to(device), found.processor()
+
+
+def find_checkpoint(path: str | Path, base: str | Path | ModelConfig | None = None) -> Checkpoint:
+    """What a checkpoint is made of; nothing but headers is read.
+
+    Raises:
+        SkyEyeError: as :func:`open_checkpoint`, as far as that can be known from headers.
+    """
+    where = local_path(str(path))
+    if where is None:
+        raise SkyEyeError(
+            "no such checkpoint",
+            where=str(path),
+            remedy="give a folder like runs/NAME/checkpoints/STAGE, a .pth file with --base, or the name of one"
+            " that was downloaded from the hub",
+        )
+    return _folder(where, base) if where.is_dir() else _reference(where, base)
+
+
+def _folder(path: Path, base: str | Path | ModelConfig | None) -> Checkpoint:
     if not (path / "config.json").is_file():
         raise SkyEyeError(
             "not a checkpoint directory: no config.json",
             where=str(path),
             remedy="give a folder like runs/NAME/checkpoints/STAGE",
         )
-    model = SkyEyeForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
-    return model, SkyEyeProcessor.from_pretrained(path)
+    config = SkyEyeConfig.from_pretrained(path)
+    named = read_base(path)
+    if named and isinstance(base, ModelConfig):
+        named = replaced(named, base, str(path))
+    elif base is not None:
+        raise SkyEyeError("it holds or names its base itself", where=str(path), remedy="leave out --base")
+    return Checkpoint(path, config, folder_tensors(path), named, words=path)
+
+
+def folder_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """What a checkpoint folder holds, mapped, by plain name.
+
+    Raises:
+        SkyEyeError: it holds no weights, or a file is damaged.
+    """
+    files = sorted(path.glob("model*.safetensors"))
+    if not files:
+        raise SkyEyeError("no model.safetensors in this folder", where=str(path), remedy="give a checkpoint folder")
+    tensors = {plain_name(name): tensor for name, tensor in map_safetensors(files).items()}
+    adapters = path / ADAPTERS
+    if adapters.is_file():
+        tensors |= {plain_name(f"language_model.{n}"): t for n, t in map_safetensors([adapters]).items()}
+    return tensors
+
+
+def parts_held(path: str | Path) -> set[Part]:
+    """The parts (tower, language model) whose own weights a checkpoint holds."""
+    path = Path(path)
+    names = folder_tensors(path) if path.is_dir() else {plain_name(our_name(name)) for name in read_tensors(path)}
+    own = [name for name in names if ".lora_" not in name]
+    parts: dict[str, Part] = {"vision_tower.": "vision", "language_model.": "language"}
+    return {part for opening, part in parts.items() if any(name.startswith(opening) for name in own)}
+
+
+def _reference(path: Path, base: str | Path | ModelConfig | None) -> Checkpoint:
+    if base is None:
+        raise SkyEyeError(
+            "holds what was trained, not the frozen parts",
+            where=str(path),
+            remedy="name them: --base configs/skyeyegpt_released.yaml, or a checkpoint folder",
+        )
+    tensors = {plain_name(our_name(name)): tensor for name, tensor in read_tensors(path).items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
+    if isinstance(base, ModelConfig):
+        frozen = {"vision", "language"}
+        parts = base_of(base, frozen)
+        return Checkpoint(path, model_config(base), tensors, parts, recipe=base)
+    under = _folder(Path(base), None)
+    held = {name: tensor for name, tensor in under.tensors.items() if ".lora_" not in name}
+    return Checkpoint(path, under.config, held | tensors, under.base, words=under.words)
+
+
+def _untrained_norm(config: SkyEyeConfig) -> dict[str, torch.Tensor]:
+    """The norm before the projector, which the reference never trains and does not write."""
+    if not config.vision_norm:
+        return {}
+    width = config.vision_shape.width
+    return {"vision_norm.weight": torch.ones(width), "vision_norm.bias": torch.zeros(width)}
+
+
+def _base_tensors(model: SkyEyeForConditionalGeneration, found: Checkpoint) -> dict[str, torch.Tensor]:
+    """The parts that a checkpoint leaves out, mapped, by plain name."""
+    tensors: dict[str, torch.Tensor] = {}
+    several = len(model.vision_tower.towers) > 1
+    for number, (part, tower) in enumerate(zip(found.base.vision, model.vision_tower.towers, strict=False)):
+        if part is not None:
+            opening = f"vision_tower.towers.{number}.backbone." if several else "vision_tower.backbone."
+            file = checked(part, "vision tower", str(found.path))
+            tensors |= {opening + name: tensor for name, tensor in tower_tensors(tower, file).items()}
+    if found.base.language is not None:
+        folder = checked(found.base.language, "language model", str(found.path))
+        tensors |= {f"language_model.{name}": tensor for name, tensor in language_tensors(folder).items()}
+    return tensors
+
+
+def _refuse_what_differs(
+    model: SkyEyeForConditionalGeneration, tensors: Mapping[str, torch.Tensor], found: Checkpoint
+) -> None:
+    tied = {plain_name(name) for name in model.all_tied_weights_keys}
+    expected = {plain_name(name): tensor.shape for name, tensor in model.state_dict().items()}
+    expected = {name: shape for name, shape in expected.items() if name in tensors or name not in tied}
+    problems = differences(expected, shapes(tensors))
+    if problems:
+        remedy = "config.json and the weights are not of the same model" if found.path.is_dir() else "see --base"
+        raise SkyEyeError("; ".join(problems), where=str(found.path), remedy=remedy)
+    if not found.path.is_dir() and own_words(found.path):
+        refuse_other_computation(found.config, found.tensors, found.path)
+
+
+def _take_adapters_out(model: SkyEyeForConditionalGeneration) -> None:
+    without_adapters(model)
+    model.language_model = unwrapped(model.language_model)
+    model.config.lora = None
+    model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
+    model._trainable = {"vision": "frozen", "projector": "full", "language": "full"}

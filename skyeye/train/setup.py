@@ -22,13 +22,14 @@ from skyeye.data.groups import GroupSource, open_source
 from skyeye.data.mixture import Mixture, epoch_size
 from skyeye.data.prompts import PromptStyle, prompt_style, unplaced_system
 from skyeye.errors import SkyEyeError
+from skyeye.models.base import NO_BASE, Base, base_of, read_base, replaced
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
 from skyeye.models.described import check_processing
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.precision import DTYPES, Part, in_precision
-from skyeye.models.pretrained import open_checkpoint
+from skyeye.models.pretrained import open_checkpoint, parts_held
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
@@ -142,6 +143,14 @@ class RunSetup:
         for name, groups in self.data.groups.items():
             self.data.sources[name]["contents"] = contents(groups)
 
+    def base(self, stage: PlannedStage) -> Base:
+        """What the export of a stage need not hold: parts that no stage so far has trained, as files hold them."""
+        if self.run.export == "merged":
+            return NO_BASE
+        so_far = [planned.settings for planned in self.stages[: stage.number + 1]]
+        held = set() if self.model.checkpoint is None else parts_held(self.model.checkpoint)
+        return base_of(self.model, set(never_trained(so_far)) - held)
+
     def mixture(self, stage: PlannedStage) -> Mixture:
         """The order of the data of a stage."""
         return stage.mixture(self.data.groups)
@@ -238,16 +247,18 @@ def prepare_model(
     torch.manual_seed(setup.seed)  # fresh parts get the same weights on every process
     settings, dtype = setup.model, DTYPES[setup.run.frozen]
     frozen = never_trained([stage.settings for stage in setup.stages])
+    precision = {part: dtype for part in frozen}
     if exported is not None:
-        model, processor = open_checkpoint(exported)
-        return in_precision(model, dtype, frozen), processor
+        return open_checkpoint(exported, precision=precision)
     tokenizer = prepare_tokenizer(settings, setup.data.groups)
     processor = SkyEyeProcessor.from_config(settings, tokenizer)
     for line in check_processing(processor, Path(settings.checkpoint)) if settings.checkpoint else ():
         print_once(line)
-    model = build_model(settings, tokenizer, dtype=dtype if "language" in frozen else torch.float32)
+    model = build_model(settings, tokenizer, precision=precision)
     in_precision(model, dtype, frozen)
     if settings.checkpoint:
+        if Path(settings.checkpoint).is_dir():
+            replaced(read_base(Path(settings.checkpoint)), settings, settings.checkpoint)
         load_checkpoint(model, settings.checkpoint)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     tokens = model.config.tokens_per_image

@@ -104,7 +104,8 @@ def stage_hooks(context: RunContext, stage: PlannedStage, parts: StageParts, wat
     prepared, run = parts.prepared, context.setup.run
     accelerator = prepared.accelerator
     manifest = {**context.setup.manifest, "stage": stage.name, "steps": stage.steps}
-    exporter = Exporter(prepared, context.processor, context.folder, manifest, context.recipe_yaml)
+    base = context.setup.base(stage)
+    exporter = Exporter(prepared, context.processor, context.folder, manifest, context.recipe_yaml, base)
     hooks: list[Hook] = [
         AverageHook(prepared, parts.guard),
         InterruptHook(accelerator, context.interrupt, stage.steps),

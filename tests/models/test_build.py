@@ -52,7 +52,7 @@ def test_pretrained_language_model(tiny_config, language_directory):
     published = AutoModelForCausalLM.from_pretrained(language_directory, dtype=torch.float32)
     assert torch.equal(model.get_input_embeddings().weight, published.get_input_embeddings().weight)
     assert not model.generation_config.do_sample
-    half = build_model(config, dtype=torch.bfloat16)
+    half = build_model(config, precision=torch.bfloat16)
     dtypes = {".lora_" in name: p.dtype for name, p in half.language_model.named_parameters()}
     assert dtypes == {True: torch.float32, False: torch.bfloat16}
 
@@ -70,7 +70,7 @@ def test_no_such_language_model(tiny_config, tmp_path):
 
 def test_language_weights_missing(tiny_config, language_directory):
     (language_directory / "model.safetensors").unlink()
-    with pytest.raises(SkyEyeError, match="cannot load the language model"):
+    with pytest.raises(SkyEyeError, match="language: holds no weights"):
         build_model(tiny_config(language=LanguageConfig(pretrained=str(language_directory))))
 
 

@@ -26,6 +26,7 @@ class RunConfig:
     log_every: int = 10
     checkpoint_every: int = 500  # steps
     timeout_minutes: float = 30.0  # a process that waits longer for the others ends with an error
+    export: Literal["adapters", "merged"] = "adapters"  # merged: a frozen base that lies elsewhere is written, too
     keep_states: int = 2  # resume states kept, the newest
     keep_every: int | None = None  # those at multiples of this many steps are kept besides
     keep_best: bool = False  # the one with the lowest loss (median of the last guards.window steps) is kept besides

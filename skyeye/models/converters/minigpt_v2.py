@@ -37,6 +37,15 @@ def reference_name(name: str) -> str:
     return canonical(name)
 
 
+def our_name(name: str) -> str:
+    """Our name of one of the reference's tensors, in either spelling of PEFT."""
+    name = canonical(name)
+    for ours, theirs in _PARTS:
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
 def canonical(name: str) -> str:
     """One spelling for names that PEFT versions and wrappers spell differently."""
     name = name.removeprefix("module.").replace(".base_layer.", ".").replace(".lm_head.0.", ".lm_head.")

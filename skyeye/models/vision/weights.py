@@ -12,6 +12,7 @@ from timm.models.eva import Eva
 from torch.nn import functional as F
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.mapped import give_back_pages, put_tensor
 from skyeye.models.vision.tower import VisionTower
 from skyeye.models.weights import differences, read_tensors, shapes
 
@@ -21,8 +22,23 @@ logger = logging.getLogger(__name__)
 _EVA_SURPLUS = re.compile(r"(norm|head)\.|blocks\.(\d+)\.")
 
 
-def load_vision_weights(tower: VisionTower, path: str | Path) -> None:
-    """Load published weights into a tower, strictly, in the tower's own precision.
+def load_vision_weights(tower: VisionTower, path: str | Path, dtype: torch.dtype | None = None) -> None:
+    """Put published weights into a tower.
+
+    Args:
+        dtype: precision they are held in; None: that of the tower.
+
+    Raises:
+        SkyEyeError: as :func:`tower_tensors`.
+    """
+    own = tower.dtype
+    for name, tensor in tower_tensors(tower, path).items():
+        if put_tensor(tower.backbone, name, tensor, dtype or own).data_ptr() != tensor.data_ptr():
+            give_back_pages(tensor)
+
+
+def tower_tensors(tower: VisionTower, path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file of published weights by the names of a tower's backbone, mapped; the tower may be empty.
 
     Dropped by rule, and logged: the head; of an EVA file the final norm and the blocks beyond the tower's depth; where
     levels are read, of any file the blocks behind the highest level, and the final norm where no level has it.
@@ -50,7 +66,7 @@ def load_vision_weights(tower: VisionTower, path: str | Path) -> None:
             where=str(path),
             remedy="these weights are of another vision tower: check model.vision width, depth, heads and patch_size",
         )
-    backbone.load_state_dict(found, strict=True)
+    return found
 
 
 def resize_position_embedding(embedding: torch.Tensor, tokens: int, prefix_tokens: int = 1) -> torch.Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,7 +52,7 @@ class MovingAverage:
         if len(whole) < len(self._averages):
             with self.in_place():
                 for name in filter(self._shared, self._averages):
-                    with _gathered(self._parameters[name]):
+                    with gathered(self._parameters[name]):
                         whole[name] = self._parameters[name].detach().float().cpu().clone()
         return whole
 
@@ -72,7 +73,7 @@ class MovingAverage:
             if not self._shared(name):
                 self._averages[name].copy_(averages[name])
                 continue
-            with _gathered(parameter, writes=True), torch.no_grad():
+            with gathered(parameter, writes=True), torch.no_grad():
                 parameter.copy_(averages[name])
             self._averages[name].copy_(_share(parameter))
         self._fill(trained)
@@ -96,7 +97,8 @@ def _share(parameter: nn.Parameter) -> torch.Tensor:
     return getattr(parameter, "ds_tensor", parameter).detach()
 
 
-def _gathered(parameter: nn.Parameter, writes: bool = False):
+def gathered(parameter: nn.Parameter, writes: bool = False) -> AbstractContextManager[Any]:
+    """ZeRO-3: the whole of a parameter while the block lasts; all processes take part."""
     import deepspeed
 
     return deepspeed.zero.GatheredParameters([parameter], modifier_rank=0 if writes else None)

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.config.schema import ModelConfig
+from skyeye.data.files import file_fingerprint
 from skyeye.data.groups import GroupList, GroupSource
 from skyeye.data.images.reference import parse_reference
-
-#: Of a file so many pieces of so many bytes, spread evenly, are looked at: a language model has tens of gigabytes.
-PIECES, PIECE = 64, 1 << 16
 
 
 def files_of_model(model: ModelConfig) -> dict[str, str]:
@@ -25,23 +23,6 @@ def files_of_model(model: ModelConfig) -> dict[str, str]:
     named |= {"model.language.pretrained": model.language.pretrained, "model.tokenizer.path": model.tokenizer.path}
     named["model.checkpoint"] = model.checkpoint
     return {setting: file_fingerprint(Path(path)) for setting, path in named.items() if path and Path(path).exists()}
-
-
-def file_fingerprint(path: Path) -> str:
-    """A short hash of a file, or of the files directly in a folder: names, sizes and pieces of their content."""
-    digest = hashlib.blake2b(digest_size=8)
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if not file.is_file():
-            continue
-        size = file.stat().st_size
-        digest.update(f"{file.name if path.is_dir() else ''}\0{size}\0".encode("utf-8", "surrogateescape"))
-        with open(file, "rb") as stream:
-            for piece in range(PIECES):
-                stream.seek(piece * max(0, size - PIECE) // (PIECES - 1))
-                digest.update(stream.read(PIECE))
-                if size <= PIECE:
-                    break
-    return digest.hexdigest()
 
 
 def contents(groups: GroupSource) -> str | None:

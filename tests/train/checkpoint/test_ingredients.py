@@ -11,10 +11,11 @@ import pytest
 
 from skyeye.config.load import load_recipe
 from skyeye.config.schema import ModelConfig, TokenizerConfig, VisionConfig
+from skyeye.data.files import PIECE, PIECES, file_fingerprint
 from skyeye.data.groups import GroupList
 from skyeye.data.record import Record, Region, Turn
 from skyeye.errors import SkyEyeError
-from skyeye.train.checkpoint.ingredients import PIECE, PIECES, contents, file_fingerprint, files_of_model
+from skyeye.train.checkpoint.ingredients import contents, files_of_model
 from skyeye.train.checkpoint.resume import changed_data
 from skyeye.train.setup import setup_run
 

@@ -1,0 +1,75 @@
+"""Tensors mapped from their files, and put into a model one by one: no tensor is in memory twice.
+
+A tensor that is wanted as its file holds it stays a mapped one: its pages are read when they are needed, and shared by
+all processes of a machine. Any other is converted, and the pages of the original are given back at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import init_empty_weights
+from torch import nn
+
+from skyeye.errors import SkyEyeError
+from skyeye.models.weights import open_safetensors
+
+_DONTNEED = 4  # of madvise(2), on Linux and macOS alike
+
+#: A model whose parameters have shapes and no memory, and whose buffers (rotary frequencies) are real.
+without_weights = init_empty_weights
+
+
+def map_safetensors(paths: list[Path]) -> dict[str, torch.Tensor]:
+    """The tensors of ``.safetensors`` files by name, mapped: nothing is read yet.
+
+    Raises:
+        SkyEyeError: a file is no such file or is cut short, or a name stands in two files.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for path in paths:
+        with open_safetensors(path) as file:
+            for name in file.keys():
+                if name in tensors:
+                    raise SkyEyeError(f"{name} stands in another file of this folder, too", where=str(path))
+                tensors[name] = file.get_tensor(name)
+    return tensors
+
+
+def put_tensor(
+    module: nn.Module, name: str, tensor: torch.Tensor, dtype: torch.dtype | None, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Put a tensor in the place of the parameter or buffer of this name.
+
+    Args:
+        dtype: precision of a floating-point tensor; None: as it is.
+
+    Returns:
+        What the module holds now: the tensor itself where nothing had to be converted.
+    """
+    owner_name, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(owner_name)
+    value = tensor.to(device=device, dtype=dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype)
+    if leaf in owner._parameters:
+        before = owner._parameters[leaf]
+        owner._parameters[leaf] = nn.Parameter(value, requires_grad=before is not None and before.requires_grad)
+    else:
+        owner._buffers[leaf] = value
+    return value
+
+
+def give_back_pages(tensor: torch.Tensor) -> None:
+    """Let the system have the memory of a mapped tensor back; it is read from its file again when it is needed.
+
+    Only for a tensor that nobody reads any more, or that is mapped from a file and unchanged.
+    """
+    if tensor.device.type != "cpu" or sys.platform not in ("linux", "darwin"):
+        return
+    first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = (tensor.data_ptr() + tensor.numel() * tensor.element_size()) // mmap.PAGESIZE * mmap.PAGESIZE
+    if last > first:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _DONTNEED)
