@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
 
 from skyeye.config.schema import ModelConfig
 from skyeye.data.files import cannot_be_written
@@ -22,19 +21,20 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.adapters import ADAPTERS, plain_name
 from skyeye.models.base import NO_BASE, read_base
 from skyeye.models.converters.minigpt_v2 import (
-    adapter_rank,
+    advice,
     is_trained,
-    projection,
     reference_name,
     write_reference,
 )
 from skyeye.models.described import refuse_other_computation
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
-from skyeye.models.weights import differences, load_torch_file, read_tensors, shapes
+from skyeye.models.pretrained import empty_model, find_checkpoint
+from skyeye.models.save import save_checkpoint
+from skyeye.models.weights import differences, read_tensors, shapes
 
 #: Beside the weights of an exported directory; these belong to the weights, the rest is copied when weights change.
-_WEIGHT_FILES = re.compile(r"(model.*\.safetensors(\.index\.json)?|config\.json)")
+_WEIGHT_FILES = re.compile(r"((adapter_)?model.*\.safetensors(\.index\.json)?|(adapter_)?config\.json|base\.json)")
 
 
 def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> None:
@@ -61,7 +61,7 @@ def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> 
         expected = {name: shape for name, shape in expected.items() if is_trained(name)}
     problems = differences(expected, shapes(found))
     if problems:
-        raise SkyEyeError("; ".join(problems), where=str(path), remedy=_remedy(model, found))
+        raise SkyEyeError("; ".join(problems), where=str(path), remedy=advice(model.state_dict(), found))
     refuse_other_computation(model.config, found, path)
     on_meta = any(parameter.is_meta for parameter in model.parameters())
     model.load_state_dict({own[name]: tensor for name, tensor in found.items()}, strict=False, assign=on_meta)
@@ -75,8 +75,9 @@ def convert(
     Args:
         source: directory of this project -> ``target`` is a ``.pth`` file; file of the reference -> a directory.
         base: for a directory from a file that holds adapters and projection only: where everything else comes from, a
-            directory of this project or the model section of a recipe. Not needed if the file holds everything and its
-            configuration, as :func:`convert` writes it with ``everything``.
+            directory of this project or the model section of a recipe; the parts that a recipe names are not copied,
+            the directory names them as its base. Not needed if the file holds everything and its configuration, as
+            :func:`convert` writes it with ``everything``.
         everything: write the frozen parts into the file too. The reference's runner does not.
 
     Raises:
@@ -124,45 +125,24 @@ def _write_reference(source: Path, target: Path, everything: bool) -> None:
 
 
 def _write_directory(source: Path, target: Path, base: str | Path | ModelConfig | None) -> None:
-    model, processor, beside = _base(source, base)
-    load_checkpoint(model, source)
+    """What a file holds, beside the name of its base or, where that is a directory that holds everything, with it."""
+    found = find_checkpoint(source, base)
+    model, tensors = empty_model(found)
+    own = {plain_name(name): name for name in model.state_dict()}
+    held = {own[n]: t for n, t in tensors.items() if n in found.tensors or not found.base.covers(n)}
     partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(partial)
-        if processor is not None:
-            processor.save_pretrained(partial)
+        save_checkpoint(partial, model, held, found.base, None if found.recipe is None else found.processor())
+        beside = [] if found.words is None else [file for file in found.words.iterdir() if file.is_file()]
         for file in beside:
-            shutil.copy(file, partial)
+            if not _WEIGHT_FILES.fullmatch(file.name):
+                shutil.copy(file, partial)
         os.replace(partial, target)
     except (OSError, SafetensorError) as error:
         raise cannot_be_written(error, target) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _base(source: Path, base: str | Path | ModelConfig | None):
-    """The model that a reference file is loaded onto, its processor if it has to be made, and files to copy with it."""
-    from skyeye.models.build import build_model  # here because building is not needed to load or to write a .pth file
-
-    if isinstance(base, ModelConfig):
-        from skyeye.models.processing import SkyEyeProcessor
-        from skyeye.models.tokenizer import load_tokenizer
-
-        tokenizer = load_tokenizer(base.tokenizer.path or base.language.pretrained)
-        return build_model(base, tokenizer), SkyEyeProcessor.from_config(base, tokenizer), []
-    if base is not None:
-        beside = [file for file in Path(base).iterdir() if file.is_file() and not _WEIGHT_FILES.fullmatch(file.name)]
-        return SkyEyeForConditionalGeneration.from_pretrained(base), None, beside
-    configuration = load_torch_file(source).get("config")
-    if all(is_trained(name) for name in _read(source)) or "skyeye" not in (configuration or {}):
-        raise SkyEyeError(
-            "holds only what was trained, adapters and projection",
-            where=str(source),
-            remedy="name a base: a skyeye checkpoint directory, or a recipe that names the pretrained parts",
-        )
-    config = SkyEyeForConditionalGeneration.config_class.from_dict(configuration["skyeye"])
-    return SkyEyeForConditionalGeneration(config), None, []
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -188,16 +168,3 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             raise SkyEyeError(f"{name} is there twice, under two spellings", where=str(path))
         named[reference_name(name)] = tensor
     return named
-
-
-def _remedy(model: nn.Module, found: dict[str, torch.Tensor]) -> str:
-    theirs = [(name, tuple(tensor.shape)) for name, tensor in found.items()]
-    ours = [(reference_name(name), tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
-    advice = []
-    if projection(theirs) and projection(theirs) != projection(ours):
-        advice.append(f"this checkpoint is for {projection(theirs)}; the model here has {projection(ours)}")
-    if adapter_rank(theirs) != adapter_rank(ours):
-        advice.append(
-            f"its adapters have rank {adapter_rank(theirs)}, the model's {adapter_rank(ours)}: see model.lora.r"
-        )
-    return "; ".join(advice) or "build the model that the checkpoint was trained with"

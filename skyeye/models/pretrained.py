@@ -17,10 +17,10 @@ import torch
 from skyeye.config.schema import ModelConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.adapters import ADAPTERS, merged, plain_name, unwrapped, without_adapters
-from skyeye.models.base import Base, base_of, checked, local_path, read_base, replaced
+from skyeye.models.base import NO_BASE, Base, base_of, checked, local_path, read_base, replaced
 from skyeye.models.build import model_config
 from skyeye.models.configuration import SkyEyeConfig
-from skyeye.models.converters.minigpt_v2 import our_name
+from skyeye.models.converters.minigpt_v2 import advice, our_name, reference_name
 from skyeye.models.described import own_words, refuse_other_computation
 from skyeye.models.language import language_tensors
 from skyeye.models.mapped import give_back_pages, map_safetensors, put_tensor, without_weights
@@ -59,7 +59,8 @@ class Checkpoint:
         """The processor that belongs to the model."""
         if self.words is not None:
             return SkyEyeProcessor.from_pretrained(self.words)
-        assert self.recipe is not None
+        if self.recipe is None:
+            raise SkyEyeError("holds no tokenizer", where=str(self.path), remedy="name a base: --base RECIPE or FOLDER")
         tokenizer = load_tokenizer(self.recipe.tokenizer.path or self.recipe.language.pretrained)
         return SkyEyeProcessor.from_config(self.recipe, tokenizer)
 
@@ -86,10 +87,7 @@ def open_checkpoint(
             mis-shaped; it does not fit into memory. All this is known before anything large is read.
     """
     found = find_checkpoint(path, base)
-    with without_weights():
-        model = SkyEyeForConditionalGeneration(found.config)
-    tensors = _untrained_norm(found.config) | found.tensors | _base_tensors(model, found)
-    _refuse_what_differs(model, tensors, found)
+    model, tensors = empty_model(found)
     dtypes = {
         name: dtype_of(name, precision) if tensor.is_floating_point() else tensor.dtype
         for name, tensor in tensors.items()
@@ -111,6 +109,19 @@ def open_checkpoint(
     model.tie_weights(recompute_mapping=False)
     model.set_trainable(**model._trainable)
     return model.eval().to(device), found.processor()
+
+
+def empty_model(found: Checkpoint) -> tuple[SkyEyeForConditionalGeneration, dict[str, torch.Tensor]]:
+    """The model of a checkpoint without memory, and all its tensors, mapped, by plain name.
+
+    Raises:
+        SkyEyeError: they do not fit together, or its base is missing or another one.
+    """
+    with without_weights():
+        model = SkyEyeForConditionalGeneration(found.config)
+    tensors = _untrained_norm(found.config) | found.tensors | _base_tensors(model, found)
+    _refuse_what_differs(model, tensors, found)
+    return model, tensors
 
 
 def find_checkpoint(path: str | Path, base: str | Path | ModelConfig | None = None) -> Checkpoint:
@@ -172,14 +183,17 @@ def parts_held(path: str | Path) -> set[Part]:
 
 
 def _reference(path: Path, base: str | Path | ModelConfig | None) -> Checkpoint:
-    if base is None:
+    words = own_words(path)
+    if base is None and ("text_config" not in words or parts_held(path) != {"vision", "language"}):
         raise SkyEyeError(
-            "holds what was trained, not the frozen parts",
+            "holds only what was trained, adapters and projection",
             where=str(path),
-            remedy="name them: --base configs/skyeyegpt_released.yaml, or a checkpoint folder",
+            remedy="name a base: --base RECIPE that names the pretrained parts, or --base FOLDER of a checkpoint",
         )
     tensors = {plain_name(our_name(name)): tensor for name, tensor in read_tensors(path).items()}
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
+    if base is None:
+        return Checkpoint(path, SkyEyeConfig.from_dict(words), tensors, NO_BASE)
     if isinstance(base, ModelConfig):
         frozen = {"vision", "language"}
         parts = base_of(base, frozen)
@@ -220,7 +234,10 @@ def _refuse_what_differs(
     expected = {name: shape for name, shape in expected.items() if name in tensors or name not in tied}
     problems = differences(expected, shapes(tensors))
     if problems:
-        remedy = "config.json and the weights are not of the same model" if found.path.is_dir() else "see --base"
+        theirs = {reference_name(name): tensor for name, tensor in found.tensors.items()}
+        remedy = advice(model.state_dict(), theirs)
+        if found.path.is_dir():
+            remedy = "config.json and the weights are not of the same model"
         raise SkyEyeError("; ".join(problems), where=str(found.path), remedy=remedy)
     if not found.path.is_dir() and own_words(found.path):
         refuse_other_computation(found.config, found.tensors, found.path)

@@ -103,6 +103,14 @@ def shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in tensors.items()}
 
 
+def equal_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors have the same shape, type and bits."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    one, other = (tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (one, other))
+    return torch.equal(one, other)
+
+
 def _some(names: list[str]) -> str:
     rest = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f", and {rest} more" if rest > 0 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 from dataclasses import dataclass
@@ -79,8 +80,17 @@ class TestReferenceFile:
         assert f'"init_lr": {layout["config"]["run"]["init_lr"]}' in text
         assert all(f"{name}.lora_A.weight" in text for name in lora["target_modules"]) and "llama_proj.weight" in text
 
-    def test_becomes_a_directory_on_the_parts_of_a_recipe(self, golden, golden_config, published, tmp_path):
-        convert(published.path, tmp_path / "ours", base=golden_config)
+    def test_becomes_a_directory_on_the_parts_of_a_recipe(
+        self, golden, golden_config, golden_model, published, tmp_path
+    ):
+        tower = tmp_path / "tower.safetensors"
+        save_file(golden_model.vision_tower.backbone.state_dict(), tower)
+        vision = dataclasses.replace(golden_config.vision, weights=str(tower))
+        convert(published.path, tmp_path / "ours", base=dataclasses.replace(golden_config, vision=vision))
+        assert sorted(file.name for file in (tmp_path / "ours").glob("*.safetensors")) == [
+            "adapter_model.safetensors",
+            "model.safetensors",
+        ]
         model = SkyEyeForConditionalGeneration.from_pretrained(tmp_path / "ours")
         expected = load_file(golden / "train_accum1.safetensors")
         assert all(torch.equal(tensor, expected[name]) for name, tensor in trained_tensors(model).items())

@@ -88,3 +88,22 @@ def projection(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:
 def adapter_rank(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> int | None:
     """Rank of the LoRA adapters among (name, shape) pairs; None without adapters."""
     return next((shape[0] for name, shape in tensors if ".lora_A." in name), None)
+
+
+def advice(ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> str:
+    """What to do about tensors of another model.
+
+    Args:
+        ours: of the model here, by its names.
+        theirs: of the checkpoint, by canonical reference name.
+    """
+    found = [(name, tuple(tensor.shape)) for name, tensor in theirs.items()]
+    here = [(reference_name(name), tuple(tensor.shape)) for name, tensor in ours.items()]
+    advised = []
+    if projection(found) and projection(found) != projection(here):
+        advised.append(f"this checkpoint is for {projection(found)}; the model here has {projection(here)}")
+    if adapter_rank(found) != adapter_rank(here):
+        advised.append(
+            f"its adapters have rank {adapter_rank(found)}, the model's {adapter_rank(here)}: see model.lora.r"
+        )
+    return "; ".join(advised) or "build the model that the checkpoint was trained with"

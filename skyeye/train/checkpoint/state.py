@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from skyeye.config.schema import RunConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.objective import trained_parameters
+from skyeye.models.weights import equal_bits
 from skyeye.train.checkpoint.snapshot import collect, restore_state
 from skyeye.train.context import Prepared
 from skyeye.train.parallel.loss_scale import loss_scaler
@@ -223,14 +224,6 @@ def _same(read: dict[str, torch.Tensor], written: dict[str, torch.Tensor], path:
     wrong = [name for name in written if name not in read or not equal_bits(read[name], written[name])]
     if wrong or len(read) != len(written):
         raise OSError(f"{path.name} reads back differently, e.g. {wrong[0] if wrong else 'in its number of tensors'}")
-
-
-def equal_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors have the same shape, type and bits."""
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    one, other = (tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (one, other))
-    return torch.equal(one, other)
 
 
 def _manifest(state: Path) -> dict | None:
