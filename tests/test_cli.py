@@ -259,7 +259,7 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
     usual = {"suite": None, "limit": 5, "batch_size": 32, "controls": True, "max_new_tokens": None, "prompts": {}}
     usual |= {
         "missing_images": "skip",
-        "device": None,
+        "opening": {"base": None, "dtype": "auto", "device": None, "keep_adapters": False},
         "seed": 0,
         "recipe_prompts": {"synth.vqa": "[vqa] {question}"},
     }

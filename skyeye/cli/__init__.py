@@ -14,10 +14,12 @@ from pathlib import Path
 from skyeye import __version__
 from skyeye.cli.bench import bench_commands
 from skyeye.cli.cache import cache_commands
+from skyeye.cli.checkpoints import base_of, checkpoint_arguments, export_command
 from skyeye.cli.data import data_commands
 from skyeye.cli.doctor import doctor_command
 from skyeye.cli.eval import eval_commands, joined
 from skyeye.cli.loading import hide_loading_bars
+from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, new_folder, new_place
 from skyeye.cli.plan import plan_command
 from skyeye.cli.runs import runs_commands
@@ -103,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _chat_command(commands, command)
     _checkpoint_commands(group, command)
+    export_command(commands, command)
 
     config = group("config", "look at recipes")
     config_show = command(config, "show", _config_show, "print a recipe as it will be run, every setting written out")
@@ -112,7 +115,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _chat_command(commands: argparse._SubParsersAction, command: Callable) -> None:
     chat = command(commands, "chat", _chat, "ask about a picture, once or in a conversation")
-    chat.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help="directory written by training")
+    checkpoint_arguments(chat)
+    chat.add_argument("--max-new-tokens", type=positive, default=256, metavar="N", help="longest answer (default 256)")
     chat.add_argument("--image", type=any_path, required=True, metavar="FILE", help="the picture")
     chat.add_argument(
         "--ask", action="append", metavar="QUESTION", help="answer this and stop; may be given several times"
@@ -169,10 +173,12 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _chat(options: argparse.Namespace) -> int:
+    from skyeye.generation.opening import Opening
     from skyeye.serve.chat import chat
 
     hide_loading_bars()
-    chat(options.checkpoint, options.image, options.ask, options.out)
+    how = Opening(base_of(options.base), options.dtype, options.device, options.keep_adapters)
+    chat(options.checkpoint, options.image, options.ask, options.out, how, options.max_new_tokens)
     return 0
 
 
@@ -192,13 +198,9 @@ def _checkpoint_diff(options: argparse.Namespace) -> int:
 
 
 def _checkpoint_convert(options: argparse.Namespace) -> int:
-    from skyeye.config.load import load_recipe
     from skyeye.models.checkpoint import convert
 
-    base = options.base
-    if base is not None and base.suffix in (".yaml", ".yml"):
-        base = load_recipe(base).model
-    convert(options.source, options.target, base=base, everything=options.everything)
+    convert(options.source, options.target, base=base_of(options.base), everything=options.everything)
     print(f"written: {options.target}")
     return 0
 

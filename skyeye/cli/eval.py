@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from skyeye.cli.checkpoints import base_of, checkpoint_arguments
 from skyeye.cli.loading import hide_loading_bars
+from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, check_usual, new_file, new_folder
 from skyeye.errors import SkyEyeError
 
@@ -72,7 +74,7 @@ def joined(arguments: Sequence[str]) -> list[str]:
 
 
 def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
-    evaluate.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help="directory written by training")
+    checkpoint_arguments(evaluate)
     evaluate.add_argument(
         "--benchmarks", nargs="+", metavar="NAME", help="default: those named in the checkpoint's recipe"
     )
@@ -81,10 +83,10 @@ def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--out", type=new_folder, metavar="DIR", help="for scores and report (default CHECKPOINT/eval)"
     )
-    evaluate.add_argument("--limit", type=_positive, metavar="N", help="at most N samples of each benchmark")
-    evaluate.add_argument("--batch-size", type=_positive, metavar="N", help="changes speed, not scores")
+    evaluate.add_argument("--limit", type=positive, metavar="N", help="at most N samples of each benchmark")
+    evaluate.add_argument("--batch-size", type=positive, metavar="N", help="changes speed, not scores")
     evaluate.add_argument(
-        "--max-new-tokens", type=_positive, metavar="N", help="longest answer; default: the benchmark's"
+        "--max-new-tokens", type=positive, metavar="N", help="longest answer; default: the benchmark's"
     )
     evaluate.add_argument("--no-controls", action="store_true", help="shuffle no images or phrases: half the work")
     evaluate.add_argument(
@@ -93,13 +95,6 @@ def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--missing-images", choices=("skip", "stop"), help="records without an image (default skip, told)"
     )
-    evaluate.add_argument("--device", metavar="DEVICE", help="cpu, cuda ...; default: a GPU where there is one")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
 
 
 def _notation(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +107,7 @@ def _eval(options: argparse.Namespace) -> int:
     from skyeye.data.files import check_new_folder
     from skyeye.eval.evaluate import evaluate
     from skyeye.eval.settings import EvalSettings
+    from skyeye.generation.opening import Opening
 
     hide_loading_bars()
     recipe = options.checkpoint / "recipe.yaml"
@@ -120,8 +116,9 @@ def _eval(options: argparse.Namespace) -> int:
     if data_root is None:
         remedy = "give --data-root: the folder of the synthetic scenes, or the one that holds the data sets"
         raise SkyEyeError("does not say where the benchmarks' data lie", where=str(options.checkpoint), remedy=remedy)
-    out = options.out or options.checkpoint / "eval"
-    if options.out is None and options.checkpoint.is_dir():
+    beside = options.checkpoint.with_name(f"{options.checkpoint.stem}-eval")  # of a file
+    out = options.out or (beside if options.checkpoint.is_file() else options.checkpoint / "eval")
+    if options.out is None and options.checkpoint.exists():
         check_usual(check_new_folder, out)
     asked = options.benchmarks or ([] if options.suite else settings.benchmarks)
     how = EvalSettings(
@@ -132,7 +129,7 @@ def _eval(options: argparse.Namespace) -> int:
         prompts=dict(_prompt(text) for text in options.prompt),
         recipe_prompts=settings.prompts,
         missing_images=options.missing_images or settings.missing_images,
-        device=options.device,
+        opening=Opening(base_of(options.base), options.dtype, options.device, options.keep_adapters),
     )
     if evaluate(options.checkpoint, asked, data_root, out, how, suite=options.suite) is not None:
         print((out / "scores.md").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from skyeye.data.files import check_new_folder
+from skyeye.data.hub import local_path
 from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
@@ -19,7 +20,7 @@ from skyeye.eval.answers.boxes import read_boxes
 from skyeye.eval.answers.store import ALONE, Answerer, AnswerStore, Process
 from skyeye.eval.benchmarks import Benchmark, chosen_benchmarks, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun, prepare
-from skyeye.eval.files import PROCESSOR, checkpoint_fingerprint, origin
+from skyeye.eval.files import PROCESSOR, checkpoint_fingerprint, fingerprint_with_base, origin
 from skyeye.eval.question import PROTOCOL_STYLE
 from skyeye.eval.results import Answer, EvalResults
 from skyeye.eval.settings import EvalSettings
@@ -49,7 +50,7 @@ def evaluate(
     the answers, scores and writes. An evaluation that was killed goes on where it was when it is started again.
 
     Args:
-        checkpoint: directory that ``save_pretrained`` wrote, with the processor.
+        checkpoint: what :func:`skyeye.models.pretrained.open_checkpoint` opens.
         benchmarks: names, or ``synth.*`` for a family.
         data_root: folder of the synthetic scenes, or the folder that holds the data sets.
         settings: how they are asked.
@@ -70,7 +71,8 @@ def evaluate(
         for name, reason in not_there.items():
             tqdm.write(f"{name} of suite {suite} is skipped: {reason}")
     settings = with_prompts_of(settings, chosen, not_there)
-    if not (checkpoint / "config.json").is_file():
+    checkpoint = local_path(checkpoint) or checkpoint
+    if not checkpoint.is_file() and not (checkpoint / "config.json").is_file():
         raise SkyEyeError(
             "holds no config.json, so it is no checkpoint directory",
             where=str(checkpoint),
@@ -128,7 +130,7 @@ def _about(checkpoint: Path, settings: EvalSettings) -> dict[str, Any]:
     return {
         "checkpoint": str(checkpoint),
         **origin(checkpoint),
-        "fingerprint": checkpoint_fingerprint(checkpoint),
+        "fingerprint": fingerprint_with_base(checkpoint, settings.opening.base),
         "seed": settings.seed,
         "limit": settings.limit,
         "batch_size": settings.batch_size,
@@ -140,14 +142,15 @@ def _about(checkpoint: Path, settings: EvalSettings) -> dict[str, Any]:
 def _answers_key(checkpoint: Path, weights: str, of_model: Mapping[str, Any]) -> str:
     """Name of the folder for the answers of this model alone."""
     words = checkpoint_fingerprint(checkpoint, PROCESSOR)
-    return f"{weights[:16]}-{words[:8]}-{of_model['dtype']}-{of_model['prompt_layout']}"
+    how = f"{of_model['dtype']}-{of_model['prompt_layout']}"
+    return f"{weights[:16]}-{words[:8]}-{how}" + ("-adapters" if of_model["adapters_beside"] else "")
 
 
 def load_answerer(checkpoint: Path, settings: EvalSettings) -> tuple[Answerer, PromptStyle, dict[str, Any]]:
     """The model of a checkpoint as a function from questions to answers, its words, and what to say about it."""
     from skyeye.generation.answer import open_to_answer  # here, so that wrong names and missing data are told at once
 
-    model, processor = open_to_answer(checkpoint, settings.device)
+    model, processor = open_to_answer(checkpoint, settings.opening)
     builder = processor.builder
     return (
         model_answerer(model, processor, settings.batch_size),
@@ -157,6 +160,7 @@ def load_answerer(checkpoint: Path, settings: EvalSettings) -> tuple[Answerer, P
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
             "prompt_layout": builder.prompt_config.evaluation_layout,
+            "adapters_beside": model.config.lora is not None,
         },
     )
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import yaml
 
-from skyeye.data.files import write_whole
+from skyeye.config.schema import ModelConfig
+from skyeye.data.files import file_fingerprint, write_whole
 from skyeye.data.formats.base.problems import load_json
+from skyeye.data.hub import local_path
 
 WEIGHTS = ("*.safetensors", "config.json", "base.json")
 #: What a processor and its tokenizer are saved as, and what else ``generate`` reads.
@@ -38,11 +40,29 @@ def checkpoint_fingerprint(checkpoint: Path, names: Sequence[str] = WEIGHTS) -> 
     """SHA-256 over the files of a checkpoint directory that have these names (patterns): by default the weights and
     config.json; :data:`PROCESSOR` for what makes ids and pixels of questions and images."""
     digest = hashlib.sha256()
-    for file in sorted({file for name in names for file in checkpoint.glob(name)}):
+    inside = [checkpoint] if checkpoint.is_file() else {file for name in names for file in checkpoint.glob(name)}
+    for file in sorted(inside):
         digest.update(file.name.encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+    return digest.hexdigest()
+
+
+def fingerprint_with_base(checkpoint: Path, base: str | Path | ModelConfig | None) -> str:
+    """The fingerprint of a checkpoint; of a file of the reference, a part of a model, together with that of its base."""
+    own = checkpoint_fingerprint(checkpoint)
+    if base is None or checkpoint.is_dir():  # a folder says which base it was trained beside
+        return own
+    digest = hashlib.sha256(own.encode())
+    if isinstance(base, ModelConfig):
+        digest.update(repr(base).encode())
+        named = [*(tower.weights for tower in base.towers), base.language.pretrained, base.tokenizer.path]
+        digest.update(
+            " ".join(file_fingerprint(path) for part in named if part and (path := local_path(part))).encode()
+        )
+    else:
+        digest.update(checkpoint_fingerprint(Path(base), (*WEIGHTS, *PROCESSOR)).encode())
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from skyeye.eval.benchmarks.base import MissingImages
+from skyeye.generation.opening import Opening
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class EvalSettings:
         recipe_prompts: the same where ``prompts`` say nothing; those of benchmarks that are not asked are skipped.
         missing_images: what becomes of records whose image is missing or broken.
         seed: of the permutations of the controls and of ``limit``.
-        device: ``"cpu"``, ``"cuda"`` ...; None: a GPU when there is one.
+        opening: how the checkpoint is opened.
     """
 
     limit: int | None = None
@@ -32,4 +33,4 @@ class EvalSettings:
     recipe_prompts: Mapping[str, str] = field(default_factory=dict)
     missing_images: MissingImages = "skip"
     seed: int = 0
-    device: str | None = None
+    opening: Opening = field(default_factory=Opening)

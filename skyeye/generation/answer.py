@@ -13,30 +13,35 @@ import torch
 from skyeye.data.record import Record
 from skyeye.generation.engine import PromptGroup, answer_groups
 from skyeye.generation.limit import room_for_answer
+from skyeye.generation.opening import Opening
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.precision import resolve_precision
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
 
 #: Encoded images that are kept for further records that show them.
 KEPT_IMAGES = 256
+_USUAL = Opening()
 _READERS = 4  # threads that read and decode image files
 
 
 def open_to_answer(
-    checkpoint: str | Path, device: str | torch.device | None = None
+    checkpoint: str | Path, opening: Opening = _USUAL
 ) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
-    """Model and processor of a checkpoint directory, ready to be asked.
+    """Model and processor of a checkpoint, in evaluation mode, ready to be asked.
 
-    Args:
-        device: None: the GPU of this process when there is one.
+    Raises:
+        SkyEyeError: as :func:`~skyeye.models.pretrained.open_checkpoint`.
     """
-    model, processor = open_checkpoint(checkpoint)
-    model.eval()
-    if model.config.lora is not None and model.dtype == torch.float32:  # in half precision merging would round the base
-        model.language_model.merge_adapter()  # type: ignore[operator]  # with adapters it is a PeftModel
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    model.to(device or own)  # type: ignore[arg-type]  # transformers wraps it and loses its signature
-    return model, processor
+    device = opening.device or own
+    return open_checkpoint(
+        checkpoint,
+        base=opening.base,
+        precision=lambda values: resolve_precision(opening.dtype, device, values),
+        device=device,
+        keep_adapters=opening.keep_adapters,
+    )
 
 
 def answers_as_ready(

@@ -13,6 +13,7 @@ from typing import Any
 
 from skyeye.config.schema import ModelConfig
 from skyeye.data.files import file_fingerprint, write_json
+from skyeye.data.hub import local_path
 from skyeye.errors import SkyEyeError
 
 FILE = "base.json"
@@ -137,19 +138,6 @@ def checked(part: BasePart, what: str, where: str) -> Path:
             remedy="give the files that it was trained with: --base RECIPE",
         )
     return path
-
-
-def local_path(source: str) -> Path | None:
-    """A file or folder, or the folder into which a name of the hub was downloaded; None: neither is there."""
-    if Path(source).exists():
-        return Path(source)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(source, local_files_only=True))
-    except (HFValidationError, LocalEntryNotFoundError):
-        return None
 
 
 def _same(part: BasePart, source: str | None, what: str, where: str) -> BasePart:

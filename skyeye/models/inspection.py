@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.errors import SkyEyeError
-from skyeye.models.adapters import ADAPTERS
+from skyeye.models.adapters import ADAPTERS, plain_name
 from skyeye.models.converters.minigpt_v2 import adapter_rank, projection, reference_name
-from skyeye.models.weights import load_torch_file, open_safetensors
+from skyeye.models.language import is_adapter
+from skyeye.models.weights import load_torch_file, open_safetensors, read_tensors
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "U8": "uint8"}
 
@@ -22,8 +23,9 @@ def inspect_checkpoint(path: str | Path) -> dict[str, Any]:
     Returns:
         ``path``; ``tensors``: groups of equally named, shaped and typed tensors (``name`` with ``*`` for layer numbers,
         ``count``, ``shape``, ``dtype``); ``values``: numbers in all; ``made_for``: the parts that the projection fits;
-        ``rank`` of the adapters; and what the file tells about its training: ``config``, ``epoch``, ``optimizer``
-        (reference), ``manifest`` and ``recipe`` (ours).
+        ``rank`` of the adapters; ``adapters``: layer -> norm of what its adapter adds, without the scale; and what the
+        file tells about its training: ``config``, ``epoch``, ``optimizer`` (reference), ``manifest`` and ``recipe``
+        (ours).
 
     Raises:
         SkyEyeError: there is nothing there, or it is no checkpoint.
@@ -55,12 +57,14 @@ def inspect_checkpoint(path: str | Path) -> dict[str, Any]:
                 for group in content["optimizer"]["param_groups"]
             ]
     named = [(reference_name(name), shape) for name, shape, _ in headers]
+    adapters = adapter_norms(path) if any(is_adapter(name) for name, _ in named) else {}
     return {
         "path": str(path),
         "tensors": _grouped(headers),
         "values": sum(math.prod(shape) for _, shape, _ in headers),
         "made_for": projection(named),
         "rank": adapter_rank(named),
+        "adapters": adapters,
         **about,
     }
 
@@ -78,12 +82,42 @@ def describe_checkpoint(path: str | Path) -> str:
         lines.append(f"projection made for {found['made_for']}")
     if found["rank"]:
         lines.append(f"LoRA adapters of rank {found['rank']}")
+    lines += _adapters(found["adapters"])
     for entry in ("epoch", "manifest", "config", "optimizer"):
         if entry in found:
             lines += ["", f"{entry}:", json.dumps(found[entry], indent=2, default=str)]
     if "recipe" in found:
         lines += ["", "recipe:", found["recipe"].rstrip()]
     return "\n".join(lines)
+
+
+def adapter_norms(path: Path) -> dict[str, float]:
+    """Layer -> Frobenius norm of B A, what its adapter adds to its weight but for the scale."""
+    files = sorted([*path.glob("model*.safetensors"), *path.glob(ADAPTERS)]) if path.is_dir() else [path]
+    tensors = {plain_name(n): t for file in files for n, t in read_tensors(file).items() if is_adapter(n)}
+    norms = {}
+    for name, up in tensors.items():
+        layer = name.removesuffix(".lora_B")
+        if layer != name and f"{layer}.lora_A" in tensors:
+            down = tensors[f"{layer}.lora_A"].float()
+            # from the products of rows, which are as small as the rank
+            squared = ((up.float().T @ up.float()) * (down @ down.T)).sum()
+            norms[layer] = squared.clamp(min=0).sqrt().item() if up.any() else 0.0
+    return norms
+
+
+def _adapters(norms: dict[str, float]) -> list[str]:
+    if not norms:
+        return []
+    zero = [layer for layer, norm in norms.items() if norm == 0]
+    kinds: dict[str, list[float]] = {}
+    for layer, norm in norms.items():
+        kinds.setdefault(re.sub(r"\.\d+\.", ".*.", layer), []).append(norm)
+    lines = ["", "norm of what each adapter adds (B A, without the scale), layer by layer:"]
+    lines += [f"  {kind}: {' '.join(f'{norm:.3g}' for norm in each)}" for kind, each in kinds.items()]
+    if zero:
+        lines.append(f"{len(zero)} of {len(norms)} adapters are ZERO and change nothing, e.g. {zero[0]}")
+    return lines
 
 
 def _safetensors_header(path: Path) -> list[tuple[str, tuple[int, ...], str]]:

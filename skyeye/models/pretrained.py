@@ -8,16 +8,17 @@ goes from its mapped file to its place, in the precision it is used in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from skyeye.config.schema import ModelConfig
+from skyeye.data.hub import local_path
 from skyeye.errors import SkyEyeError
 from skyeye.models.adapters import ADAPTERS, merged, plain_name, unwrapped, without_adapters
-from skyeye.models.base import NO_BASE, Base, base_of, checked, local_path, read_base, replaced
+from skyeye.models.base import NO_BASE, Base, base_of, checked, read_base, replaced
 from skyeye.models.build import model_config
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.converters.minigpt_v2 import advice, our_name, reference_name
@@ -31,8 +32,9 @@ from skyeye.models.tokenizer import load_tokenizer
 from skyeye.models.vision.weights import tower_tensors
 from skyeye.models.weights import differences, read_tensors, shapes
 
-#: Precision of the frozen parts by name, or one for both; adapters, projector and its norm are float32 always.
-Precision = torch.dtype | Mapping[Part, torch.dtype]
+#: Precision of tower and language model, one for both or by part, or chosen by the numbers that the model has;
+#: adapters, projector and its norm are float32 always.
+Precision = torch.dtype | Mapping[Part, torch.dtype] | Callable[[int], torch.dtype]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def open_checkpoint(
     """
     found = find_checkpoint(path, base)
     model, tensors = empty_model(found)
+    if callable(precision):
+        precision = precision(sum(tensor.numel() for tensor in tensors.values()))
     dtypes = {
         name: dtype_of(name, precision) if tensor.is_floating_point() else tensor.dtype
         for name, tensor in tensors.items()

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from peft import PeftModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from skyeye.config.schema import ModelConfig
+from skyeye.data.files import cannot_be_written
+from skyeye.errors import SkyEyeError
 from skyeye.models.adapters import ADAPTERS, peft_name
 from skyeye.models.base import NO_BASE, Base
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.pretrained import Precision, open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.weights import equal_bits
 
@@ -79,3 +85,39 @@ def _compare(folder: Path, weights: Mapping[str, torch.Tensor], beside: Mapping[
     lost = [name for name, tensor in missing.items() if tensor.data_ptr() not in written]  # tied ones stand there once
     if lost:
         raise OSError(f"reads back without {lost[0]}")
+
+
+def export_checkpoint(
+    source: str | Path,
+    target: str | Path,
+    *,
+    base: str | Path | ModelConfig | None = None,
+    precision: Precision = torch.float32,
+    keep_adapters: bool = True,
+) -> None:
+    """Write a checkpoint as a folder that holds everything: nothing else is needed to load it.
+
+    Args:
+        source, base, precision: see :func:`~skyeye.models.pretrained.open_checkpoint`.
+        keep_adapters: False adds the adapters to their weights, so that the model has none.
+
+    Raises:
+        SkyEyeError: the checkpoint cannot be opened, or the target is there already or cannot be written.
+    """
+    target = Path(target)
+    if target.exists():
+        raise SkyEyeError("exists already", where=str(target), remedy="remove it or choose another name")
+    model, processor = open_checkpoint(source, base=base, precision=precision, keep_adapters=keep_adapters)
+    ignored = model._keys_to_ignore_on_save or ()
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        weights = {name: tensor for name, tensor in model.state_dict().items() if name not in ignored}
+        save_checkpoint(partial, model, weights, processor=processor)
+        for file in ("recipe.yaml", "manifest.json"):
+            if Path(source).is_dir() and (Path(source) / file).is_file():
+                shutil.copy(Path(source) / file, partial)
+        os.replace(partial, target)
+    except (OSError, SafetensorError) as error:
+        raise cannot_be_written(error, target) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

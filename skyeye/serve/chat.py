@@ -15,12 +15,14 @@ from skyeye.data.images.load import load_image
 from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
+from skyeye.generation.answer import open_to_answer
+from skyeye.generation.opening import Opening
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
-from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.serve.draw import draw_boxes
 
 MAX_NEW_TOKENS = 256
+_USUAL = Opening()
 
 
 @dataclass(frozen=True)
@@ -37,25 +39,38 @@ class ChatSession:
     Args:
         model, processor: from the same checkpoint directory.
         image: the picture; it is encoded once.
+        max_new_tokens: longest answer.
     """
 
-    def __init__(self, model: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, image: Image.Image):
+    def __init__(
+        self,
+        model: SkyEyeForConditionalGeneration,
+        processor: SkyEyeProcessor,
+        image: Image.Image,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ):
+        self.max_new_tokens = max_new_tokens
         self.model, self.processor, self.image = model.eval(), processor, image
         self.turns: list[Turn] = []
         with torch.no_grad():
             self._features = model.encode_images(processor.pixels(image)[None].to(model.device))
 
     @classmethod
-    def open(cls, checkpoint: str | Path, image: str | Path) -> ChatSession:
-        """A session from a checkpoint directory and an image file, on a GPU when there is one.
+    def open(
+        cls,
+        checkpoint: str | Path,
+        image: str | Path,
+        opening: Opening = _USUAL,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> ChatSession:
+        """A session from a checkpoint and an image file.
 
         Raises:
-            SkyEyeError: the image cannot be read, or the directory is no checkpoint.
+            SkyEyeError: the image cannot be read, or the checkpoint cannot be opened.
         """
         picture = load_image(image)
-        model, processor = open_checkpoint(checkpoint)
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model, processor, picture)
+        model, processor = open_to_answer(checkpoint, opening)
+        return cls(model, processor, picture, max_new_tokens)
 
     def ask(self, question: str) -> Reply:
         """Answer greedily and remember the turn.
@@ -72,7 +87,7 @@ class ChatSession:
         if limit is not None and len(ids) >= limit:
             what = f"the conversation has {len(ids)} tokens, the model reads {limit}"
             raise SkyEyeError(what, remedy="start over: /new in the conversation, or a new session")
-        room = MAX_NEW_TOKENS if limit is None else min(MAX_NEW_TOKENS, limit - len(ids))
+        room = self.max_new_tokens if limit is None else min(self.max_new_tokens, limit - len(ids))
         output = self.model.generate(
             torch.tensor([ids], device=self.model.device),
             image_features=self._features,
@@ -94,12 +109,19 @@ def labelled_boxes(text: str, style: PromptStyle) -> list[tuple[str, Box | Orien
     return [(phrase, box) for phrase, boxes in style.read_phrases(text) for box in boxes]
 
 
-def chat(checkpoint: str | Path, image: str | Path, questions: Sequence[str] | None, out: str | Path) -> None:
+def chat(
+    checkpoint: str | Path,
+    image: str | Path,
+    questions: Sequence[str] | None,
+    out: str | Path,
+    opening: Opening = _USUAL,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> None:
     """``skyeye chat``: answer the questions, each for itself; without any, hold a conversation in the terminal.
 
     Answers go to standard output. One with boxes is also drawn into a new PNG in ``out``, whose path is printed.
     """
-    session = ChatSession.open(checkpoint, image)
+    session = ChatSession.open(checkpoint, image, opening, max_new_tokens)
     if questions is None:
         converse(session, Path(image), Path(out))
         return

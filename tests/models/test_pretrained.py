@@ -12,6 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from skyeye import cli
 from skyeye.config.schema import LanguageConfig, LoraConfig, TokenizerConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models import precision as precisions
@@ -254,3 +255,21 @@ def test_auto_takes_what_multiplies_faster_where_it_is_worth_it(monkeypatch):
 
 def test_show_tells_of_the_base(exported):
     assert "adapter" in describe_checkpoint(exported).lower()
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_a_self_contained_folder(exported, trained, logits, tmp_path, merged):
+    words = ["export", str(exported), str(tmp_path / "out"), "--dtype", "fp32", *(["--merged"] if merged else [])]
+    assert cli.main(words) == 0
+    assert not (tmp_path / "out/base.json").exists() and parts_held(tmp_path / "out") == {"vision", "language"}
+    model = SkyEyeForConditionalGeneration.from_pretrained(tmp_path / "out")
+    assert (model.config.lora is None) == merged
+    torch.testing.assert_close(logits(model), logits(trained[0]), atol=1e-5, rtol=1e-4)
+    assert cli.main(words) == 2  # it is there already
+
+
+def test_adapters_that_add_nothing_are_called_out(exported, parts, trained, tmp_path):
+    assert "ZERO" not in describe_checkpoint(exported)
+    model = build_model(parts, trained[1].tokenizer)  # LoRA starts at zero
+    export(Trained(model), trained[1], tmp_path / "x", {}, "", base_of(parts, {"vision", "language"}))
+    assert "4 of 4 adapters are ZERO and change nothing" in describe_checkpoint(tmp_path / "x")

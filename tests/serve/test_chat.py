@@ -158,7 +158,7 @@ def test_conversation_in_the_terminal(session, picture, monkeypatch, capsys, tmp
 
 def test_questions_on_the_command_line_are_answered_each_for_itself(session, monkeypatch, capsys, tmp_path):
     (tmp_path / "p-1.png").write_bytes(b"kept")
-    monkeypatch.setattr(ChatSession, "open", lambda checkpoint, image: session)
+    monkeypatch.setattr(ChatSession, "open", lambda *_: session)
     chat.chat("checkpoint", tmp_path / "p.jpg", ["how many ships are there?", "where are they?"], tmp_path)
     assert "> where are they?\n<p>a ship</p>" in capsys.readouterr().out
     assert len(session.turns) == 1 and session.calls[1][0].count(session.processor.tokenizer.eos_token_id) == 0

@@ -16,6 +16,7 @@ from skyeye.data.images.load import load_image, to_rgb
 from skyeye.data.record import Record, Turn
 from skyeye.data.tasks import FREE, check_task
 from skyeye.generation.answer import answer, open_to_answer
+from skyeye.generation.opening import Opening
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.processing import Picture, SkyEyeProcessor
 
@@ -61,15 +62,13 @@ class Backend:
         self.task = task or FREE
 
     @classmethod
-    def open(
-        cls, checkpoint: str | Path, device: str | torch.device | None = None, batch_size: int = 32, task: str = ""
-    ) -> Backend:
+    def open(cls, checkpoint: str | Path, device: str | None = None, batch_size: int = 32, task: str = "") -> Backend:
         """The backend of a checkpoint directory; ``device`` None: the GPU of this process when there is one.
 
         Raises:
             SkyEyeError: no checkpoint there, or unknown task.
         """
-        model, processor = open_to_answer(checkpoint, device)
+        model, processor = open_to_answer(checkpoint, Opening(device=device))
         return cls(model, processor, batch_size, task)
 
     def answers(self, questions: Iterable[Question]) -> Iterator[str]:

@@ -61,7 +61,7 @@ def test_the_task_opens_the_question_and_markers_of_other_models_go(checkpoint, 
     assert expected(f"[vqa] {WORDS[0]}", files[:1], 5) != expected(WORDS[0], files[:1], 5)
     with pytest.raises(SkyEyeError, match="unknown task 'vqq'.*did you mean 'vqa'"):
         Backend.open(checkpoint, "cpu", task="vqq")
-    with pytest.raises(SkyEyeError, match="no config.json"):
+    with pytest.raises(SkyEyeError, match="no such checkpoint"):
         Backend.open(checkpoint / "gone")
 
 

@@ -1,0 +1,63 @@
+"""Arguments of the commands that open a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skyeye.cli.paths import any_path, new_place
+
+if TYPE_CHECKING:
+    from skyeye.config.schema import ModelConfig
+
+CHECKPOINT = "folder written by training, a file of the reference (.pth, with --base), or a downloaded name of the hub"
+#: Precisions of ``--dtype``.
+DTYPES = ("auto", "bf16", "fp16", "fp32")
+
+
+def checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """``CHECKPOINT``, ``--base``, ``--dtype``, ``--keep-adapters``, ``--device``."""
+    parser.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=CHECKPOINT)
+    parser.add_argument(
+        "--base", type=any_path, metavar="RECIPE", help="recipe, or checkpoint folder, that has the frozen parts"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="precision of tower and language model (default auto: fp32 below 1 GB, else what computes fastest here)",
+    )
+    parser.add_argument(
+        "--keep-adapters", action="store_true", help="leave adapters beside their weights instead of adding them"
+    )
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda ...; default: a GPU where there is one")
+
+
+def base_of(path: Path | None) -> Path | ModelConfig | None:
+    """What ``--base`` names: of a recipe its model."""
+    from skyeye.config.load import load_recipe
+
+    return load_recipe(path).model if path is not None and path.suffix in (".yaml", ".yml") else path
+
+
+def export_command(commands: argparse._SubParsersAction, command: Callable) -> None:
+    """Insert ``export CHECKPOINT OUT``."""
+    export = command(commands, "export", _export, "write a checkpoint as a folder that needs no base beside it")
+    export.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=CHECKPOINT)
+    export.add_argument("out", type=new_place, metavar="OUT", help="folder to make")
+    export.add_argument("--base", type=any_path, metavar="RECIPE", help="recipe or folder that has the frozen parts")
+    export.add_argument("--merged", action="store_true", help="add the adapters to their weights, in float32")
+    export.add_argument("--dtype", choices=DTYPES[1:], default="bf16", help="precision to write (default bf16)")
+
+
+def _export(options: argparse.Namespace) -> int:
+    from skyeye.models.precision import DTYPES as PRECISIONS
+    from skyeye.models.save import export_checkpoint
+
+    precision = PRECISIONS[options.dtype]
+    base = base_of(options.base)
+    export_checkpoint(options.checkpoint, options.out, base=base, precision=precision, keep_adapters=not options.merged)
+    print(f"written: {options.out}")
+    return 0

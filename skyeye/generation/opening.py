@@ -1,0 +1,25 @@
+"""How a checkpoint is opened to be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from skyeye.config.schema import ModelConfig
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a checkpoint is opened to be asked.
+
+    Attributes:
+        base: see :func:`skyeye.models.pretrained.open_checkpoint`.
+        dtype: see :func:`skyeye.models.precision.resolve_precision`.
+        device: ``"cpu"``, ``"cuda"`` ...; None: the GPU of this process when there is one.
+        keep_adapters: leave adapters beside their weights instead of adding them in float32.
+    """
+
+    base: str | Path | ModelConfig | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    keep_adapters: bool = False
