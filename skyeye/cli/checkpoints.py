@@ -37,9 +37,9 @@ def checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
 
 def base_of(path: Path | None) -> Path | ModelConfig | None:
     """What ``--base`` names: of a recipe its model."""
-    from skyeye.config.load import load_recipe
+    from skyeye.config.load import load_model
 
-    return load_recipe(path).model if path is not None and path.suffix in (".yaml", ".yml") else path
+    return load_model(path) if path is not None and path.suffix in (".yaml", ".yml") else path
 
 
 def export_command(commands: argparse._SubParsersAction, command: Callable) -> None:

@@ -31,7 +31,7 @@ from skyeye.config.issue import Issue, join
 from skyeye.config.kinds import inside, without_foreign
 from skyeye.config.paths import expanded
 from skyeye.config.rules import Rule, unused
-from skyeye.config.schema import Recipe
+from skyeye.config.schema import ModelConfig, Recipe
 from skyeye.config.validate import build
 from skyeye.errors import SkyEyeError
 
@@ -71,6 +71,23 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), further: Sequen
     if issues or found:
         raise RecipeError(str(path), issues + found)
     return recipe
+
+
+def load_model(path: str | Path) -> ModelConfig:
+    """The model section of a recipe, which need not say anything else.
+
+    Raises:
+        RecipeError, SkyEyeError: as :func:`load_recipe`; there is no such section.
+    """
+    issues: list[Issue] = []
+    data = _resolve(_read_with_bases(Path(path), (), issues), str(path))
+    if "model" not in data:
+        raise SkyEyeError("has no section `model`", where=str(path), remedy="give a recipe that describes a model")
+    model, found = build(ModelConfig, data["model"])
+    found = [issue.inside("model") for issue in found]
+    if found:
+        raise RecipeError(str(path), found)
+    return model
 
 
 def recipe_to_yaml(recipe: Recipe) -> str:

@@ -50,7 +50,7 @@ def checkpoint_fingerprint(checkpoint: Path, names: Sequence[str] = WEIGHTS) -> 
 
 
 def fingerprint_with_base(checkpoint: Path, base: str | Path | ModelConfig | None) -> str:
-    """The fingerprint of a checkpoint; of a file of the reference, a part of a model, together with that of its base."""
+    """The fingerprint of a checkpoint; of a file of the reference, a part of a model, with that of its base."""
     own = checkpoint_fingerprint(checkpoint)
     if base is None or checkpoint.is_dir():  # a folder says which base it was trained beside
         return own

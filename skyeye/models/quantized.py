@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,7 +33,8 @@ def check_quantization() -> None:
 
 
 def quantization_arguments() -> dict[str, Any]:
-    """What ``from_pretrained`` of transformers is told: NF4 with doubly quantised scales, products in bfloat16."""
+    """What ``from_pretrained`` of transformers is told: NF4 with doubly quantised scales, products in bfloat16; on the
+    GPU of this process, which has not been made the current one yet."""
     check_quantization()
     from transformers import BitsAndBytesConfig
 
@@ -42,7 +44,7 @@ def quantization_arguments() -> dict[str, Any]:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    return {"quantization_config": config, "device_map": {"": torch.cuda.current_device()}}
+    return {"quantization_config": config, "device_map": {"": int(os.environ.get("LOCAL_RANK") or 0)}}
 
 
 def save_dequantized(model: PreTrainedModel) -> None:

@@ -14,7 +14,7 @@ from skyeye.models.checkpoint import convert, load_checkpoint
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import in_precision
-from skyeye.models.quantized import check_quantization
+from skyeye.models.quantized import check_quantization, quantization_arguments
 
 RANK, ALPHA = 4, 6
 
@@ -119,6 +119,14 @@ def test_weights_in_four_bits_are_refused_where_something_is_missing(tiny_config
     monkeypatch.setattr("skyeye.models.quantized.find_spec", lambda name: name)
     with pytest.raises(SkyEyeError, match="need a CUDA GPU "):
         check_quantization()
+
+
+def test_weights_in_four_bits_go_to_the_gpu_of_their_process(monkeypatch):
+    monkeypatch.setattr("skyeye.models.quantized.check_quantization", lambda: None)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert quantization_arguments()["device_map"] == {"": 3}
+    monkeypatch.delenv("LOCAL_RANK")
+    assert quantization_arguments()["device_map"] == {"": 0}
 
 
 @pytest.mark.gpu
