@@ -34,6 +34,8 @@ settings.load_profile("skyeye")
 # an imitated one, they crash.
 _INSTRUCTIONS = torch.backends.cpu.get_cpu_capability().lower()
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}_{_INSTRUCTIONS}"
+_CACHE = tempfile.TemporaryDirectory(prefix="skyeye-cache-")  # indexes of sources: not into anybody's own
+os.environ["SKYEYE_CACHE"] = _CACHE.name
 torch.set_num_threads(1)  # on models of a few thousand parameters threads cost more than they bring
 
 

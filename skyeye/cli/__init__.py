@@ -100,6 +100,9 @@ def build_parser() -> argparse.ArgumentParser:
     _recipe_arguments(train)
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
     train.add_argument("--quick", action="store_true", help="a tenth of the steps of every stage")
+    train.add_argument(
+        "--no-cache", action="store_true", help="read the annotations anew and keep no index (run.source_index=false)"
+    )
 
     eval_commands(commands, command)
 
@@ -159,7 +162,8 @@ def _recipe_arguments(parser: argparse.ArgumentParser, optional: bool = False) -
 def _train(options: argparse.Namespace) -> int:
     from skyeye.data.preflight import load_recipe_to_run
 
-    recipe = load_recipe_to_run(options.recipe, options.overrides)  # a mistake is answered before torch is imported
+    overrides = [*options.overrides, *(["run.source_index=false"] if options.no_cache else [])]
+    recipe = load_recipe_to_run(options.recipe, overrides)  # a mistake is answered before torch is imported
     evaluator = None
     if recipe.eval.every is not None:
         from skyeye.eval.in_training import InTrainingEval
@@ -168,7 +172,7 @@ def _train(options: argparse.Namespace) -> int:
     from skyeye.train.run import train
 
     hide_loading_bars()
-    finished = train(options.recipe, options.overrides, resume=options.resume, quick=options.quick, evaluator=evaluator)
+    finished = train(options.recipe, overrides, resume=options.resume, quick=options.quick, evaluator=evaluator)
     return INTERRUPTED if finished is None else 0
 
 

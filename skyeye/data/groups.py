@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
+import os
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from importlib import import_module
 from typing import Protocol
 
 import numpy as np
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.formats import READERS, check_source, read_with_problems
-from skyeye.data.formats.base.image_folder import ImageLookup
+from skyeye.data.formats import READERS, check_source, iter_source
+from skyeye.data.formats.base.image_folder import SUFFIXES, ImageLookup
+from skyeye.data.formats.base.noted import note, noting
 from skyeye.data.formats.base.problems import Problem
-from skyeye.data.record import Group, Record, group_by_image
+from skyeye.data.record import Group, Record
+from skyeye.data.source_index import index_path, is_large, one_at_a_time, read_index, write_index
+from skyeye.data.table import Table, build_table
 
 
 class GroupSource(Protocol):
@@ -49,53 +50,55 @@ class GroupSource(Protocol):
 
 
 class GroupList:
-    """Records in memory as a :class:`GroupSource`: the groups of :func:`~skyeye.data.record.group_by_image`."""
+    """Records as a :class:`GroupSource`: the groups of :func:`~skyeye.data.record.group_by_image`.
 
-    def __init__(self, records: Iterable[Record]):
-        self._records = list(records)
-        self._groups = group_by_image(self._records)
-        self.samples = len(self._records)
-        self.splits = dict(Counter(record.split for record in self._records))
-        self.system_turns = sum(record.turns[0].system is not None for record in self._records if record.turns)
+    Args:
+        records: they are taken over into a table (:mod:`skyeye.data.table`), one after the other; or that table.
+    """
+
+    def __init__(self, records: Iterable[Record] | Table):
+        self.table = table = records if isinstance(records, Table) else build_table(records)
+        self.samples, self.system_turns = table.records, table.system_turns
+        counts = np.bincount(table.columns["split"], minlength=len(table.splits)).tolist()
+        self.splits = dict(zip(table.splits, counts, strict=True))
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self.table)
 
     def __getitem__(self, index: int) -> Group:
-        return self._groups[index]
+        return self.table.group(range(len(self))[index])
 
     def __iter__(self) -> Iterator[Group]:
-        return iter(self._groups)
+        return map(self.table.group, range(len(self)))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Of the questions and answers, in the order in which they were read."""
-        digest = hashlib.sha256()
-        for record in self._records:
-            digest.update(record.id.encode())
-            for turn in record.turns:
-                digest.update(f"\0{turn.task}\0{turn.question}\0{turn.answer}\0{turn.mentions}".encode())
-                if turn.system is not None:
-                    digest.update(f"\0{turn.system}".encode())
-        return digest.hexdigest()[:16]
+        return self.table.fingerprint
 
     def with_tasks(self, tasks: Iterable[str] | None) -> np.ndarray:
         """Numbers of the groups that have a sample of one of the tasks (None: all that have any), in order."""
-        wanted = None if tasks is None else set(tasks)
-        return np.flatnonzero(
-            [any(wanted is None or record.task in wanted for record in group.records) for group in self._groups]
-        )
+        if tasks is None:
+            return np.arange(len(self))
+        wanted = set(tasks)
+        chosen = np.array([task in wanted for task in self.table.tasks], bool)
+        columns = self.table.columns
+        asked = chosen[columns["task"][columns["order"]]] if self.samples else np.zeros(0, bool)
+        return np.unique(np.searchsorted(columns["group_end"], np.flatnonzero(asked), side="right"))
 
     def tasks(self) -> list[str]:
         """Tasks that occur, by the alphabet."""
-        return sorted({record.task for record in self._records})
+        return sorted(self.table.tasks)
 
 
-def open_source(source: SourceConfig, name: str) -> tuple[GroupSource, list[Problem]]:
+def open_source(source: SourceConfig, name: str, *, index: bool = True) -> tuple[GroupSource, list[Problem]]:
     """The groups of a source of a recipe, and what was skipped when it was read.
 
     A format that holds groups itself (a module with ``open_groups``: shards) reads its index alone; what was skipped
     then is listed beside it, since it was packed.
+
+    Args:
+        index: keep an index of a large source and start from it the next time (:mod:`skyeye.data.source_index`).
 
     Raises:
         SkyEyeError: as :func:`~skyeye.data.formats.read_source`.
@@ -104,5 +107,31 @@ def open_source(source: SourceConfig, name: str) -> tuple[GroupSource, list[Prob
     open_groups = getattr(import_module(READERS[source.format]), "open_groups", None)
     if open_groups is not None:
         return open_groups(source.path, ImageLookup(source.images), source.split, **source.options), []
-    records, problems = read_with_problems(source, name)
-    return GroupList(records), problems
+    if not (index and is_large(source.path)):
+        return _read(source, name)
+    path = index_path(source, name)
+    with one_at_a_time(path):
+        known = read_index(path)
+        if known is not None:
+            return GroupList(known[0]), known[1]
+        with noting() as notes:
+            if os.path.isdir(source.path):
+                note("others", source.path, *SUFFIXES)
+            groups, problems = _read(source, name)
+        if write_index(path, groups.table, problems, notes):
+            known = read_index(path)
+    return (groups, problems) if known is None else (GroupList(known[0]), problems)
+
+
+def _read(source: SourceConfig, name: str) -> tuple[GroupList, list[Problem]]:
+    problems: list[Problem] = []
+    return GroupList(sound_records(iter_source(source, name), problems)), problems
+
+
+def sound_records(items: Iterable[Record | Problem], problems: list[Problem]) -> Iterator[Record]:
+    """The records among what a reader yields; the rest is added to ``problems``."""
+    for item in items:
+        if isinstance(item, Problem):
+            problems.append(item)
+        else:
+            yield item

@@ -115,6 +115,12 @@ class Record:
         """Images, and what the system says: what the sequences of records must share to share their prefix."""
         return self.images, self.turns[0].system if self.turns else None
 
+    def of(self, source: str) -> Record:
+        """The record under another name of its data set; ``dataclasses.replace`` takes three times as long."""
+        return Record(
+            self.id, source, self.task, self.split, self.images, self.turns, self.references, self.regions, self.where
+        )
+
 
 @dataclass(frozen=True)
 class Group:

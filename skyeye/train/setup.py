@@ -165,19 +165,23 @@ def setup_run(recipe: Recipe) -> RunSetup:
     """
     if recipe.run.share_prefix:
         refuse_shared_prefix(PROJECTORS[recipe.model.projector.type])
-    data = load_data(recipe.sources, recipe.stages)
+    data = load_data(recipe.sources, recipe.stages, index=recipe.run.source_index)
     for line in remarks(recipe.model.prompt, recipe.sources, data.groups):
         print_once(line)
     stages = plan_stages(recipe.stages, data.groups, recipe.seed)
     return RunSetup(recipe.seed, recipe.model, recipe.run, recipe.sources, data, stages)
 
 
-def load_data(sources: Mapping[str, SourceConfig], stages: Sequence[StageConfig]) -> RunData:
-    """Read the sources that the stages use. Of shards only the index is read."""
+def load_data(sources: Mapping[str, SourceConfig], stages: Sequence[StageConfig], *, index: bool = True) -> RunData:
+    """Read the sources that the stages use. Of shards only the index is read.
+
+    Args:
+        index: see :func:`~skyeye.data.groups.open_source`.
+    """
     used = {entry.source for stage in stages for entry in stage.mixture}
     data = RunData({}, {}, [])
     for name in (name for name in sources if name in used):
-        groups, problems = open_source(sources[name], name)
+        groups, problems = open_source(sources[name], name, index=index)
         data.groups[name] = groups
         data.skipped.extend(f"{name}\t{problem}" for problem in problems)
         if problems:

@@ -22,6 +22,7 @@ class RunConfig:
     gradient_checkpointing: bool = False
     share_prefix: bool = True  # questions about an image share its tokens; reference: false, a row for every question
     tokens_per_pack: int | None = None  # longest micro-batch in tokens; a step is divided into as many as it needs
+    source_index: bool = True  # what was read of large annotation files is kept in ~/.cache/skyeye for the next start
     workers: int = 2  # processes that read and decode images, per training process
     log_every: int = 10
     checkpoint_every: int = 500  # steps

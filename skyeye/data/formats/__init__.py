@@ -100,11 +100,7 @@ def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -
     first: dict[str, Problem] = {}
     images = ImageLookup(source.images, keep_absent)
     for item in reader(source.path, images=images, split=source.split, **source.options):
-        if isinstance(item, Record) and not _is_whole_text(item):
-            what = "the text holds half of a character (a lone surrogate), which no tokenizer takes"
-            item = Problem("broken character", f"{item.where}, {item.id}", what)
-        elif isinstance(item, Record) and not all(turn.is_whole() for turn in item.turns):
-            what = "the text holds U+FFFC, which stands for a box in this program"
+        if isinstance(item, Record) and (what := _broken_text(item)):
             item = Problem("broken character", f"{item.where}, {item.id}", what)
         if isinstance(item, Problem):
             first.setdefault("any", item)
@@ -118,9 +114,9 @@ def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -
             yield item
         else:
             records += 1
-            for kind, what in record_leftovers(item):
-                yield Problem(kind, f"{item.where}, {item.id}", what, by_rule=True, count=0)
-            yield item if item.source else replace(item, source=name)
+            for kind, left in record_leftovers(item):
+                yield Problem(kind, f"{item.where}, {item.id}", left, by_rule=True, count=0)
+            yield item if item.source else item.of(name)
     if not records:
         raise _nothing(reader, source, name, first, missing, skipped)
     if broken > records:
@@ -131,14 +127,18 @@ def iter_source(source: SourceConfig, name: str, *, keep_absent: bool = False) -
         )
 
 
-def _is_whole_text(record: Record) -> bool:
+def _broken_text(record: Record) -> str | None:
+    """What is wrong with the signs of a record's texts; None: nothing."""
+    odd = [turn for turn in record.turns if turn.mentions or not (turn.question.isascii() and turn.answer.isascii())]
+    if not odd:
+        return None
     try:
-        for turn in record.turns:
-            turn.question.encode()
-            turn.answer.encode()
+        "".join(turn.question + turn.answer for turn in odd).encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return "the text holds half of a character (a lone surrogate), which no tokenizer takes"
+    if not all(turn.is_whole() for turn in odd):
+        return "the text holds U+FFFC, which stands for a box in this program"
+    return None
 
 
 def check_source(source: SourceConfig, name: str) -> Callable[..., Iterator[Record | Problem]]:

@@ -88,12 +88,12 @@ def sample_json(record: Record, source: str, index: int, where: str, names: Iter
         "dataset": record.source,
         "task": record.task,
         "split": record.split,
-        "turns": [_turn_json(turn) for turn in record.turns],
+        "turns": [turn_json(turn) for turn in record.turns],
     }
     if record.references:
         sample["references"] = record.references
     if record.regions:
-        sample["regions"] = [{k: v for k, v in vars(r).items() if v is not None} for r in record.regions]
+        sample["regions"] = [region_json(region) for region in record.regions]
     sample |= {"where": where, "names": list(names)}
     return json.dumps(sample, separators=(",", ":")).encode()
 
@@ -111,14 +111,15 @@ def record_of(sample: dict[str, Any], images: tuple[str, ...]) -> Record:
         task=sample["task"],
         split=sample["split"],
         images=images,
-        turns=tuple(_turn_of(turn) for turn in sample["turns"]),
+        turns=tuple(turn_of(turn) for turn in sample["turns"]),
         references=sample.get("references", {}),
-        regions=tuple(_region_of(region) for region in regions),
+        regions=tuple(region_of(region) for region in regions),
         where=sample["where"],
     )
 
 
-def _turn_json(turn: Turn) -> dict[str, Any]:
+def turn_json(turn: Turn) -> dict[str, Any]:
+    """A turn as JSON."""
     written: dict[str, Any] = {"question": turn.question, "answer": turn.answer, "task": turn.task}
     if turn.system is not None:
         written["system"] = turn.system
@@ -131,12 +132,19 @@ def _turn_json(turn: Turn) -> dict[str, Any]:
     return written
 
 
-def _region_of(region: dict[str, Any]) -> Region:
+def region_json(region: Region) -> dict[str, Any]:
+    """A region as JSON."""
+    return {key: value for key, value in vars(region).items() if value is not None}
+
+
+def region_of(region: dict[str, Any]) -> Region:
+    """The region of its JSON."""
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in region.items()}
     return Region(**values)
 
 
-def _turn_of(written: dict[str, Any]) -> Turn:
+def turn_of(written: dict[str, Any]) -> Turn:
+    """The turn of its JSON."""
     mentions = tuple(
         Mention(tuple(_box_of(box) for box in mention["boxes"]), mention.get("phrase"))
         for mention in written.get("mentions", ())

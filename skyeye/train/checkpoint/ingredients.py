@@ -32,14 +32,14 @@ def contents(groups: GroupSource) -> str | None:
         return None
     digest = hashlib.blake2b(digest_size=8)
     sizes: dict[str, int] = {}
-    for group in groups:
-        for image in group.images:
+    for number in range(len(groups)):
+        for image in groups.table.group_images(number):
             path, _ = parse_reference(image)
             if path not in sizes:
                 sizes[path] = _size(path)
             digest.update(f"{image}\0{sizes[path]}\0".encode("utf-8", "surrogateescape"))
-        for record in group.records:
-            digest.update(f"{record.regions}\0".encode("utf-8", "surrogatepass"))
+        for regions in groups.table.group_regions(number):
+            digest.update(f"{regions}\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 

@@ -1,7 +1,10 @@
 import copy
 import json
 import random
+import sys
+import tempfile
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,30 @@ import pytest
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import check_source, read_with_problems
 from skyeye.data.formats.base.image_folder import ImageLookup
+from skyeye.data.formats.base.noted import noting
 from skyeye.data.formats.base.problems import Problem
+from skyeye.data.record import group_by_image
+from skyeye.data.table import build_table
+
+_opened: list[set[str]] = []  # an audit hook cannot be taken off: it looks whether anybody wants to know
+
+
+def _note_open(event, arguments):
+    if event == "open" and _opened and isinstance(arguments[0], (str, Path)):
+        _opened[-1].add(str(arguments[0]))
+
+
+sys.addaudithook(_note_open)
+
+
+@contextmanager
+def opened_files():
+    """The names of all files that are opened until the block ends."""
+    _opened.append(set())
+    try:
+        yield _opened[-1]
+    finally:
+        _opened.pop()
 
 
 @pytest.fixture
@@ -18,7 +44,12 @@ def read(written):
 
     def read(format: str, path: Path, images: Path | None = None, split: str | None = None, **options):
         source = SourceConfig(format, str(path), images and str(images), split, options)
-        records, problems = read_with_problems(source, "mine")
+        with noting() as notes, opened_files() as opened:
+            records, problems = read_with_problems(source, "mine")
+        noted = {key[1] for key in notes if key[0] in ("file", "picture")}
+        assert {file for file in opened if file.startswith(tempfile.gettempdir())} <= noted, "an index needs to know"
+        table = build_table(records)
+        assert [table.group(number) for number in range(len(table))] == group_by_image(records)
         return [written(record) for record in records], Counter(problem.kind for problem in problems)
 
     return read

@@ -8,6 +8,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from skyeye.data.formats.base.noted import names_below, note
 from skyeye.data.formats.base.problems import BadRecord
 from skyeye.data.images.frames import count_frames, even_frames, natural_order
 from skyeye.data.images.reference import format_reference
@@ -15,7 +16,7 @@ from skyeye.errors import SkyEyeError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".img"}
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".m4v"}
-_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 #: Opens the reference of an image that is not there; no file is ever looked for under it.
 ABSENT = "absent:"
@@ -57,7 +58,8 @@ class ImageFolder:
 
     def __init__(self, root: str | Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES), *, keep_absent: bool = False):
         self.root, self.suffixes, self.keep_absent = Path(root), suffixes, keep_absent
-        self._by_stem: dict[str, list[PurePosixPath]] | None = None
+        self._by_stem: dict[str, list[str]] | None = None
+        self._found: dict[str, str] = {}  # what `find` found already: a picture has a hundred questions
 
     def find(self, name: str, where: str) -> str:
         """Path of the one image that ``name`` means: with or without extension, with or without its folder.
@@ -70,19 +72,26 @@ class ImageFolder:
             BadRecord: ``missing image``, or ``ambiguous image`` when several files fit equally well.
             SkyEyeError: the folder does not exist.
         """
+        found = self._found.get(name)
+        if found is None:
+            found = self._found[name] = self._find(name, where)
+        return found
+
+    def _find(self, name: str, where: str) -> str:
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         if not parts or ".." in parts:
             raise BadRecord("missing image", where, f"image name {name!r} leaves the image folder {self.root}")
         wanted = _key(parts)
-        best: list[PurePosixPath] = []
+        best: list[str] = []
         best_rank = (0, False, False)
         for candidate in self._listing().get(wanted[-1], ()):
-            has = _key(candidate.parts)
+            own = candidate.split("/")
+            has = _key(own)
             agree = _common_ending(wanted, has)
             if agree < len(has) and agree < len(wanted):
                 continue
-            written = candidate.parts[-agree:] == tuple(parts[-agree:])  # two names may differ in capitals alone
-            rank = (agree, fold_name(candidate.name) == fold_name(parts[-1]), written)
+            written = own[-agree:] == parts[-agree:]  # two names may differ in capitals alone
+            rank = (agree, fold_name(own[-1]) == fold_name(parts[-1]), written)
             if rank > best_rank:
                 best, best_rank = [candidate], rank
             elif rank == best_rank:
@@ -95,7 +104,7 @@ class ImageFolder:
             raise BadRecord("missing image", where, what)
         if len(best) > 1:
             raise BadRecord("ambiguous image", where, f"image {name!r} is {len(best)} files: {best[0]}, {best[1]} ...")
-        return str(self.root / best[0])
+        return self._path(best[0])
 
     def find_frames(self, name: str, n: int, where: str) -> tuple[str, ...]:
         """References of ``n`` frames, spread evenly over the video, or over the pictures of the folder, ``name``.
@@ -104,28 +113,34 @@ class ImageFolder:
             BadRecord: as :meth:`find`; ``unreadable video``.
         """
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-        frames = [path for paths in self._listing().values() for path in paths if list(path.parent.parts) == parts]
+        listed = [PurePosixPath(name) for names in self._listing().values() for name in names]
+        frames = [path for path in listed if list(path.parent.parts) == parts]
         frames = sorted((path for path in frames if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
         if frames:
-            return tuple(str(self.root / frames[index]) for index in even_frames(len(frames), n))
+            return tuple(self._path(str(frames[index])) for index in even_frames(len(frames), n))
         video = self.find(name, where)
         if video.startswith(ABSENT):
             return (video,)
         if Path(video).suffix.lower() not in VIDEO_SUFFIXES:
             raise BadRecord("unreadable video", where, f"{video} is neither a video nor a folder of pictures")
+        note("picture", video)
         try:
             total = count_frames(video)
         except SkyEyeError as error:
             raise BadRecord("unreadable video", where, str(error)) from error
         return tuple(format_reference(video, frame=index) for index in even_frames(total, n))
 
-    def _listing(self) -> dict[str, list[PurePosixPath]]:
+    def _path(self, name: str) -> str:
+        root = str(self.root)  # as pathlib writes it, which takes longer
+        return name if root == os.curdir else os.path.join(root, name)
+
+    def _listing(self) -> dict[str, list[str]]:
         if self._by_stem is None:
             self._by_stem = {}
             if self.keep_absent and not self.root.is_dir():
                 return self._by_stem
-            for path in list_images(self.root, self.suffixes):
-                self._by_stem.setdefault(_key(path.parts)[-1], []).append(path)
+            for name in image_names(self.root, self.suffixes):
+                self._by_stem.setdefault(_stem(name.rpartition("/")[2]), []).append(name)
         return self._by_stem
 
 
@@ -137,24 +152,29 @@ def list_images(root: Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES)) -> l
     Raises:
         SkyEyeError: ``root`` is not a folder.
     """
+    return list(map(PurePosixPath, image_names(root, suffixes)))
+
+
+def image_names(root: Path, suffixes: Set[str]) -> list[str]:
+    """As :func:`list_images`, as text.
+
+    Raises:
+        SkyEyeError: ``root`` is not a folder.
+    """
     if not root.is_dir():
         raise SkyEyeError("the image folder does not exist", where=str(root), remedy="set `images:` of this source")
-    found = []
-    for folder, below, names in os.walk(root, followlinks=True):
-        relative = PurePosixPath(Path(folder).relative_to(root).as_posix())
-        real = os.path.realpath(folder)
-        if any(os.path.realpath(root / above) == real for above in relative.parents if above != relative):
-            below.clear()  # a link back to a folder we are in
-            continue
-        found += [relative / name for name in names if os.path.splitext(name)[1].lower() in suffixes]
-    return sorted(found)
+    note("names", root, *suffixes)
+    return names_below(root, suffixes.__contains__)
 
 
-def _key(parts: tuple[str, ...] | list[str]) -> list[str]:
+def _key(parts: list[str]) -> list[str]:
     """Parts with capitals and composed characters made alike, the last without its image extension."""
-    stem, suffix = os.path.splitext(parts[-1])
-    last = stem if suffix.lower() in _SUFFIXES else parts[-1]
-    return [fold_name(part) for part in (*parts[:-1], last)]
+    return [*map(fold_name, parts[:-1]), _stem(parts[-1])]
+
+
+def _stem(name: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    return fold_name(stem if suffix.lower() in SUFFIXES else name)
 
 
 def fold_name(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from skyeye.data.file_kind import HEAD, describe_content
 from skyeye.data.formats.base.encoding import TEXTS, binary_lines, not_text
+from skyeye.data.formats.base.noted import note
 from skyeye.data.formats.base.problems import BadRecord, unreadable
 from skyeye.errors import SkyEyeError
 
@@ -23,6 +24,7 @@ def iter_json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any] | Ba
     """
     path = Path(path)
     try:
+        note("file", path)
         with open(path, "rb") as file:
             empty = True
             for number, line in enumerate(binary_lines(file, LONGEST), start=1):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from skyeye.data.formats.base.encoding import encoding_of, not_text
+from skyeye.data.formats.base.noted import note
 from skyeye.data.formats.base.problems import not_json, unreadable
 from skyeye.errors import SkyEyeError
 
@@ -17,6 +19,7 @@ LONGEST = 1 << 24  # characters of one element; a conversation has some thousand
 #: An error this close to the end of what was read may come from the cut (``tru``, ``-12.``, ``1e``, ``\\u00``).
 _CUT = 64
 _BLANK = " \t\r\n"
+_COMMA = re.compile(f"[{_BLANK}]*,[{_BLANK}]*")
 _DECODER = json.JSONDecoder()
 _SHAPES = {"{": "object", '"': "string", "t": "true/false", "f": "true/false", "n": "null"}
 
@@ -36,6 +39,7 @@ def iter_json_list(path: str | Path, decoder: json.JSONDecoder = _DECODER) -> It
     """
     path = Path(path)
     try:
+        note("file", path)
         with open(path, "rb") as file:
             yield from _Elements(file, path, decoder)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -64,6 +68,7 @@ class _Elements:
         if self._next_sign() != "]":
             while True:
                 yield self._element()
+                yield from self._common()
                 sign = self._next_sign()
                 if sign == "]":
                     break
@@ -73,6 +78,20 @@ class _Elements:
         self.at += 1
         if self._next_sign():
             raise self._invalid("Extra data", self.at)
+
+    def _common(self) -> Iterator[Any]:
+        """Further elements, while they are sound and lie whole in what was read: nothing else is looked at for them."""
+        text, limit = self.text, len(self.text) - _CUT
+        scan: Callable[[str, int], tuple[Any, int]] = self.json_decoder.scan_once  # type: ignore[attr-defined]  # no stub
+        while (comma := _COMMA.match(text, self.at)) is not None and comma.end() < limit:
+            try:
+                value, end = scan(text, comma.end())
+            except (StopIteration, ValueError, RecursionError):  # told where elements are taken one by one
+                return
+            if end >= limit:
+                return
+            self.at = end
+            yield value
 
     def _element(self) -> Any:
         size = CHUNK

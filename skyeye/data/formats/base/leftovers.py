@@ -14,7 +14,6 @@ _TEMPLATE = re.compile(
     r"|</?(?:box|quad|ref)>|<loc_?\d{1,4}>|<patch_index_\d{1,4}>",
     re.IGNORECASE,
 )
-_SIGNS = re.compile(r"[<\[{]")
 
 
 def leftover(text: str) -> tuple[str, str] | None:
@@ -22,7 +21,7 @@ def leftover(text: str) -> tuple[str, str] | None:
 
     ``template leftover`` or ``box left in the text``.
     """
-    if not _SIGNS.search(text):
+    if "<" not in text and "[" not in text and "{" not in text:
         return None
     if found := _TEMPLATE.search(text):
         at = found.start()
@@ -35,10 +34,10 @@ def leftover(text: str) -> tuple[str, str] | None:
 
 def record_leftovers(record: Record) -> list[tuple[str, str]]:
     """(kind, one sentence) for each text of a record in which something was left."""
-    found = []
+    found: list[tuple[str, str]] = []
     for number, turn in enumerate(record.turns, start=1):
-        of_turn = f" of turn {number}" if len(record.turns) > 1 else ""
         for what, text in (("question", turn.question), ("answer", turn.answer)):
             if left := leftover(text):
+                of_turn = f" of turn {number}" if len(record.turns) > 1 else ""
                 found.append((left[0], f"the {what}{of_turn} {left[1]}"))
     return found

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 
 from skyeye.data.file_kind import HEAD, describe_content
 from skyeye.data.formats.base.encoding import decode
+from skyeye.data.formats.base.noted import note
 from skyeye.data.images import load as images
+from skyeye.data.images.reference import parse_reference
 from skyeye.errors import SkyEyeError
 
 #: Opens files that Windows wrote, and texts that were put together from such files.
@@ -105,6 +107,7 @@ def read_text(path: Path) -> str:
         SkyEyeError: missing, a folder, unreadable, empty, or not text.
     """
     try:
+        note("file", path)
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise unreadable(path, error) from error
@@ -148,6 +151,7 @@ def image_size(reference: str, where: str) -> tuple[int, int]:
     Raises:
         BadRecord: not an image.
     """
+    note("picture", parse_reference(reference)[0])
     try:
         return images.image_size(reference)
     except SkyEyeError as error:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skyeye.data.formats.base.image_folder import ABSENT
+from skyeye.data.formats.base.noted import note
 from skyeye.data.formats.base.problems import BadRecord, Problem
 from skyeye.data.geometry.box_text import Size
 from skyeye.data.geometry.turning import SIDEWAYS
 from skyeye.data.images.load import stored_size
+from skyeye.data.images.reference import parse_reference
 from skyeye.errors import SkyEyeError
 
 
@@ -47,6 +49,7 @@ def measured_on(image: str, stated: Size, where: str) -> Measured:
     """
     if image.startswith(ABSENT):
         return Measured(stated)
+    note("picture", parse_reference(image)[0])
     try:
         stored, orientation = stored_size(image)
     except SkyEyeError:

@@ -18,6 +18,7 @@ from skyeye.data.formats.base.image_folder import (
     ImageLookup,
     list_images,
 )
+from skyeye.data.formats.base.noted import note
 from skyeye.data.formats.base.problems import BadRecord, Problem, as_text, load_json
 from skyeye.data.formats.base.splits import SPLITS, normal_split, split_in
 from skyeye.data.formats.captions.base import VIDEO_PROMPTS, caption_records
@@ -114,6 +115,7 @@ class _Frames:
                 return (ABSENT + name,)
             raise BadRecord("missing image", where, f"neither frames nor the video {name!r} are in {self.root}")
         video = str(self.root / videos[0])
+        note("picture", video)
         try:
             total = video_length or count_frames(video)
         except SkyEyeError as error:

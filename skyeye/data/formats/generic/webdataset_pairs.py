@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from skyeye.data.formats.base.encoding import decode
 from skyeye.data.formats.base.image_folder import BESIDE, IMAGE_SUFFIXES, ImageLookup
+from skyeye.data.formats.base.noted import note
 from skyeye.data.formats.base.problems import BadRecord, Problem
 from skyeye.data.formats.base.splits import split_in
 from skyeye.data.formats.captions.base import caption_records
@@ -102,6 +103,7 @@ def tar_members(file: BinaryIO, where: str) -> Iterator[Member]:
 def _records(file: Path, split: str) -> Iterator[Record | Problem]:
     seen: set[str] = set()
     try:
+        note("file", file)
         with open(file, "rb") as opened:
             for key, members in _samples(tar_members(opened, str(file))):
                 where = f"{file}, sample {key}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
+from skyeye.data.formats.base.noted import note
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, text_lines
 from skyeye.data.formats.base.splits import Splits, split_in
 from skyeye.data.formats.grounding.base import refer_record
@@ -129,6 +130,7 @@ def _saved_list(file: Path) -> list[Any]:
 
     remedy = "write its entries as lines image,x1,y1,x2,y2,expression into a .txt file of the same name"
     try:
+        note("file", file)
         if file.stat().st_size > _LARGEST:
             raise SkyEyeError(f"is larger than {_LARGEST} bytes", where=str(file), remedy=remedy)
         entries = torch.load(file, map_location="cpu", weights_only=True)

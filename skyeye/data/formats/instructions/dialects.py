@@ -22,6 +22,7 @@ from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, lo
 from skyeye.data.formats.base.splits import split_in
 from skyeye.data.formats.instructions.llava import parse_llava
 from skyeye.data.formats.instructions.messages import as_record, messages_of, text_of
+from skyeye.data.formats.instructions.plain import plain_record
 from skyeye.data.geometry.box_text import (
     NOTATIONS,
     SKYEYE,
@@ -80,14 +81,15 @@ def read(
         of = split_in(file.stem) or "train"
         if split is not None and of != split:
             continue
+        stem, named = file.stem, source or ""
         for number, (where, item) in enumerate(_items(file)):
             try:
                 if isinstance(item, BadRecord):
                     raise item
-                yield _record(
-                    item, where, boxes, folder,
-                    id=f"{file.stem}:{number}", source=source or "", split=of, task=task, strict_tags=strict_tags,
-                )  # fmt: skip
+                id = f"{stem}:{number}"
+                yield plain_record(item, where, id, named, of, task, folder.find) or _record(
+                    item, where, boxes, folder, id=id, source=named, split=of, task=task, strict_tags=strict_tags
+                )
             except BadRecord as error:
                 yield error.problem()
 
@@ -108,8 +110,9 @@ def _items(file: Path) -> Iterator[tuple[str, Any]]:
             raise SkyEyeError("`data` is no list", where=str(file), remedy="check `format:` of this source")
     else:
         content = iter_json_list(file)
+    name = str(file)
     for index, item in enumerate(content):
-        yield f"{file}, record {index}", item
+        yield f"{name}, record {index}", item
 
 
 def _record(item: Any, where: str, boxes: str, folder: ImageFolder, **about: Any) -> Record:

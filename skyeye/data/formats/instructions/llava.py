@@ -16,17 +16,15 @@ from typing import Any
 from skyeye.data.formats.base.problems import BadRecord, as_text, suggest
 from skyeye.data.formats.base.written_boxes import read_mentions
 from skyeye.data.formats.instructions.messages import as_record, read_messages
+from skyeye.data.formats.instructions.plain import CLASSIFY, TAG_TASKS, single_task
 from skyeye.data.geometry.box_text import SKYEYE, BoxNotation, Size, broken_braces
 from skyeye.data.geometry.boxes import Box, OrientedBox
-from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import MARK, Mention, Record, Region, Turn
 from skyeye.data.tasks import FREE, TASKS
 
-_TAG_TASKS = {tag[1:-1]: task for task, tag in reversed(MiniGPTv2.tags.items())}  # "caption" -> caption, not video
 #: Stands in a text whose boxes are given as numbers beside it.
 PLACE = "<box>"
 _TAG = re.compile(r"\[\s*([A-Za-z][\w -]*?)\s*\]\s*")
-_CLASSIFY = re.compile(r"classify the image .*?classes:\s*(.+?)\.\s", re.IGNORECASE | re.DOTALL)
 
 
 def parse_llava(
@@ -67,15 +65,15 @@ def parse_llava(
     messages = read_messages(record, len(names), where)
     tags, questions = zip(*(split_tag(question, where, strict_tags) for question, _ in messages.turns), strict=True)
     texts = list(zip(questions, (answer for _, answer in messages.turns), strict=True))
-    task = _task(texts, tags[0], task)
+    task = "conversation" if len(texts) > 1 else single_task(texts[0][0], tags[0], task)
     if not names and (messages.marked or TASKS[task].images != "any"):
         raise BadRecord("no image", where, "asks about an image but names none")
-    tasks = [task] if len(texts) == 1 else [FREE if tag is None else _TAG_TASKS[tag] for tag in tags]
+    tasks = [task] if len(texts) == 1 else [FREE if tag is None else TAG_TASKS[tag] for tag in tags]
     turns = tuple(
         read_turn(question, answer, of, notation, size, where, given)
         for (question, answer), of, given in zip(texts, tasks, mentions or [None] * len(texts), strict=True)
     )
-    turns = (replace(turns[0], system=messages.system), *turns[1:])
+    turns = (replace(turns[0], system=messages.system), *turns[1:]) if messages.system else turns
     if task == "refer" and not _boxes(turns[0].answer_mentions):
         raise BadRecord("no box", where, f"[refer] is answered without a box: {texts[0][1][:60]!r}")
     return Record(
@@ -125,10 +123,10 @@ def split_tag(question: str, where: str = "", strict: bool = False) -> tuple[str
     if match is None:
         return None, question
     tag = match[1].lower()
-    if tag in _TAG_TASKS:
+    if tag in TAG_TASKS:
         return tag, question[match.end() :]
     if strict:
-        raise BadRecord("unknown tag", where, f"unknown task tag [{match[1]}]; {suggest(tag, list(_TAG_TASKS))}")
+        raise BadRecord("unknown tag", where, f"unknown task tag [{match[1]}]; {suggest(tag, list(TAG_TASKS))}")
     return None, question
 
 
@@ -176,18 +174,6 @@ def _regions(turn: Turn) -> Iterator[Region]:
                 )
 
 
-def _task(texts: Sequence[tuple[str, str]], tag: str | None, hint: str | None) -> str:
-    if len(texts) > 1:
-        return "conversation"
-    if tag is not None and (hint is None or MiniGPTv2.tags.get(hint) != f"[{tag}]"):
-        hint = _TAG_TASKS[tag]  # the record knows better than the file it is in
-    if hint is None:
-        return "detail" if re.match(r"describe .*\bin detail", texts[0][0], re.IGNORECASE) else "conversation"
-    if hint == "vqa" and _CLASSIFY.search(texts[0][0]):
-        return "classification"
-    return hint
-
-
 def _image_names(item: dict[str, Any], where: str) -> list[str]:
     value = item.get("image", item.get("images"))
     names = value if isinstance(value, list) else [] if value is None or value == "" else [value]
@@ -214,7 +200,7 @@ def _references(turn: Turn, question: str, answer: str, truth: object) -> dict[s
         return {"captions": truths or [answer]}
     if turn.task in ("vqa", "classification"):
         references: dict[str, Any] = {"answer": truths[0] if truths else answer}
-        named = _CLASSIFY.search(question) if turn.task == "classification" else None
+        named = CLASSIFY.search(question) if turn.task == "classification" else None
         if named:  # own data may ask for a class without listing them
             references["classes"] = [name.strip() for name in named[1].split(",") if name.strip()]
         return references

@@ -16,6 +16,7 @@ from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLook
 from skyeye.data.formats.base.json_lists import iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem
 from skyeye.data.formats.instructions.llava import parse_llava
+from skyeye.data.formats.instructions.plain import plain_record
 from skyeye.data.record import Record
 from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
@@ -107,26 +108,28 @@ def read(
         hinted = root / published.images if published else root
         folder = hinted if hinted.is_dir() else root
         finder = folders.setdefault(folder, ImageFolder(folder, keep_absent=images.keep_absent))
-        unread: Counter[str] = Counter()
-        for index, item in enumerate(iter_json_list(file)):
-            where = f"{file}, record {index}"
-            if isinstance(item, dict) and not FIELDS.issuperset(item):
-                unread.update(set(item) - FIELDS)
-            try:
-                yield parse_llava(
-                    item,
-                    where,
-                    id=f"{file.stem}:{index}",
-                    split=file_split,
-                    task=task or task_of(file),
-                    source=source or (published.source if published else file.stem),
-                    find_image=finder.find,
-                    strict_tags=strict_tags,
-                )
-            except BadRecord as error:
-                yield error.problem()
-        for name, records in sorted(unread.items()):
-            yield Problem("unknown field", str(file), f"{records} records have a field {name[:60]!r}", True, count=0)
+        about = source or (published.source if published else file.stem), file_split, task or task_of(file)
+        yield from _records(file, *about, finder, strict_tags)
+
+
+def _records(
+    file: Path, source: str, split: str, task: str | None, folder: ImageFolder, strict_tags: bool
+) -> Iterator[Record | Problem]:
+    unread: Counter[str] = Counter()
+    name, stem = str(file), file.stem
+    for index, item in enumerate(iter_json_list(file)):
+        where, id = f"{name}, record {index}", f"{stem}:{index}"
+        if isinstance(item, dict) and not FIELDS.issuperset(item):
+            unread.update(set(item) - FIELDS)
+        try:
+            yield plain_record(item, where, id, source, split, task, folder.find) or parse_llava(
+                item, where, id=id, source=source, split=split, task=task, find_image=folder.find,
+                strict_tags=strict_tags,
+            )  # fmt: skip
+        except BadRecord as error:
+            yield error.problem()
+    for field, records in sorted(unread.items()):
+        yield Problem("unknown field", name, f"{records} records have a field {field[:60]!r}", True, count=0)
 
 
 def published_as(file: Path) -> Published | None:
