@@ -45,12 +45,16 @@ progress() {  # of pip's many lines, one now and then
 constraints=scripts/constraints-cpu.txt
 if has_gpu; then constraints=; fi
 
-# Two set-ups at the same time would tear down each other's work: the second waits for the first.
-if command -v flock >/dev/null 2>&1; then exec 9<pyproject.toml; flock 9; fi
+# Two set-ups at the same time would tear down each other's work: the second waits for the first. Over NFS an exclusive
+# lock needs a file that is open for writing; a file system without locks, or one that cannot be written, goes without.
+locked=
+if command -v flock >/dev/null 2>&1 && { exec 9<>pyproject.toml; } 2>/dev/null && flock 9 2>/dev/null; then locked=1; fi
 
 if [ -f "$stamp" ] && [ ! -e "$unfinished" ] && [ "$(cat "$stamp")" = "$(wanted)" ] && suitable "$venv/bin/python"; then
     exit 0
 fi
+
+if [ -z "$locked" ]; then echo "No lock could be taken here: start no second set-up before this one has ended." >&2; fi
 
 if [ -e "$unfinished" ]; then
     echo "An earlier set-up was interrupted; starting over."

@@ -39,7 +39,8 @@ worker='RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID exec .venv/bin/python -m sk
 while :; do
     if [ $asked = 1 ]; then queue_again "told to end while no process ran"; fi
     # Not --kill-on-bad-exit: the first process that has saved would end those that still do.
-    srun --kill-on-bad-exit=0 --wait=120 bash -c "$worker" worker "$@" --resume &
+    # Since SLURM 22.05 srun does not take over the job's number of cores: each process would have a single one.
+    srun --kill-on-bad-exit=0 --wait=120 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"} bash -c "$worker" worker "$@" --resume &
     step=$!
     if [ $asked = 1 ]; then stop; fi # it came before there was a number to send it to
     interrupted=1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from skyeye.errors import SkyEyeError
 
@@ -19,6 +20,13 @@ def world_size() -> int:
 def rank() -> int:
     """Rank of this process; 0 without a launcher. Known before any process group exists."""
     return _number("RANK", 0)
+
+
+def processes_of_node() -> int:
+    """Number of processes that a launcher started on this machine: by torchrun, or by ``srun`` (``8``, ``8(x2),4``, of
+    which the largest is taken); 1 without a launcher."""
+    of_srun = re.findall(r"(?:^|,)(\d+)", os.environ.get("SLURM_STEP_TASKS_PER_NODE") or "")
+    return _number("LOCAL_WORLD_SIZE", max(map(int, of_srun), default=1))
 
 
 def check_launch() -> None:

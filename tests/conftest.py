@@ -39,6 +39,13 @@ os.environ["SKYEYE_CACHE"] = _CACHE.name
 torch.set_num_threads(1)  # on models of a few thousand parameters threads cost more than they bring
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Only tests that are marked so see a GPU: the others are written for a CPU (narrow heads, two processes that would
+    share one card), and say the same wherever they run. So `-m gpu` asks for those alone."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole training runs come first: a long file that begins last would leave the other process without work."""
     items.sort(key=lambda item: "train" not in item.path.relative_to(Path(__file__).parent).parts)

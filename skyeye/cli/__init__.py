@@ -168,7 +168,7 @@ def _train(options: argparse.Namespace) -> int:
     if recipe.eval.every is not None:
         from skyeye.eval.in_training import InTrainingEval
 
-        evaluator = InTrainingEval(recipe.eval)
+        evaluator = InTrainingEval(recipe.eval, recipe.run.timeout_minutes)
     from skyeye.train.run import train
 
     hide_loading_bars()

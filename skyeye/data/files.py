@@ -16,6 +16,8 @@ from skyeye.errors import SkyEyeError, of_the_system
 #: Of a file so many pieces of so many bytes, spread evenly, make its fingerprint: a language model has tens of
 #: gigabytes.
 PIECES, PIECE = 64, 1 << 16
+#: What ``fsync`` of a folder answers where there is no such thing.
+_NOT_FOR_FOLDERS = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EISDIR)
 _PROBE = 4096  # bytes that are written to try a place
 
 
@@ -45,6 +47,25 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # of a place that does not exist, or can only be read
             partial.unlink()
+
+
+def flush_to_disk(path: str | Path) -> None:
+    """``fsync`` of a file, or of a folder: of the names in it.
+
+    Some mounts (over a network, of other systems) know that of files only; a folder there is left to them.
+
+    Raises:
+        OSError: it cannot be opened, or a disk failed.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS or not os.path.isdir(path):
+            raise
 
 
 def cannot_be_written(error: Exception, path: str | Path) -> SkyEyeError:

@@ -188,13 +188,15 @@ def run_benchmarks(
     answers: Path,
     process: Process = ALONE,
     patience: float = PATIENCE,
+    together: bool = False,
     style: PromptStyle = PROTOCOL_STYLE,
 ) -> EvalResults | None:
     """Have everything answered, then (process 0) write predictions, scores and report.
 
     Args:
         answers: folder for the answers while they are given; of this model alone.
-        patience: seconds that process 0 waits for another answer of other processes.
+        patience: seconds that a process waits for another answer of other processes.
+        together: no process returns before all have answered, into a folder that was empty. Else only process 0 waits.
         style: of the model: how it writes boxes.
 
     Returns:
@@ -203,6 +205,8 @@ def run_benchmarks(
     started = time.time()
     with AnswerStore(answers, process) as store:
         reused = _ask(store, answerer, runs)
+        if together:
+            store.wait_for_all(patience)
         if process.rank > 0:
             return None
         if reused:

@@ -25,13 +25,15 @@ class InTrainingEval:
 
     Args:
         config: with ``every``; of each benchmark the same ``every_limit`` records are asked every time.
+        timeout_minutes: of the run. A process that has answered its share waits as long for an answer of another; it
+            does not wait in a collective operation, which would end the run when a process only takes longer than that.
 
     Raises:
         SkyEyeError: an unknown benchmark, data that cannot be used, or a metric to choose by that there is not.
     """
 
-    def __init__(self, config: EvalConfig):
-        self.config, self.process = config, launched()
+    def __init__(self, config: EvalConfig, timeout_minutes: float):
+        self.config, self.process, self.patience = config, launched(), 60 * timeout_minutes
         chosen = select(config.benchmarks)
         settings = EvalSettings(
             limit=config.every_limit,
@@ -77,6 +79,8 @@ class InTrainingEval:
             about,
             answers=out_dir / "answers",
             process=self.process,
+            patience=self.patience,
+            together=True,
             style=processor.builder.style,
         )
         if results is None:

@@ -12,7 +12,8 @@ tests compare the others with). All layers of transformers hand a four-dimension
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Literal, Protocol
 
 import torch
@@ -105,7 +106,14 @@ def flex_mask(group_ids: torch.Tensor, branch_ids: torch.Tensor) -> BlockMask:
         return seen | (query == key)
 
     batch, length = group_ids.shape
-    return create_block_mask(visible, batch, None, length, length, device=group_ids.device, _compile=group_ids.is_cuda)
+    make = _compiled_block_mask() if group_ids.is_cuda else create_block_mask
+    return make(visible, batch, None, length, length, device=group_ids.device)
+
+
+@cache
+def _compiled_block_mask() -> Callable[..., BlockMask]:
+    """Never holds the whole (T, T) mask, which the plain function computes first."""
+    return torch.compile(create_block_mask)
 
 
 def split_mask(group_ids: torch.Tensor, branch_ids: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,9 +69,12 @@ def open_safetensors(path: str | Path) -> Iterator[safe_open]:
 
 
 def load_torch_file(path: str | Path) -> dict:
-    """``torch.load`` of a dictionary, tensors and plain values only, memory-mapped onto the CPU."""
+    """``torch.load`` of a dictionary, tensors and plain values only, onto the CPU.
+
+    Memory-mapped, unless the file is of the kind that torch wrote before version 1.6, which is no ZIP archive.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except FileNotFoundError:
         raise SkyEyeError("no such file", where=str(path), remedy="check the path") from None
     except Exception as error:  # torch raises many types: not a zip file, truncated, pickled code

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from skyeye.config.schema import VisionConfig
 from skyeye.data.alignment import phrase_boxes, region_targets
@@ -22,11 +22,13 @@ from skyeye.data.packing import fill, merge_same_images, nothing_to_learn, pack_
 from skyeye.data.record import Group
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence, SequenceBuilder, collate_rows, pack, separate_rows
 from skyeye.errors import SkyEyeError
+from skyeye.launch import processes_of_node
 from skyeye.models.prefix_attention import FLEX_BLOCK
 from skyeye.models.vision import PixelTransform
 
-#: Pixel tensors kept by each worker; a small data set is then decoded once instead of once per epoch.
-PIXEL_CACHE_BYTES = 1 << 30
+#: Pixel tensors kept on a machine, by all loader workers of all its processes together; a small data set is then
+#: decoded once instead of once per epoch.
+PIXEL_CACHE_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -242,9 +244,15 @@ class StepPacks(Dataset):
             return self._pixels[path]
         pixels = load_pixels(path, self.vision)
         self._pixels[path] = pixels
-        if len(self._pixels) * pixels.numel() * pixels.element_size() > PIXEL_CACHE_BYTES:
+        if len(self._pixels) * pixels.numel() * pixels.element_size() > PIXEL_CACHE_BYTES / keepers():
             self._pixels.popitem(last=False)
         return pixels
+
+
+def keepers() -> int:
+    """How many processes of this machine keep pixels: the loader workers of each training process, or that itself."""
+    worker = get_worker_info()
+    return processes_of_node() * (1 if worker is None else worker.num_workers)
 
 
 def load_pixels(reference: str, vision: VisionConfig | list[VisionConfig]) -> torch.Tensor:

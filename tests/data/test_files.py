@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from skyeye.data.files import check_new_file, check_new_folder, write_json, write_whole
+from skyeye.data.files import check_new_file, check_new_folder, flush_to_disk, write_json, write_whole
 from skyeye.errors import SkyEyeError
 
 REMEDIES = {
@@ -62,3 +62,17 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path):
         write_whole(link, "text")
     write_whole("/dev/null", "text")
     assert link.is_symlink() and not os.path.isfile("/dev/null") and os.listdir(tmp_path) == ["full"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS])
+def test_a_mount_that_cannot_flush_folders_is_used_all_the_same(tmp_path, monkeypatch, number):
+    def refused(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(number, os.strerror(number))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("os.fsync", refused)
+    flush_to_disk(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        flush_to_disk(tmp_path / "file")

@@ -29,6 +29,7 @@ from skyeye.models.converters.minigpt_v2 import is_trained, reference_name
 from skyeye.models.inspection import describe_checkpoint, inspect_checkpoint
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.weights import read_tensors
 
 
 def trained_tensors(model) -> dict[str, torch.Tensor]:
@@ -271,6 +272,15 @@ class TestStrictness:
         (tmp_path / "c.pth").write_bytes(b"PK")
         with pytest.raises(SkyEyeError, match="not a readable PyTorch weights file"):
             describe_checkpoint(tmp_path / "c.pth")
+
+    def test_a_file_of_an_old_torch_is_read_and_told_when_it_is_cut_short(self, tmp_path):
+        """Before torch 1.6 these files were no ZIP archives, which alone can be memory-mapped."""
+        tensors, path = {"model": {"a": torch.arange(3.0)}}, tmp_path / "old.pth"
+        torch.save(tensors, path, _use_new_zipfile_serialization=False)
+        assert read_tensors(path)["a"].tolist() == [0.0, 1.0, 2.0]
+        path.write_bytes(path.read_bytes()[:-5])
+        with pytest.raises(SkyEyeError, match="unexpected EOF.*download it again if it is cut short"):
+            read_tensors(path)
 
 
 class TestOurDirectory:

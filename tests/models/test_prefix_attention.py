@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from skyeye.config.schema import LanguageConfig, MLPProjectorConfig, VisionConfig
 from skyeye.errors import SkyEyeError
-from skyeye.models import losses
+from skyeye.models import losses, prefix_attention
 from skyeye.models.build import build_model
 from skyeye.models.losses import IGNORE_INDEX
 from skyeye.models.prefix_attention import (
@@ -318,3 +318,21 @@ def test_a_chosen_implementation_is_kept(tiny_config):
     assert build_model(tiny_config()).language_model.config._attn_implementation == NAME
     eager = LanguageConfig(config=text | {"attn_implementation": "eager"})
     assert build_model(tiny_config(language=eager)).language_model.config._attn_implementation == "eager"
+
+
+def test_masks_of_packs_of_any_length_take_two_graphs(monkeypatch):
+    """On CUDA the block mask is made by compiled code; here its graphs are counted and run as they are."""
+    graphs, real = [], torch.compile
+
+    def counting(function):
+        return real(function, backend=lambda graph, _: graphs.append(graph) or graph.forward)
+
+    monkeypatch.setattr(prefix_attention.torch, "compile", counting)
+    make = prefix_attention._compiled_block_mask.__wrapped__()
+    for length in (128, 256, 512, 384, 640):
+        ids = torch.zeros(1, length, dtype=torch.long), torch.arange(length)[None] // 50
+        expected = flex_mask(*ids)
+        with monkeypatch.context() as patch:
+            patch.setattr(prefix_attention, "create_block_mask", make)
+            assert torch.equal(flex_mask(*ids).to_dense(), expected.to_dense())
+    assert len(graphs) == 2  # the second for every length

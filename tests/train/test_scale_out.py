@@ -106,7 +106,9 @@ def test_two_nodes_compute_the_run_of_one_process_though_a_worker_dies(recipe, p
 
 SRUN = """#!/usr/bin/env bash
 # Stands for srun: starts the tasks, hands signals to them, ends with their highest code.
-while [[ $1 == --* ]]; do shift; done
+asked=()
+while [[ $1 == --* ]]; do asked+=("$1"); shift; done
+if [ -n "${ASKED:-}" ]; then echo "${asked[@]}" >>"$ASKED"; fi
 tasks=()
 for ((rank = 0; rank < SLURM_NTASKS; rank++)); do
     SLURM_PROCID=$rank SLURM_LOCALID=$rank "$@" & tasks+=($!)
@@ -179,6 +181,18 @@ def test_processes_that_die_are_started_again_and_mistakes_are_not(batch_system,
     assert job.returncode == code, said
     assert count.read_text().splitlines() == ["0 -m skyeye.train some.yaml seed=3 --resume"] * starts
     assert not (tmp_path / "requeued").exists()
+
+
+def test_every_process_gets_the_cores_that_the_job_asks_for(batch_system, project, tmp_path):
+    """srun does not take them over from the job since SLURM 22.05."""
+    _fake_python(project, tmp_path / "starts", 0)
+    for changes in ({"SLURM_CPUS_PER_TASK": "8"}, {}):
+        job = batch_system("some.yaml", tasks=1, ASKED=str(tmp_path / "asked"), **changes)
+        said = _output(job)
+        assert job.returncode == 0, said
+    first, second = (tmp_path / "asked").read_text().splitlines()
+    assert "--cpus-per-task=8" in first.split()
+    assert "--cpus-per-task" not in second  # a job that does not ask for any
 
 
 def _fake_python(project: Path, count: Path, code: int) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,7 +61,8 @@ class Origin:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target.with_name(f".{target.name}.lock"), "w") as lock:  # several workers want the same shard
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(OSError):  # a file system without such locks: it is then fetched once by each of them
+                fcntl.flock(lock, fcntl.LOCK_EX)
             if about is None or not target.is_file() or target.stat().st_size != about["bytes"]:
                 self._download(name, target, about)
         return target
@@ -68,7 +70,7 @@ class Origin:
     def _download(self, name: str, target: Path, about: dict[str, Any] | None) -> None:
         from webdataset.gopen import gopen
 
-        url, partial = f"{self.url}/{name}", target.with_name(f".{target.name}.partial")
+        url, partial = f"{self.url}/{name}", target.with_name(f".{target.name}.{os.getpid()}.partial")
         limit = about["bytes"] if about else _HEADER_LIMIT
         digest, size = hashlib.sha256(), 0
         try:

@@ -133,6 +133,32 @@ class AnswerStore:
                 )
             time.sleep(_POLL_SECONDS)
 
+    def wait_for_all(self, patience: float) -> None:
+        """Say that the share of this process is answered, and wait until all processes have said so. For processes that
+        meet afterwards: those that are done wait here, where a slow one is told from one that has died.
+
+        Args:
+            patience: seconds without any new answer after which it gives up.
+
+        Raises:
+            SkyEyeError: as :meth:`collect`.
+        """
+        self._mine.with_suffix(".done").touch()
+        quiet_since, before = time.monotonic(), -1
+        while (done := len(list(self.folder.glob(f"*-of-{self.process.world_size}.done")))) < self.process.world_size:
+            self._stop_if_another_failed()
+            written = sum(path.stat().st_size for path in self.folder.glob("*.jsonl"))
+            if written != before:
+                quiet_since, before = time.monotonic(), written
+            if time.monotonic() - quiet_since > patience:
+                raise SkyEyeError(
+                    f"{self.process.world_size - done} of {self.process.world_size} processes have not answered their"
+                    f" share, and no answer came for {patience:.0f} s",
+                    where=str(self.folder),
+                    remedy="look at the output of the other processes, then start again",
+                )
+            time.sleep(_POLL_SECONDS)
+
     def _key(self, record: Record, max_new_tokens: int) -> str:
         for image in record.images:
             if image not in self._contents:

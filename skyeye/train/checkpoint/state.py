@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from skyeye.config.schema import RunConfig
+from skyeye.data.files import flush_to_disk
 from skyeye.errors import SkyEyeError
 from skyeye.models.objective import trained_parameters
 from skyeye.models.weights import equal_bits
@@ -245,11 +246,7 @@ def _intact(path: Path, expected: str) -> bool:
 def _onto_disk(directory: Path) -> None:
     """Flush files and directory entries, so that a name never comes to lie before what it names (power failure)."""
     for path in (*directory.rglob("*"), directory):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        flush_to_disk(path)
 
 
 def _replace(partial: Path, target: Path) -> None:
@@ -264,11 +261,7 @@ def _replace(partial: Path, target: Path) -> None:
         if old.exists():
             os.replace(old, target)
         raise
-    handle = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush_to_disk(target.parent)
     _delete(old)
 
 

@@ -1,8 +1,10 @@
 """Shards are plain WebDataset tar files, and may lie behind a URL."""
 
+import errno
 import functools
 import http.server
 import json
+import os
 import socketserver
 import threading
 from typing import ClassVar
@@ -61,6 +63,16 @@ def test_plain_webdataset_streams_them_from_a_url(served):
     count = len(json.loads((folder / "index.json").read_text())["shards"])
     dataset = wds.WebDataset(f"{url}/shard-{{00000..{count - 1:05}}}.tar", shardshuffle=False)
     assert sum(len(json.loads(entry["json"])["samples"]) for entry in dataset) == 140
+
+
+def test_a_cache_on_a_file_system_without_locks(served, tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("skyeye.data.shards.remote.fcntl.flock", refused)
+    url, folder, _ = served
+    far, near = ShardGroups(ShardSet(url, tmp_path / "cache"), "first"), ShardGroups(ShardSet(folder), "first")
+    assert far[3].records[0].turns == near[3].records[0].turns
 
 
 def test_a_set_behind_a_url_is_the_set(served, tmp_path):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -239,3 +240,32 @@ def test_a_line_holds_what_the_answer_holds(tmp_path, answer):
     [line] = (tmp_path / "rank0-of-1.jsonl").read_text().splitlines()
     kinds = {"boxes": answer.boxes, "mask": answer.mask, "embedding": answer.embedding}
     assert set(json.loads(line)) == {"asked", "id", "answer"} | {k for k, held in kinds.items() if held is not None}
+
+
+def test_processes_that_meet_afterwards_wait_until_all_have_answered(tmp_path):
+    """A slow one is waited for, however long it takes, as long as its answers come."""
+    seen = []
+
+    def slowly(asked, longest):
+        for index, record in enumerate(asked):
+            time.sleep(0.15)
+            seen.append(index)
+            yield index, Answer(said(record))
+
+    def slow():
+        with AnswerStore(tmp_path, Process(1, 2)) as store:
+            store.ask(slowly, records(), 5, lambda _: None)
+            store.wait_for_all(patience=0.6)
+
+    other = threading.Thread(target=slow)
+    with AnswerStore(tmp_path, Process(0, 2)) as store:
+        store.ask(Echo(), records(), 5, lambda _: None)
+        other.start()
+        store.wait_for_all(patience=0.6)
+        assert len(seen) * 0.15 > 0.6 and store.collect(records(), 5, patience=0)
+    other.join()
+
+
+def test_processes_that_meet_afterwards_are_told_of_one_that_is_lost(tmp_path):
+    with AnswerStore(tmp_path, Process(0, 2)) as store, pytest.raises(SkyEyeError, match="1 of 2 processes have not"):
+        store.wait_for_all(patience=0)

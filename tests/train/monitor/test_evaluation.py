@@ -211,7 +211,8 @@ def test_two_processes_answer_together(recipe, world, tmp_path, runs, strategy):
     codes = run(path, *overrides, processes=2, inject=inject)
     assert codes == [0, 0], said(path)[-3000:]
     for stage in ("pretrain", "single_task"):
-        files = sorted(file.name for file in (tmp_path / "run" / "eval" / f"{stage}-0000003" / "answers").iterdir())
+        answers = tmp_path / "run" / "eval" / f"{stage}-0000003" / "answers"
+        files = sorted(file.name for file in answers.glob("*.jsonl"))
         assert files == ["rank0-of-2.jsonl", "rank1-of-2.jsonl"]
         alone, many = (_lines(folder, stage) for folder in (runs[1], tmp_path / "run"))
         assert [line["step"] for line in many] == [3, 4]
