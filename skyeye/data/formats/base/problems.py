@@ -106,17 +106,22 @@ def read_text(path: Path) -> str:
     Raises:
         SkyEyeError: missing, a folder, unreadable, empty, or not text.
     """
-    try:
-        note("file", path)
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise unreadable(path, error) from error
-    text = decode(content, str(path)).replace("\r\n", "\n").replace("\r", "\n")
+    text = read_any_text(path)
     if not text.strip():
         raise SkyEyeError(
             f"is empty ({Path(path).stat().st_size} bytes)", where=str(path), remedy="fetch the file again"
         )
     return text
+
+
+def read_any_text(path: Path) -> str:
+    """:func:`read_text` of a file that may be empty: labels of a picture without objects."""
+    try:
+        note("file", path)
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise unreadable(path, error) from error
+    return decode(content, str(path)).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def not_json(text: str, message: str, where: str) -> SkyEyeError:
@@ -132,6 +137,8 @@ def not_json(text: str, message: str, where: str) -> SkyEyeError:
 
 def unreadable(path: Path, error: Exception) -> SkyEyeError:
     """What is told of an annotation file that the system does not give out."""
+    if isinstance(error, IsADirectoryError):
+        return SkyEyeError("is a folder", where=str(path), remedy="give the file in it")
     reason = getattr(error, "strerror", None) or str(error)
     return SkyEyeError(f"cannot be read: {reason}", where=str(path), remedy="check `path:` of this source")
 

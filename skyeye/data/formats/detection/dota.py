@@ -52,7 +52,11 @@ def annotated(
         of = split_in(path.name) or rule.by_name(key)
         if split is not None and of != split:
             continue
-        lines = label_lines(file, _HEADERS)
+        try:
+            lines = label_lines(file, _HEADERS)
+        except BadRecord as error:
+            yield error.problem()
+            continue
         try:
             image = folder.find(key, str(file))
             size = image_size(image, str(file))

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, text_lines
 from skyeye.data.formats.base.splits import SPLITS, Splits, split_in
 from skyeye.data.formats.detection.base import Annotated, Labelled, class_words, reader_of, turned
 from skyeye.data.formats.detection.xml_objects import XmlObject, read_xml
 from skyeye.data.geometry.boxes import Box, OrientedBox
-from skyeye.errors import SkyEyeError
 
 #: Where the XML files lie, the first that is there: DIOR has both kinds of boxes, FAIR1M calls the folder labelXml.
 FOLDERS = ("Annotations/Horizontal Bounding Boxes", "Annotations", "labelXml", "labelXmls")
@@ -47,9 +47,7 @@ def annotated(
     """
     path = Path(path)
     labels = xml_folder(path)
-    files = sorted(labels.rglob("*.xml"))
-    if not files:
-        raise SkyEyeError("no *.xml file in this folder", where=str(path), remedy="check `path:` of this source")
+    files = annotation_files(labels, "**/*.xml")
     folder = images.folder(path)
     rule, listed = Splits(None, splits, test_fraction), _listed(path / LISTS)
     for file in files:

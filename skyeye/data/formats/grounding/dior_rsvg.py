@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, text_lines
 from skyeye.data.formats.base.splits import SPLITS, Splits
@@ -49,9 +50,7 @@ def read(
     if task not in ("refer", "identify"):
         raise SkyEyeError(f"unknown task {task!r}", where="options.task", remedy="use refer or identify")
     path = Path(path)
-    files = sorted(xml_folder(path).rglob("*.xml"), key=lambda file: file.name)
-    if not files:
-        raise SkyEyeError("no *.xml file in this folder", where=str(path), remedy="check `path:` of this source")
+    files = sorted(annotation_files(xml_folder(path), "**/*.xml"), key=lambda file: file.name)
     lists = {name: path / f"{name}.txt" for name in SPLITS if (path / f"{name}.txt").is_file()}
     listed: dict[int, str] = {}
     for name, file in lists.items():
