@@ -24,7 +24,12 @@ def annotation_files(
     """
     if folder.is_file():
         raise SkyEyeError("is a file, not the folder of a data set", where=str(folder), remedy="give the folder")
-    named = {file for pattern in patterns for file in folder.glob(pattern) if not of_macos(file.relative_to(folder).as_posix())}
+    named = {
+        file
+        for pattern in patterns
+        for file in folder.glob(pattern)
+        if not of_macos(file.relative_to(folder).as_posix())
+    }
     found = sorted(file for file in named if fits(file))
     if not found:
         called = called or " or ".join(pattern.removeprefix("**/") for pattern in patterns) + " file"

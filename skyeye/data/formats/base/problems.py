@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,8 +67,11 @@ def with_arguments_of(known: Callable[..., Any], **more: Any) -> Callable[[Funct
     The options of a source are checked against the signature of its reader; a reader that hands most of them on to
     another function says so with this and need not name them again.
     """
-    own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in more.items()]
-    parameters = [*inspect.signature(known).parameters.values(), *own]
+    own = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=type(value))
+        for name, value in more.items()
+    ]
+    parameters = [*map(partial(_evaluated, known), inspect.signature(known).parameters.values()), *own]
 
     def decorate(function: Function) -> Function:
         signature = inspect.signature(function).replace(parameters=parameters)
@@ -75,6 +79,12 @@ def with_arguments_of(known: Callable[..., Any], **more: Any) -> Callable[[Funct
         return function
 
     return decorate
+
+
+def _evaluated(function: Callable[..., Any], parameter: inspect.Parameter) -> inspect.Parameter:
+    """With the type itself instead of its name, which only the module of the function may know."""
+    kind = parameter.annotation
+    return parameter.replace(annotation=eval(kind, function.__globals__)) if isinstance(kind, str) else parameter
 
 
 def load_json(path: Path, want: type[list[Any]] | type[dict[Any, Any]]) -> Any:

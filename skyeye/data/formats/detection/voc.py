@@ -7,9 +7,8 @@ VOC: ``<object><name>ship</name><bndbox><xmin>...</bndbox></object>`` below ``<a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
@@ -29,7 +28,7 @@ def annotated(
     images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Annotated | Problem]:
     """The images with their objects.

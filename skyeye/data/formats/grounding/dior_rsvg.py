@@ -6,9 +6,8 @@ the order of their names; they are neither file names nor numbers of files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
@@ -30,7 +29,7 @@ def read(
     split: str | None = None,
     *,
     task: str = "refer",
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
     """One record per object. The unit is the line of a list; without lists the object.
