@@ -20,7 +20,7 @@ from skyeye.cli.doctor import doctor_command
 from skyeye.cli.eval import eval_commands, joined
 from skyeye.cli.loading import hide_loading_bars
 from skyeye.cli.numbers import positive
-from skyeye.cli.paths import any_path, new_folder, new_place
+from skyeye.cli.paths import any_path, new_folder, new_place, refuse_own_inputs
 from skyeye.cli.plan import plan_command
 from skyeye.cli.runs import runs_commands
 from skyeye.errors import SkyEyeError, of_the_system
@@ -58,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Arguments -> options; exits with usage on a mistake, as argparse does."""
+    """Arguments -> options; exits with usage on a mistake, as argparse does.
+
+    Raises:
+        SkyEyeError: a path names what is no place to read from or to write to.
+    """
     parser = build_parser()
     options, rest = parser.parse_known_args(joined(sys.argv[1:] if arguments is None else arguments))
     # argparse takes the overrides in one run only: `train a.yaml --resume seed=3` leaves seed=3 over.
@@ -67,6 +71,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         rest = [word for word in rest if word.startswith("-")]
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    refuse_own_inputs(options)
     return options
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,14 +20,31 @@ def any_path(text: str) -> Path:
     return Path(expanded(text))
 
 
-def new_file(text: str) -> Path:
+class NewFile(type(Path())):  # type: ignore[misc]  # the kind of path of this system
+    """A path of an argument that will be written, told apart from those that are read."""
+
+
+def new_file(text: str) -> NewFile:
     """A file that will be written.
 
     Raises:
         SkyEyeError: that is not possible.
     """
-    check_new_file(place := any_path(text))
+    check_new_file(place := NewFile(expanded(text)))
     return place
+
+
+def refuse_own_inputs(options: Namespace) -> None:
+    """``skyeye data show my.jsonl --out my.jsonl`` would put a page in the place of the annotations.
+
+    Raises:
+        SkyEyeError: a file that will be written is one that the command reads.
+    """
+    values = [value for each in vars(options).values() for value in (each if isinstance(each, list) else [each])]
+    paths = [value for value in values if isinstance(value, Path) and value.is_file()]
+    for place in (path for path in paths if isinstance(path, NewFile)):
+        if any(place.samefile(read) for read in paths if read is not place):
+            raise SkyEyeError("is what the command reads, too", where=str(place), remedy="write to another file")
 
 
 def new_folder(text: str) -> Path:

@@ -139,6 +139,9 @@ def _read_with_bases(path: Path, seen: tuple[Path, ...], issues: list[Issue]) ->
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        remedy = f"give {path / 'recipe.yaml'}" if (path / "recipe.yaml").is_file() else "give the YAML file in it"
+        raise SkyEyeError("is a folder, not a recipe", where=str(path), remedy=remedy)
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.yaml"))
         found = f"recipes there: {', '.join(beside)}{did_you_mean(path.name, beside)}" if beside else "check the path"
@@ -146,7 +149,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         config = OmegaConf.load(path)  # unlike plain YAML it refuses duplicate keys and knows that 1e-5 is a number
     except UnicodeDecodeError as error:
-        raise SkyEyeError(f"not a text file ({error.reason} at byte {error.start})", where=str(path)) from error
+        what = f"not a text file in UTF-8 ({error.reason} at byte {error.start})"
+        raise SkyEyeError(what, where=str(path), remedy="save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)

@@ -156,7 +156,7 @@ class _Images:
 
 
 def _check(fractions: Sequence[float], by: str, prefix: str | None, out: Path) -> re.Pattern | None:
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6):  # not: NaN
         raise SkyEyeError(
             f"{list(fractions)} are not three shares with sum 1", where="--fractions", remedy="0.8 0.1 0.1"
         )

@@ -75,7 +75,8 @@ class Settings:
         if not 16 <= self.size <= 8192:
             raise SkyEyeError(f"size {self.size} is not between 16 and 8192", where="--size")
         if not 0 <= self.overlap < self.size:
-            raise SkyEyeError(f"overlap {self.overlap} is not between 0 and the size", where="--overlap")
+            what = f"overlap {self.overlap} is not between 0 and the size, {self.size}"
+            raise SkyEyeError(what, where="--overlap", remedy=f"for instance --overlap {max(0, self.size // 4)}")
         if not 0 < self.keep <= 1:
             raise SkyEyeError(f"keep {self.keep} is not above 0 and at most 1", where="--keep")
         parse_bands(self.bands, "--bands")

@@ -5,7 +5,6 @@ Loading is strict: a loader that skips what it does not know drops every adapter
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -26,12 +25,12 @@ from skyeye.models.converters.minigpt_v2 import (
     reference_name,
     write_reference,
 )
-from skyeye.models.described import refuse_other_computation
+from skyeye.models.described import refuse_other_computation, refuse_other_config
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.pretrained import empty_model, find_checkpoint
 from skyeye.models.save import save_checkpoint
-from skyeye.models.weights import differences, read_tensors, shapes
+from skyeye.models.weights import differences, read_json_object, read_tensors, shapes
 
 #: Beside the weights of an exported directory; these belong to the weights, the rest is copied when weights change.
 _WEIGHT_FILES = re.compile(r"((adapter_)?model.*\.safetensors(\.index\.json)?|(adapter_)?config\.json|base\.json)")
@@ -106,8 +105,8 @@ def _refuse_other_variant(model: SkyEyeForConditionalGeneration, path: Path, fou
 
 def _variant(directory: Path) -> str:
     """``model.lora.variant`` of a directory of this project."""
-    lora = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("lora") or {}
-    return lora.get("variant", "lora")
+    lora = read_json_object(directory / "config.json").get("lora")
+    return lora.get("variant", "lora") if isinstance(lora, dict) else "lora"
 
 
 def _write_reference(source: Path, target: Path, everything: bool) -> None:
@@ -118,9 +117,9 @@ def _write_reference(source: Path, target: Path, everything: bool) -> None:
             remedy="keep the directory; or train with model.lora.variant: lora",
         )
     tensors = {name: tensor for name, tensor in _read(source).items() if everything or is_trained(name)}
-    configuration = {"skyeye": json.loads((source / "config.json").read_text(encoding="utf-8"))}
+    configuration = {"skyeye": refuse_other_config(read_json_object(source / "config.json"), source / "config.json")}
     if (source / "recipe.yaml").is_file():
-        configuration["recipe"] = (source / "recipe.yaml").read_text(encoding="utf-8")
+        configuration["recipe"] = (source / "recipe.yaml").read_text(encoding="utf-8", errors="replace")
     write_reference(target, tensors, configuration)
 
 

@@ -19,7 +19,7 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import load_tokenizer
-from skyeye.models.weights import load_torch_file
+from skyeye.models.weights import load_torch_file, read_json_object
 
 #: What a tower of each kind reads of its section; the pixels' mean and deviation belong to the processor.
 _TOWER = ("image_size", "layers", "level_norm")
@@ -37,7 +37,7 @@ def own_words(path: Path) -> dict[str, Any]:
     """The configuration that a checkpoint carries: of a directory ``config.json``, of a ``.pth`` file what
     ``skyeye checkpoint convert`` or the reference's runner put into it. Empty where it says nothing."""
     if path.is_dir():
-        return dict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        return read_json_object(path / "config.json")
     content = {} if path.suffix == ".safetensors" else load_torch_file(path).get("config")
     if not isinstance(content, Mapping):
         return {}
@@ -47,6 +47,26 @@ def own_words(path: Path) -> dict[str, Any]:
     if not isinstance(model, Mapping) or not isinstance(model.get("lora_alpha"), int):
         return {}
     return {"lora": {"alpha": model["lora_alpha"]}}  # the reference writes its recipe; the rest shows in the shapes
+
+
+def refuse_other_config(config: object, where: Path) -> dict[str, Any]:
+    """The settings of ``config.json``, if they are of a model of ours and name every part.
+
+    What is missing would be filled in: ``{}`` would be a model of seven billion parameters.
+
+    Raises:
+        SkyEyeError: it is of another model, or does not name every part.
+    """
+    remedy = "its files are damaged or of another model: copy or export it again"
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(config, dict) or kind != SkyEyeConfig.model_type:
+        what = "says no model_type" if kind is None else f"describes a model of type {str(kind)[:40]!r}"
+        raise SkyEyeError(f"{what}; a checkpoint of skyeye is expected", where=str(where), remedy=remedy)
+    parts = ("vision", "projector", "text_config")
+    missing = [part for part in parts if not (config.get(part) and isinstance(config[part], (dict, list)))]
+    if missing:
+        raise SkyEyeError(f"describes no {', no '.join(missing)}", where=str(where), remedy=remedy)
+    return config
 
 
 def refuse_other_computation(config: SkyEyeConfig, found: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -88,7 +108,7 @@ def check_processing(processor: SkyEyeProcessor, path: Path) -> list[str]:
     if not (path / "processor_config.json").is_file():
         return []
     _refuse_other_tokens(processor, path)
-    theirs = json.loads((path / "processor_config.json").read_text(encoding="utf-8"))
+    theirs = read_json_object(path / "processor_config.json")
     ours = {"image_mean": processor.image_mean, "image_std": processor.image_std, **processor.prompt}
     before = {**{name: theirs.get(name) for name in ("image_mean", "image_std")}, **(theirs.get("prompt") or {})}
     names = {"image_mean": "model.vision.mean", "image_std": "model.vision.std"}

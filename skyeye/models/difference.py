@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.weights import refuse_other_content
 
 #: What the manifest of a resume state says about the optimiser besides its moments.
 OPTIMIZER_KEYS = ("optimizer_steps", "scaler")
@@ -94,6 +95,8 @@ def _difference(a: Path, b: Path) -> str | None:
                     apart = (x.double() - y.double()).abs().max().item() if x.is_floating_point() else "some"
                     return f"{name} differs, by {apart} at most"
     except (OSError, SafetensorError) as error:
+        for path in (a, b):
+            refuse_other_content(path)  # says which, and what it is
         raise SkyEyeError(f"cannot be read: {error}", where=f"{a} or {b}", remedy="save it again") from error
     return None
 

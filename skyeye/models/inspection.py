@@ -12,7 +12,14 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.adapters import ADAPTERS, plain_name
 from skyeye.models.converters.minigpt_v2 import adapter_rank, projection, reference_name
 from skyeye.models.language import is_adapter
-from skyeye.models.weights import load_torch_file, open_safetensors, read_tensors
+from skyeye.models.weights import (
+    load_torch_file,
+    named_tensors,
+    open_safetensors,
+    read_json_object,
+    read_tensors,
+    refuse_other_content,
+)
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "U8": "uint8"}
 
@@ -41,21 +48,19 @@ def inspect_checkpoint(path: str | Path) -> dict[str, Any]:
         headers = [header for file in files for header in _safetensors_header(file)]
         for entry, name in (("config", "config.json"), ("manifest", "manifest.json")):
             if (path / name).is_file():
-                about[entry] = json.loads((path / name).read_text(encoding="utf-8"))
+                about[entry] = read_json_object(path / name)
         if (path / "recipe.yaml").is_file():
-            about["recipe"] = (path / "recipe.yaml").read_text(encoding="utf-8")
+            about["recipe"] = (path / "recipe.yaml").read_text(encoding="utf-8", errors="replace")
     elif path.suffix == ".safetensors":
         headers = _safetensors_header(path)
     else:
+        refuse_other_content(path)
         content = load_torch_file(path)
-        tensors = content["model"] if isinstance(content.get("model"), dict) else content
+        tensors = named_tensors(content, path)
         headers = [(n, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in tensors.items()]
         about = {entry: content[entry] for entry in ("config", "epoch") if entry in content}
-        if content.get("optimizer"):
-            about["optimizer"] = [
-                {**{k: v for k, v in group.items() if k != "params"}, "tensors": len(group["params"])}
-                for group in content["optimizer"]["param_groups"]
-            ]
+        if (optimizer := _optimizer(content.get("optimizer"))) is not None:
+            about["optimizer"] = optimizer
     named = [(reference_name(name), shape) for name, shape, _ in headers]
     adapters = adapter_norms(path) if any(is_adapter(name) for name, _ in named) else {}
     return {
@@ -120,7 +125,18 @@ def _adapters(norms: dict[str, float]) -> list[str]:
     return lines
 
 
+def _optimizer(state: object) -> list[dict[str, Any]] | None:
+    """What an optimiser's state says of each group of parameters; None where it is none."""
+    groups = state.get("param_groups") if isinstance(state, dict) else None
+    if not isinstance(groups, list):
+        return None
+    if not all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups):
+        return None
+    return [{**{k: v for k, v in g.items() if k != "params"}, "tensors": len(g["params"])} for g in groups]
+
+
 def _safetensors_header(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    refuse_other_content(path)
     with open_safetensors(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}
         return [

@@ -16,7 +16,7 @@ from accelerate import init_empty_weights
 from torch import nn
 
 from skyeye.errors import SkyEyeError
-from skyeye.models.weights import open_safetensors
+from skyeye.models.weights import open_safetensors, refuse_other_content
 
 _DONTNEED = 4  # of madvise(2), on Linux and macOS alike
 
@@ -32,6 +32,7 @@ def map_safetensors(paths: list[Path]) -> dict[str, torch.Tensor]:
     """
     tensors: dict[str, torch.Tensor] = {}
     for path in paths:
+        refuse_other_content(path)
         with open_safetensors(path) as file:
             for name in file.keys():
                 if name in tensors:

@@ -8,7 +8,8 @@ goes from its mapped file to its place, in the precision it is used in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from skyeye.models.base import NO_BASE, Base, base_of, checked, read_base, repla
 from skyeye.models.build import model_config
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.converters.minigpt_v2 import advice, our_name, reference_name
-from skyeye.models.described import own_words, refuse_other_computation
+from skyeye.models.described import own_words, refuse_other_computation, refuse_other_config
 from skyeye.models.language import language_tensors
 from skyeye.models.mapped import give_back_pages, map_safetensors, put_tensor, without_weights
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
@@ -30,7 +31,7 @@ from skyeye.models.precision import Part, dtype_of, refuse_what_does_not_fit
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import load_tokenizer
 from skyeye.models.vision.weights import tower_tensors
-from skyeye.models.weights import differences, read_tensors, shapes
+from skyeye.models.weights import differences, read_json_object, read_tensors, shapes
 
 #: Precision of tower and language model, one for both or by part, or chosen by the numbers that the model has;
 #: adapters, projector and its norm are float32 always.
@@ -60,10 +61,14 @@ class Checkpoint:
     def processor(self) -> SkyEyeProcessor:
         """The processor that belongs to the model."""
         if self.words is not None:
-            return SkyEyeProcessor.from_pretrained(self.words)
+            return _own_processor(self.words, self.config)
         if self.recipe is None:
             raise SkyEyeError("holds no tokenizer", where=str(self.path), remedy="name a base: --base RECIPE or FOLDER")
-        tokenizer = load_tokenizer(self.recipe.tokenizer.path or self.recipe.language.pretrained)
+        named = self.recipe.tokenizer.path or self.recipe.language.pretrained
+        if named is None:
+            what = "the recipe names no tokenizer: its model.tokenizer is learnt from data"
+            raise SkyEyeError(what, where="--base", remedy="name the checkpoint folder that was trained from it")
+        tokenizer = load_tokenizer(named)
         return SkyEyeProcessor.from_config(self.recipe, tokenizer)
 
 
@@ -121,7 +126,7 @@ def empty_model(found: Checkpoint) -> tuple[SkyEyeForConditionalGeneration, dict
     Raises:
         SkyEyeError: they do not fit together, or its base is missing or another one.
     """
-    with without_weights():
+    with _in_our_words(found.path), without_weights():
         model = SkyEyeForConditionalGeneration(found.config)
     tensors = _untrained_norm(found.config) | found.tensors | _base_tensors(model, found)
     _refuse_what_differs(model, tensors, found)
@@ -147,18 +152,43 @@ def find_checkpoint(path: str | Path, base: str | Path | ModelConfig | None = No
 
 def _folder(path: Path, base: str | Path | ModelConfig | None) -> Checkpoint:
     if not (path / "config.json").is_file():
-        raise SkyEyeError(
-            "not a checkpoint directory: no config.json",
-            where=str(path),
-            remedy="give a folder like runs/NAME/checkpoints/STAGE",
-        )
-    config = SkyEyeConfig.from_pretrained(path)
+        inside = sorted(file.parent for file in path.glob("checkpoints/*/config.json"))
+        remedy = f"name one of its models, e.g. {inside[-1]}" if inside else "give a folder runs/NAME/checkpoints/STAGE"
+        raise SkyEyeError("not a checkpoint directory: no config.json", where=str(path), remedy=remedy)
+    refuse_other_config(read_json_object(path / "config.json"), path / "config.json")
+    with _in_our_words(path):
+        config = SkyEyeConfig.from_pretrained(path)
     named = read_base(path)
     if named and isinstance(base, ModelConfig):
         named = replaced(named, base, str(path))
     elif base is not None:
         raise SkyEyeError("it holds or names its base itself", where=str(path), remedy="leave out --base")
     return Checkpoint(path, config, folder_tensors(path), named, words=path)
+
+
+def _own_processor(folder: Path, config: SkyEyeConfig) -> SkyEyeProcessor:
+    with _in_our_words(folder):
+        processor = SkyEyeProcessor.from_pretrained(folder)
+    sizes = [tower["image_size"] for tower in config.towers]
+    pixels = sizes if isinstance(config.vision, list) else sizes[0]
+    if pixels != processor.image_size or config.tokens_per_image != processor.tokens_per_image:
+        what = f"makes {processor.tokens_per_image} tokens of {processor.image_size} pixels"
+        what += f", the model takes {config.tokens_per_image} of {pixels}"
+        raise SkyEyeError(what, where=str(folder / "processor_config.json"), remedy="copy or export it again")
+    return processor
+
+
+@contextmanager
+def _in_our_words(where: Path) -> Iterator[None]:
+    """Of files that are damaged, transformers and timm raise many types of errors."""
+    try:
+        yield
+    except (SkyEyeError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        remedy = "its files are damaged or of another model: copy or export it again"
+        raise SkyEyeError(f"cannot be opened: {reason}", where=str(where), remedy=remedy) from error
 
 
 def folder_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -197,7 +227,8 @@ def _reference(path: Path, base: str | Path | ModelConfig | None) -> Checkpoint:
     tensors = {plain_name(our_name(name)): tensor for name, tensor in read_tensors(path).items()}
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
     if base is None:
-        return Checkpoint(path, SkyEyeConfig.from_dict(words), tensors, NO_BASE)
+        with _in_our_words(path):
+            return Checkpoint(path, SkyEyeConfig.from_dict(refuse_other_config(words, path)), tensors, NO_BASE)
     if isinstance(base, ModelConfig):
         frozen = {"vision", "language"}
         parts = base_of(base, frozen)

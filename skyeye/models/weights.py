@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from skyeye.data.file_kind import HEAD, describe_content
 from skyeye.data.preflight import other_content
 from skyeye.errors import SkyEyeError
 
@@ -30,13 +33,21 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         with open_safetensors(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}
-    content = load_torch_file(path)
+    return named_tensors(load_torch_file(path), path)
+
+
+def named_tensors(content: dict, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of what a PyTorch file holds: of its ``model`` or ``state_dict`` entry, if any.
+
+    Raises:
+        SkyEyeError: anything but tensors stands there, or under no name.
+    """
     for entry in ("model", "state_dict"):
         if isinstance(content.get(entry), dict):
             content = content[entry]
-    strangers = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
+    strangers = [str(k) for k, value in content.items() if not (isinstance(k, str) and isinstance(value, torch.Tensor))]
     if strangers:
-        raise SkyEyeError(f"holds entries that are not tensors: {_some(strangers)}", where=str(path))
+        raise SkyEyeError(f"holds entries that are not named tensors: {_some(strangers)}", where=str(path))
     return content
 
 
@@ -54,6 +65,27 @@ def refuse_other_content(path: Path) -> None:
         kind = "safetensors" if path.suffix == ".safetensors" else "PyTorch weights"
         what, _, remedy = odd.partition("; ")
         raise SkyEyeError(f"not a readable {kind} file: it {what}", where=str(path), remedy=remedy or None)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """What a JSON file beside weights says, such as ``config.json``.
+
+    Raises:
+        SkyEyeError: it is missing or unreadable, or holds no JSON object; the message says what it is instead.
+    """
+    try:
+        content = path.read_bytes()
+        value = json.loads(content.decode("utf-8-sig"))
+    except OSError as error:
+        raise SkyEyeError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        known = describe_content(content[:HEAD])
+        what = f"is no JSON: {error}" if known is None or known[0] in ("JSON", "text") else f"is {known[0]}"
+        raise SkyEyeError(what, where=str(path), remedy="copy or export the checkpoint again") from error
+    if not isinstance(value, dict):
+        remedy = "copy or export the checkpoint again"
+        raise SkyEyeError(f"holds a {type(value).__name__}, not settings {{...}}", where=str(path), remedy=remedy)
+    return value
 
 
 @contextmanager

@@ -88,10 +88,10 @@ def write_scenes(
     """
     out = Path(out).absolute()
     held_out = max(32, images // 10) if held_out is None else held_out
-    if images < 1 or held_out < 1 or seed < 0 or size < 56:
+    if images < 1 or held_out < 1 or seed < 0 or not 56 <= size <= 4096:
         raise SkyEyeError(
             f"cannot draw {images} images and {held_out} held-out ones of {size} px with seed {seed}",
-            remedy="give at least one image of each, at least 56 px, and a seed of 0 or more",
+            remedy="give at least one image of each, 56 to 4096 px, and a seed of 0 or more",
         )
     about = {"scenes": "skyeye", "version": VERSION, "images": images, "held_out": held_out, "seed": seed, "size": size}
     existing = _existing(out, about)

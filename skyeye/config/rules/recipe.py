@@ -168,3 +168,9 @@ def scores_in_training_need_a_whole_model(recipe: Recipe) -> Iterator[Issue]:
             " rounding would leave the others waiting for ever; leave eval.every out, or use zero2"
         )
         yield Issue("eval.every", message, ("eval.every", "run.strategy"))
+
+
+@rule(Recipe)
+def the_seed_is_one_that_random_generators_take(recipe: Recipe) -> Iterator[Issue]:
+    if not -(2**63) <= recipe.seed < 2**63:
+        yield Issue("seed", f"{recipe.seed} is no number of 64 bits", ("seed",))

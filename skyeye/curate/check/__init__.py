@@ -101,7 +101,8 @@ def _take(collection: Collection, source: SourceConfig, name: str, recipe: Recip
                 what = f"is of split {item.split} and would be trained on; set `split:` of source {name}"
                 tally.find("evaluation record in training", item.where, what)
     except SkyEyeError as error:
-        tally.report("source cannot be read", str(error.where or source.path), str(error))
+        what = f"{error.what} ({error.remedy})" if error.remedy else error.what
+        tally.report("source cannot be read", error.where or source.path, what)
 
 
 def _understood(target: Target, collection: Collection, beside: Tally, loose: Sequence[str]) -> None:

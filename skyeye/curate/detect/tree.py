@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from skyeye.data.formats.base.annotation_files import of_macos
 from skyeye.data.formats.base.image_folder import IMAGE_SUFFIXES
 from skyeye.data.formats.base.splits import SPLITS, normal_split
 from skyeye.data.formats.instructions.skyeye968k import PUBLISHED
@@ -40,7 +41,7 @@ class Tree:
                 continue
             seen.add(real)
             below[:] = sorted(name for name in below if not name.startswith((".", "__")))
-            self.files[Path(folder)] = sorted(names)
+            self.files[Path(folder)] = sorted(name for name in names if not of_macos(name))
         self.pictures = {f for f, names in self.files.items() if any(is_image(n) for n in names)}
 
     @staticmethod

@@ -22,6 +22,7 @@ from typing import Any
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats.base.image_folder import ImageLookup
 from skyeye.data.formats.base.leftovers import record_leftovers
+from skyeye.data.formats.base.options import describe, fits
 from skyeye.data.formats.base.problems import Problem, suggest
 from skyeye.data.images.reference import add_details
 from skyeye.data.images.stretch import IMAGE_OPTIONS, image_details
@@ -193,19 +194,21 @@ def _read_with_details(
         yield item
 
 
-def options_of(format: str) -> list[str]:
-    """The options that the reader of a known format takes, those of pictures among them."""
-    parameters = inspect.signature(import_module(READERS[format]).read).parameters
-    return [name for name in parameters if name not in ("path", "images", "split")] + list(IMAGE_OPTIONS)
+def options_of(format: str) -> dict[str, Any]:
+    """The options that the reader of a known format takes, those of pictures among them, each with its type."""
+    parameters = inspect.signature(import_module(READERS[format]).read, eval_str=True).parameters
+    own = {name: each.annotation for name, each in parameters.items() if name not in ("path", "images", "split")}
+    return own | dict.fromkeys(IMAGE_OPTIONS, Any)  # theirs are read by image_details
 
 
 def _check_options(source: SourceConfig, name: str) -> None:
-    known = options_of(source.format)
-    for option in source.options:
+    known, where = options_of(source.format), f"sources.{name}.options"
+    for option, value in source.options.items():
         if option not in known:
-            raise SkyEyeError(
-                f"unknown option {option!r}", where=f"sources.{name}.options", remedy=suggest(option, known)
-            )
+            raise SkyEyeError(f"unknown option {option!r}", where=where, remedy=suggest(str(option), list(known)))
+        if not fits(value, known[option]):
+            what = f"expected {describe(known[option])}, got {str(value)[:60]!r}"
+            raise SkyEyeError(what, where=f"{where}.{option}", remedy="docs/data_formats.md lists the options")
 
 
 def _nothing(

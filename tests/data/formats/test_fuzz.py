@@ -273,18 +273,12 @@ def units_lines(folder: Path) -> int:
     return sum(len(lines_of(file)) for file in folder.glob("*.txt"))
 
 
-def units_boxes(folder: Path) -> int:
-    """Lines as ``str.splitlines`` parts them, without the headers of DOTA."""
-    lines = [line for file in folder.glob("*.txt") for line in text_in(file).splitlines()]
-    return sum(bool(line.strip()) and not line.startswith(("imagesource:", "gsd:")) for line in lines)
-
-
 def units_label_lines(folder: Path) -> int:
-    """Lines; a file that is no text or only blanks is one unit."""
+    """Lines without the headers of DOTA; a file that is no text is one unit."""
     total = 0
     for file in folder.glob("*.txt"):
         try:
-            total += len(lines_of(file)) or (file.stat().st_size > 0)
+            total += sum(not line.startswith(("imagesource:", "gsd:")) for line in lines_of(file))
         except UnicodeDecodeError:
             total += 1
     return total
@@ -322,8 +316,8 @@ UNITS = {
     "rsvg": units_lines,
     "rsivqa": units_lines,
     "nwpu_vhr10": units_label_lines,
-    "dota": units_boxes,
-    "yolo": units_boxes,
+    "dota": units_label_lines,
+    "yolo": units_label_lines,
     "jsonl": lambda folder: len(
         [line for line in jsonl_bytes(folder / "x.jsonl").split(b"\n") if line.strip(b"\xef\xbb\xbf \t\r\n")]
     ),

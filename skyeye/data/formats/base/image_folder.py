@@ -8,6 +8,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from skyeye.data.formats.base.annotation_files import of_macos
 from skyeye.data.formats.base.noted import names_below, note
 from skyeye.data.formats.base.problems import BadRecord
 from skyeye.data.images.frames import count_frames, even_frames, natural_order
@@ -147,7 +148,7 @@ class ImageFolder:
 def list_images(root: Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES)) -> list[PurePosixPath]:
     """Image files (or those with ``suffixes``) below ``root``, relative to it, sorted.
 
-    Linked folders are followed, a circle of links only once.
+    Linked folders are followed, a circle of links only once; what macOS leaves beside files is passed over.
 
     Raises:
         SkyEyeError: ``root`` is not a folder.
@@ -162,9 +163,10 @@ def image_names(root: Path, suffixes: Set[str]) -> list[str]:
         SkyEyeError: ``root`` is not a folder.
     """
     if not root.is_dir():
-        raise SkyEyeError("the image folder does not exist", where=str(root), remedy="set `images:` of this source")
+        what = "is a file, not the folder of the images" if root.exists() else "the image folder does not exist"
+        raise SkyEyeError(what, where=str(root), remedy="set `images:` of this source")
     note("names", root, *suffixes)
-    return names_below(root, suffixes.__contains__)
+    return [name for name in names_below(root, suffixes.__contains__) if not of_macos(name)]
 
 
 def _key(parts: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,8 +67,11 @@ def with_arguments_of(known: Callable[..., Any], **more: Any) -> Callable[[Funct
     The options of a source are checked against the signature of its reader; a reader that hands most of them on to
     another function says so with this and need not name them again.
     """
-    own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in more.items()]
-    parameters = [*inspect.signature(known).parameters.values(), *own]
+    own = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=type(value))
+        for name, value in more.items()
+    ]
+    parameters = [*map(partial(_evaluated, known), inspect.signature(known).parameters.values()), *own]
 
     def decorate(function: Function) -> Function:
         signature = inspect.signature(function).replace(parameters=parameters)
@@ -75,6 +79,12 @@ def with_arguments_of(known: Callable[..., Any], **more: Any) -> Callable[[Funct
         return function
 
     return decorate
+
+
+def _evaluated(function: Callable[..., Any], parameter: inspect.Parameter) -> inspect.Parameter:
+    """With the type itself instead of its name, which only the module of the function may know."""
+    kind = parameter.annotation
+    return parameter.replace(annotation=eval(kind, function.__globals__)) if isinstance(kind, str) else parameter
 
 
 def load_json(path: Path, want: type[list[Any]] | type[dict[Any, Any]]) -> Any:
@@ -106,17 +116,22 @@ def read_text(path: Path) -> str:
     Raises:
         SkyEyeError: missing, a folder, unreadable, empty, or not text.
     """
-    try:
-        note("file", path)
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise unreadable(path, error) from error
-    text = decode(content, str(path)).replace("\r\n", "\n").replace("\r", "\n")
+    text = read_any_text(path)
     if not text.strip():
         raise SkyEyeError(
             f"is empty ({Path(path).stat().st_size} bytes)", where=str(path), remedy="fetch the file again"
         )
     return text
+
+
+def read_any_text(path: Path) -> str:
+    """:func:`read_text` of a file that may be empty: labels of a picture without objects."""
+    try:
+        note("file", path)
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise unreadable(path, error) from error
+    return decode(content, str(path)).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def not_json(text: str, message: str, where: str) -> SkyEyeError:
@@ -132,6 +147,8 @@ def not_json(text: str, message: str, where: str) -> SkyEyeError:
 
 def unreadable(path: Path, error: Exception) -> SkyEyeError:
     """What is told of an annotation file that the system does not give out."""
+    if isinstance(error, IsADirectoryError):
+        return SkyEyeError("is a folder", where=str(path), remedy="give the file in it")
     reason = getattr(error, "strerror", None) or str(error)
     return SkyEyeError(f"cannot be read: {reason}", where=str(path), remedy="check `path:` of this source")
 

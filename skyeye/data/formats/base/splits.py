@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from skyeye.data.formats.base.image_folder import fold_name
 from skyeye.data.formats.base.problems import BadRecord, load_json
@@ -34,7 +33,7 @@ class Splits:
     def __init__(
         self,
         split_file: str | None = None,
-        patterns: Mapping[str, Any] | None = None,
+        patterns: Mapping[str, str | Sequence[str]] | None = None,
         test_fraction: float = 0.0,
         default: str = "train",
     ):

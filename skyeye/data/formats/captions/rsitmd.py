@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.problems import Problem, text_lines
 from skyeye.data.formats.base.splits import SPLITS, normal_split
@@ -36,15 +37,12 @@ def read(path: str | Path, images: ImageLookup = BESIDE, split: str | None = Non
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
-    files = sorted(folder.glob(f"*{NAMES}")) if path.is_dir() else [path]
-    pairs = [(file, of) for file in files if (of := split_of_list(file)) is not None]
-    if not pairs:
-        raise SkyEyeError(
-            f"no <split>{NAMES} with train, val or test", where=str(path), remedy="check `path:` of this source"
-        )
+    called = f"<split>{NAMES} with train, val or test"
+    files = annotation_files(folder, f"*{NAMES}" if path.is_dir() else path.name, fits=split_of_list, called=called)
     finder = images.folder(folder)
-    for file, of in pairs:
-        if split is None or of == split:
+    for file in files:
+        of = split_of_list(file)
+        if of is not None and split in (None, of):
             yield from _list(file, of, finder)
 
 

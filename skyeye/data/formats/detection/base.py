@@ -27,7 +27,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from skyeye.data.formats.base.problems import BadRecord, Problem, pick, read_text, with_arguments_of
+from skyeye.data.formats.base.annotation_files import annotation_files
+from skyeye.data.formats.base.problems import BadRecord, Problem, pick, read_any_text, with_arguments_of
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.geometry.turning import turned_box, turned_polygon
 from skyeye.data.record import MARK, Mention, Record, Region, Turn
@@ -261,22 +262,22 @@ def label_files(path: Path, folder: str, ignore: Sequence[Path] = ()) -> tuple[P
         SkyEyeError: there is none.
     """
     labels = path / folder if (path / folder).is_dir() else path
-    files = [file for file in sorted(labels.rglob("*.txt")) if file not in ignore]
-    if not files:
-        raise SkyEyeError("no label file *.txt in this folder", where=str(path), remedy="check `path:` of this source")
-    return labels, files
+    return labels, annotation_files(labels, "**/*.txt", fits=lambda file: file not in ignore, called="label file *.txt")
 
 
 def label_lines(file: Path, headers: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     """(place, text) of the lines of a label file that stand for objects; an empty file is an image without objects.
 
     Raises:
-        SkyEyeError: as :func:`~skyeye.data.formats.base.problems.read_text`.
+        BadRecord: the file is unreadable or not text.
     """
-    text = read_text(file) if file.stat().st_size else ""
+    try:
+        text = read_any_text(file)
+    except SkyEyeError as error:
+        raise BadRecord("unreadable file", str(file), error.what) from error
     return [
         (f"{file}, line {number}", line)
-        for number, line in enumerate(text.splitlines(), start=1)
+        for number, line in enumerate(text.split("\n"), start=1)
         if line.strip() and not (headers and line.startswith(headers))
     ]
 

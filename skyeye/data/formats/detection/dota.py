@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size
@@ -29,7 +28,7 @@ def annotated(
     images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Annotated | Problem]:
     """The images with their objects.
@@ -52,7 +51,11 @@ def annotated(
         of = split_in(path.name) or rule.by_name(key)
         if split is not None and of != split:
             continue
-        lines = label_lines(file, _HEADERS)
+        try:
+            lines = label_lines(file, _HEADERS)
+        except BadRecord as error:
+            yield error.problem()
+            continue
         try:
             image = folder.find(key, str(file))
             size = image_size(image, str(file))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
-from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, text_lines
+from skyeye.data.formats.base.problems import BadRecord, Problem, image_size
 from skyeye.data.formats.base.splits import Splits
-from skyeye.data.formats.detection.base import Annotated, Labelled, objects_of, reader_of
+from skyeye.data.formats.detection.base import Annotated, Labelled, label_lines, objects_of, reader_of
 from skyeye.data.geometry.boxes import Box
-from skyeye.errors import SkyEyeError
 
 #: Class 1, 2, ... 10, as the set's readme.txt names them.
 CLASSES = (
@@ -38,7 +37,7 @@ def annotated(
     images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Annotated | Problem]:
     """The images with their objects.
@@ -54,9 +53,7 @@ def annotated(
     """
     path = Path(path)
     labels = next((path / name for name in FOLDERS if (path / name).is_dir()), path)
-    files = [file for file in sorted(labels.glob("*.txt")) if file.stem.isdigit()]
-    if not files:
-        raise SkyEyeError("no <number>.txt in this folder", where=str(path), remedy="check `path:` of this source")
+    files = annotation_files(labels, "*.txt", fits=lambda file: file.stem.isdigit(), called="<number>.txt")
     positive = path / "positive image set"
     folder = images.folder(positive if positive.is_dir() else path)
     rule = Splits(None, splits, test_fraction)
@@ -64,9 +61,10 @@ def annotated(
         of = rule.by_name(file.stem)
         if split is not None and of != split:
             continue
-        lines = _lines(file)
-        if isinstance(lines, Problem):
-            yield lines
+        try:
+            lines = label_lines(file)
+        except BadRecord as error:
+            yield error.problem()
             continue
         try:
             image = folder.find(file.stem, str(file))
@@ -80,15 +78,6 @@ def annotated(
 
 
 read = reader_of(annotated)
-
-
-def _lines(file: Path) -> list[tuple[str, str]] | Problem:
-    """(place, text) of the lines that are not blank."""
-    try:
-        lines = text_lines(file) if file.stat().st_size else []
-    except SkyEyeError as error:
-        return Problem("unreadable file", str(file), error.what)
-    return [(f"{file}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _parse(line: str, where: str, size: tuple[int, int]) -> Labelled:

@@ -7,17 +7,16 @@ VOC: ``<object><name>ship</name><bndbox><xmin>...</bndbox></object>`` below ``<a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, text_lines
 from skyeye.data.formats.base.splits import SPLITS, Splits, split_in
 from skyeye.data.formats.detection.base import Annotated, Labelled, class_words, reader_of, turned
 from skyeye.data.formats.detection.xml_objects import XmlObject, read_xml
 from skyeye.data.geometry.boxes import Box, OrientedBox
-from skyeye.errors import SkyEyeError
 
 #: Where the XML files lie, the first that is there: DIOR has both kinds of boxes, FAIR1M calls the folder labelXml.
 FOLDERS = ("Annotations/Horizontal Bounding Boxes", "Annotations", "labelXml", "labelXmls")
@@ -29,7 +28,7 @@ def annotated(
     images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Annotated | Problem]:
     """The images with their objects.
@@ -47,9 +46,7 @@ def annotated(
     """
     path = Path(path)
     labels = xml_folder(path)
-    files = sorted(labels.rglob("*.xml"))
-    if not files:
-        raise SkyEyeError("no *.xml file in this folder", where=str(path), remedy="check `path:` of this source")
+    files = annotation_files(labels, "**/*.xml")
     folder = images.folder(path)
     rule, listed = Splits(None, splits, test_fraction), _listed(path / LISTS)
     for file in files:

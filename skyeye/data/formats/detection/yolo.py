@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -30,7 +29,7 @@ def annotated(
     split: str | None = None,
     *,
     names: Sequence[str] | Mapping[int, str] | str | None = None,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Annotated | Problem]:
     """The images with their objects.
@@ -52,7 +51,11 @@ def annotated(
         of = split_in(file.relative_to(labels).parent / "_") or rule.by_name(key)
         if split is not None and of != split:
             continue
-        lines = label_lines(file)
+        try:
+            lines = label_lines(file)
+        except BadRecord as error:
+            yield error.problem()
+            continue
         try:
             image = folder.find(key, str(file))
         except BadRecord as error:
@@ -93,7 +96,7 @@ def _class_names(path: Path, names: object) -> tuple[dict[int, str], Path | None
             raise SkyEyeError(
                 f"{len(found)} files could name the classes",
                 where=str(path),
-                remedy="give options.names: a list of names or one *.names / *.yaml file",
+                remedy="give options.names, or --option names=...: a list of names or one *.names / *.yaml file",
             )
         names = str(found[0])
     if isinstance(names, str):
@@ -103,7 +106,7 @@ def _class_names(path: Path, names: object) -> tuple[dict[int, str], Path | None
         return {key: class_words(str(value)) for key, value in names.items()}, file
     if isinstance(names, Sequence) and not isinstance(names, str) and names:
         return {key: class_words(str(value)) for key, value in enumerate(names)}, file
-    raise SkyEyeError("no class names found", where=str(file or "options.names"), remedy="give a list")
+    raise SkyEyeError("no class names found", where=str(file or "options.names"), remedy="give a list: [ship, car]")
 
 
 def _names_in(file: Path) -> object:
@@ -113,5 +116,5 @@ def _names_in(file: Path) -> object:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SkyEyeError("is not valid YAML", where=str(file), remedy="give options.names instead") from error
+        raise SkyEyeError("is not valid YAML", where=str(file), remedy="give options.names a list") from error
     return content.get("names") if isinstance(content, dict) else None

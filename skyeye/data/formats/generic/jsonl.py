@@ -14,7 +14,7 @@ a box, and a line that is none of these.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -52,7 +52,7 @@ def _lines(
     *,
     unit: str | None = None,
     frames: int = 8,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[_Line | Problem]:
     """The lines of the file, each with its keys checked.

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.encoding import decode
 from skyeye.data.formats.base.image_folder import BESIDE, IMAGE_SUFFIXES, ImageLookup
 from skyeye.data.formats.base.noted import note
@@ -49,9 +50,7 @@ def read(path: str | Path, images: ImageLookup = BESIDE, split: str | None = Non
         split: keep only this split; train, val or test in the name of the archive or its folder, else train.
     """
     path = Path(path)
-    files = sorted(path.rglob("*.tar")) if path.is_dir() else [path]
-    if not files:
-        raise SkyEyeError("no *.tar file in this folder", where=str(path), remedy="check `path:` of this source")
+    files = annotation_files(path, "**/*.tar") if path.is_dir() else [path]
     for file in files:
         of = split_in(file.relative_to(path) if path.is_dir() else file.name) or "train"
         if split is None or of == split:
@@ -68,7 +67,7 @@ def tar_members(file: BinaryIO, where: str) -> Iterator[Member]:
     archives. Understands ustar, GNU long names and pax ``path`` and ``size``.
 
     Raises:
-        BadRecord: not an archive, damaged, or cut off inside a member.
+        BadRecord: not an archive, damaged, or cut off: inside a member, or before the block of zeros that ends it.
     """
     end = file.seek(0, 2)
     at, name, size = 0, None, None  # name and size as announced by an extension header
@@ -98,6 +97,7 @@ def tar_members(file: BinaryIO, where: str) -> Iterator[Member]:
         at = data + -(-length // _BLOCK) * _BLOCK
     if at == 0:
         raise BadRecord("damaged archive", where, f"is no tar archive ({end} bytes)")
+    raise BadRecord("damaged archive", f"{where}, byte {at}", "has no end mark: what followed was cut off")
 
 
 def _records(file: Path, split: str) -> Iterator[Record | Problem]:

@@ -31,13 +31,16 @@ def refer_record(
         task: ``"refer"``, or ``"identify"`` to ask for the expression of the box.
 
     Raises:
-        BadRecord: no expression; the box is inverted or has no area, or less than half of it is in the image.
+        BadRecord: no expression; the box is inverted, smaller than a pixel, or less than half of it is in the image.
     """
     phrase = _inside_a_question(expression)
     if not phrase:
         raise BadRecord("no question", where, "the referring expression is empty")
     if not (box.x1 < box.x2 and box.y1 < box.y2):
         raise BadRecord("inverted box", where, f"box of {phrase[:60]!r} has no area or inverted corners")
+    if (box.x2 - box.x1) * size[0] < 1 and (box.y2 - box.y1) * size[1] < 1:
+        what = f"box of {phrase[:60]!r} is smaller than a pixel: fractions where pixels are expected?"
+        raise BadRecord("malformed box", where, what)
     inside = box.clipped()
     if inside.area < 0.5 * box.area:
         raise BadRecord("box outside the image", where, f"less than half of {phrase[:60]!r} is in the image")

@@ -6,10 +6,10 @@ the order of their names; they are neither file names nor numbers of files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, text_lines
 from skyeye.data.formats.base.splits import SPLITS, Splits
@@ -29,7 +29,7 @@ def read(
     split: str | None = None,
     *,
     task: str = "refer",
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
     """One record per object. The unit is the line of a list; without lists the object.
@@ -49,9 +49,7 @@ def read(
     if task not in ("refer", "identify"):
         raise SkyEyeError(f"unknown task {task!r}", where="options.task", remedy="use refer or identify")
     path = Path(path)
-    files = sorted(xml_folder(path).rglob("*.xml"), key=lambda file: file.name)
-    if not files:
-        raise SkyEyeError("no *.xml file in this folder", where=str(path), remedy="check `path:` of this source")
+    files = sorted(annotation_files(xml_folder(path), "**/*.xml"), key=lambda file: file.name)
     lists = {name: path / f"{name}.txt" for name in SPLITS if (path / f"{name}.txt").is_file()}
     listed: dict[int, str] = {}
     for name, file in lists.items():

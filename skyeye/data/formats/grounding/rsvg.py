@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
 from skyeye.data.formats.base.noted import note
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, text_lines
@@ -37,7 +38,7 @@ def read(
     images: ImageLookup = BESIDE,
     split: str | None = None,
     *,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
     """One ``[refer]`` record per line, or entry of a saved list; it is the unit.
@@ -57,12 +58,6 @@ def read(
     """
     path = Path(path)
     files = _files(path) if path.is_dir() else [path]
-    if not files:
-        raise SkyEyeError(
-            "no *.txt or *.pth file with train, val or test in its name",
-            where=str(path),
-            remedy="check `path:` of this source",
-        )
     folder = images.folder(path if path.is_dir() else path.parent)
     rule = Splits(None, splits, test_fraction)
     sizes: dict[str, tuple[int, int]] = {}  # several expressions ask about one image
@@ -94,7 +89,8 @@ def read(
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(f for f in folder.iterdir() if f.suffix in (".txt", ".pth") and split_in(f.name))
+    called = "*.txt or *.pth file with train, val or test in its name"
+    files = annotation_files(folder, "*.txt", "*.pth", fits=lambda file: split_in(file.name), called=called)
     return [file for file in files if file.suffix == ".txt" or file.with_suffix(".txt") not in files]
 
 

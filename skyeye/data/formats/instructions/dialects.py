@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.formats.base.json_lists import iter_json_list
@@ -73,9 +74,7 @@ def read(
     if boxes not in ("auto", PLAIN, *NOTATIONS):
         remedy = suggest(str(boxes), ["auto", PLAIN, *NOTATIONS])
         raise SkyEyeError(f"unknown notation {boxes!r}", where="options.boxes", remedy=remedy)
-    files = sorted([*path.rglob("*.json"), *path.rglob("*.jsonl")]) if path.is_dir() else [path]
-    if not files:
-        raise SkyEyeError("no *.json file in this folder", where=str(path), remedy="check `path:` of this source")
+    files = annotation_files(path, "**/*.json", "**/*.jsonl") if path.is_dir() else [path]
     folder = images.folder(path if path.is_dir() else path.parent)
     for file in files:
         of = split_in(file.stem) or "train"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.json_lists import iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem
@@ -19,7 +20,6 @@ from skyeye.data.formats.instructions.llava import parse_llava
 from skyeye.data.formats.instructions.plain import plain_record
 from skyeye.data.record import Record
 from skyeye.data.tasks import check_task
-from skyeye.errors import SkyEyeError
 
 
 class Published(NamedTuple):
@@ -95,9 +95,7 @@ def read(
     path = Path(path)
     if task is not None:
         check_task(task, "options.task")
-    files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-    if not files:
-        raise SkyEyeError("no *.json file in this folder", where=str(path), remedy="check `path:` of this source")
+    files = annotation_files(path, "**/*.json") if path.is_dir() else [path]
     folders: dict[Path, ImageFolder] = {}  # an image folder is listed once, however many files refer to it
     for file in files:
         file_split = split_of(file)

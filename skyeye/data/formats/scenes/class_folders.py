@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup, list_images
 from skyeye.data.formats.base.problems import Problem
@@ -26,7 +25,7 @@ def read(
     *,
     question: str = QUESTION,
     split_file: str | None = None,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
     test_fraction: float = 0.0,
 ) -> Iterator[Record | Problem]:
     """One record per image of ``path/Class/...`` (or ``path/train/Class/...``). The unit is the image.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, text_lines
 from skyeye.data.formats.base.splits import Splits, split_in
 from skyeye.data.record import Record, Turn
-from skyeye.errors import SkyEyeError
 
 #: The files of the set: dota_train_vqa2.txt, sydney_vqa.txt, ucm_vqa.txt, ucm_res.txt ...
 NAMES = ("*vqa*.txt", "*_res.txt")
@@ -23,7 +22,7 @@ def read(
     split: str | None = None,
     *,
     split_file: str | None = None,
-    splits: Mapping[str, Any] | None = None,
+    splits: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Iterator[Record | Problem]:
     """One record per line; the line is the unit.
 
@@ -34,10 +33,7 @@ def read(
         split_file, splits: see :class:`~skyeye.data.formats.base.splits.Splits`; for files that do not name a split.
     """
     path = Path(path)
-    files = sorted({f for name in NAMES for f in path.rglob(name)}) if path.is_dir() else [path]
-    if not files:
-        names = " or ".join(NAMES)
-        raise SkyEyeError(f"no {names} in this folder", where=str(path), remedy="check `path:` of this source")
+    files = annotation_files(path, *(f"**/{name}" for name in NAMES)) if path.is_dir() else [path]
     folder = images.folder(path if path.is_dir() else path.parent)
     for file in files:
         named = split_in(file.name)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem, as_text, load_json, suggest
 from skyeye.data.record import Record, Turn
@@ -53,16 +54,12 @@ def read(
             raise SkyEyeError(
                 f"unknown question type {wanted!r}", where="options.types", remedy=suggest(wanted, list(TYPES.values()))
             )
-    files = [(m, file) for file in sorted(path.glob("*.json")) if (m := FILE.fullmatch(file.name))]
-    if not files:
-        raise SkyEyeError(
-            "no <set>_split_<split>_questions.json in this folder",
-            where=str(path),
-            remedy="check `path:` of this source",
-        )
+    called = "<set>_split_<split>_questions.json"
+    files = annotation_files(path, "*.json", fits=lambda file: FILE.fullmatch(file.name), called=called)
     folder = images.folder(next((p for n in ("Images", "Images_LR", "Data") if (p := path / n).is_dir()), path))
-    for match, file in files:
-        if split not in (None, match["split"]):
+    for file in files:
+        match = FILE.fullmatch(file.name)
+        if match is None or split not in (None, match["split"]):
             continue
         for item in _questions(match, file, folder, bin_numbers):
             kind = item.references["type"] if isinstance(item, Record) else None

@@ -131,3 +131,12 @@ def test_accents_of_other_systems(tmp_path, write_images, on_disk, written):
     write_images(tmp_path, file)
     asked = unicodedata.normalize(written, "zürich/Façade_é.jpg")
     assert ImageFolder(tmp_path).find(asked, "here") == str(tmp_path / file)
+
+
+def test_what_macos_leaves_in_archives_is_no_picture(tmp_path):
+    for name in ("a.png", "._a.png", "__MACOSX/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert ImageFolder(tmp_path).find("a.png", "x") == str(tmp_path / "a.png")
+    with pytest.raises(SkyEyeError, match="is a file, not the folder of the images"):
+        ImageFolder(tmp_path / "a.png").find("a.png", "x")

@@ -81,7 +81,7 @@ def test_number_that_goes_on_in_the_next_piece(tmp_path, small_pieces):
 def test_missing_file(tmp_path):
     with pytest.raises(SkyEyeError, match="cannot be read: No such file"):
         list(iter_json_list(tmp_path / "x.json"))
-    with pytest.raises(SkyEyeError, match="cannot be read"):
+    with pytest.raises(SkyEyeError, match=r"is a folder \(give the file in it\)"):
         list(iter_json_list(tmp_path))
 
 

@@ -57,3 +57,30 @@ def test_a_file_of_another_format(tmp_path, read):
     (tmp_path / "x.json").write_text('{"images": []}')
     with pytest.raises(SkyEyeError, match="has no list `annotations`"):
         read("coco", tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("form", [str, float])
+def test_numbers_as_other_programs_write_them(tmp_path, write_images, items, form):
+    """Tables give floats, databases texts; what is meant is the same."""
+    write_images(tmp_path, "1.jpg", size=(200, 100))
+    image = {"id": form(3), "file_name": "1.jpg", "width": form(200), "height": form(100)}
+    path = write(tmp_path, [image], [box([20, 10, 40, 50], category=form(5), image=form(3))])
+    records, skipped = items("coco", path)
+    assert not skipped and {r.id.split(":")[0] for r in records} == {"3"}
+    assert {r.regions[0].phrase for r in records} == {"ship"}
+    assert items("coco", write(tmp_path, [IMAGE], [box([20, 10, 40, 50])]))[0] == records
+
+
+def test_files_that_were_put_together(tmp_path, write_images, items):
+    """Two files that both count from 1: their boxes and classes cannot be told apart any more."""
+    write_images(tmp_path, "1.jpg", "2.jpg", size=(200, 100))
+    images = [IMAGE, {**IMAGE, "file_name": "2.jpg"}]
+    records, skipped = items("coco", write(tmp_path, images, [box([20, 10, 40, 50]), box([90, 10, 40, 50])]))
+    assert not records and skipped == {"duplicate id": 3}
+    records, skipped = items("coco", write(tmp_path, [IMAGE, IMAGE], [box([20, 10, 40, 50])]))
+    assert records and not skipped  # the same picture twice says nothing else
+    path = write(tmp_path, [IMAGE], [])
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "categories": [{"id": 1, "name": "ship"}, {"id": 1, "name": "car"}]}))
+    with pytest.raises(SkyEyeError, match="gives the id 1 to the categories car and ship"):
+        items("coco", path)

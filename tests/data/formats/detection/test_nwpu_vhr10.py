@@ -25,8 +25,9 @@ def test_what_does_not_fit_is_told(tmp_path, write_images, items):
         "(20,10),(60,60),1\n(20,10),(60,60),11\n20,10,60,60,1\n(60,60),(20,10),1\n(1,1),(3,3),2"
     )
     (tmp_path / "2.txt").write_text("(20,10),(60,60),1\n" * 3)
-    (tmp_path / "3.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "3.txt").write_bytes(b"\xff\xfe\0")
     (tmp_path / "4.txt").write_text("")
+    (tmp_path / "5.txt").symlink_to("nowhere")
     records, skipped = items("nwpu_vhr10", tmp_path)
     assert sum(r.task == "identify" for r in records) == 1
     assert skipped == {
@@ -35,7 +36,7 @@ def test_what_does_not_fit_is_told(tmp_path, write_images, items):
         "inverted box": 1,
         "too small": 1,
         "missing image": 3,
-        "unreadable file": 1,
+        "unreadable file": 2,
     }
 
 

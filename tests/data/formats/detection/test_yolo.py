@@ -75,3 +75,19 @@ def test_classes_must_be_known(frames, read):
 def test_a_folder_without_labels(tmp_path, read):
     with pytest.raises(SkyEyeError, match="no label file"):
         read("yolo", tmp_path, names=["car"])
+
+
+@pytest.mark.parametrize("content", [b"\n", b" \r\n\r\n", b"\xef\xbb\xbf"])
+def test_label_files_of_blanks_are_pictures_without_objects(frames, read, content):
+    (frames / "b1.txt").write_bytes(content)
+    records, skipped = read("yolo", frames)
+    assert not skipped and {r.images[0][-6:] for r in records} == {"a1.jpg", "c1.jpg"}
+
+
+def test_one_label_file_that_cannot_be_read_is_one_problem(frames, write_images, items):
+    (frames / "b1.txt").write_bytes(b"0 0.5 0.5 0.2 0.4 M\xfchle\n")
+    write_images(frames, "d1.jpg", "e1.jpg")
+    (frames / "d1.txt").mkdir()
+    (frames / "e1.txt").symlink_to(frames / "nowhere")
+    records, skipped = items("yolo", frames)
+    assert {r.images[0][-6:] for r in records} == {"a1.jpg", "c1.jpg"} and skipped == {"unreadable file": 3}

@@ -145,13 +145,13 @@ def header(name=b"x", size=b"00000000012\0", kind=b"0") -> bytes:
 
 
 def test_sizes_that_are_binary_negative_or_announced():
-    body = b"0123456789".ljust(512, b"\0")
+    body, end = b"0123456789".ljust(512, b"\0"), bytes(512)
     binary = header(size=b"\x80" + (10).to_bytes(11, "big"))
-    assert [tuple(m) for m in tar_members(io.BytesIO(binary + body), "a")] == [("x", 512, 10)]
+    assert [tuple(m) for m in tar_members(io.BytesIO(binary + body + end), "a")] == [("x", 512, 10)]
     announced = b"11 size=10\n"
     pax = header(size=b"%011o\0" % len(announced), kind=b"x") + announced.ljust(512, b"\0")
     late = pax + header(size=b"00000000000\0") + body
-    assert [tuple(m) for m in tar_members(io.BytesIO(late + header() + body), "a")] == [
+    assert [tuple(m) for m in tar_members(io.BytesIO(late + header() + body + end), "a")] == [
         ("x", 1536, 10),
         ("x", 2560, 10),
     ]
@@ -204,3 +204,15 @@ def test_any_damage_ends_in_words(changes, cut):
     except BadRecord:
         return
     assert all(0 <= m.offset <= m.offset + m.size <= len(data) for m in members)
+
+
+@pytest.mark.parametrize("left", [0, 1, 511])
+def test_an_archive_that_ends_between_two_members_is_told(tmp_path, items, left):
+    """Zeros follow the last member. A copy that was cut off between two looks whole, but for these."""
+    members = [("0.txt", b"a ship"), ("0.jpg", b"x"), ("1.txt", b"a boat"), ("1.jpg", b"x")]
+    path = write(tmp_path / "a.tar", members, tarfile.USTAR_FORMAT)
+    whole = path.read_bytes()
+    assert [len(items("webdataset_pairs", path)[0]), items("webdataset_pairs", path)[1]] == [2, {}]
+    path.write_bytes(whole[: 4 * 512 + left])
+    records, skipped = items("webdataset_pairs", path)
+    assert len(records) == 1 and skipped == {"damaged archive": 1}

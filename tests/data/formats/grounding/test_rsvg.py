@@ -113,3 +113,10 @@ def test_saved_lists_that_are_not_opened(tmp_path, read, content, error):
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(SkyEyeError, match=f"rsvg_test.pth: {error}"):
         read("rsvg", path)
+
+
+def test_fractions_where_pixels_are_expected(tmp_path, write_images, items):
+    write_images(tmp_path, "a.jpg", size=(200, 100))
+    (tmp_path / "x.txt").write_text("a.jpg,0.1,0.2,0.5,0.6,a ship\na.jpg,10,10,10.4,12,a pole\n")
+    records, skipped = items("rsvg", tmp_path / "x.txt")
+    assert [r.id for r in records] == ["x:2"] and skipped == {"malformed box": 1}
