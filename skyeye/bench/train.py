@@ -12,7 +12,7 @@ import torch
 
 from skyeye.bench.common import alternate, machine, ratios
 from skyeye.bench.model import sizes
-from skyeye.data.packing import pack_step
+from skyeye.data.packing import pack_step, single_rows
 from skyeye.data.sequence import GroupSequence, collate_rows, pack, separate_rows
 from skyeye.models.flops import StepFlops, known_peak, matmul_rate, supervised
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
@@ -69,9 +69,7 @@ class TrainingStep:
     def separate(self, groups: Sequence[GroupSequence]) -> float:
         """One step with a row for every sample; samples per second."""
         with self._part("data"):
-            single = [
-                GroupSequence(group.images, group.prefix_ids, [branch]) for group in groups for branch in group.branches
-            ]
+            single = single_rows(groups)
             longest = max(map(len, single))
             rows = max(1, self.budget // longest)
             batches = [single[start : start + rows] for start in range(0, len(single), rows)]

@@ -46,6 +46,11 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     data.add_argument("--keep", type=new_folder, metavar="DIR", help="keep what is made there")
     data.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
 
+    start = command(bench, "start", _start, "start-up and memory from JSON, index and shards against json.load")
+    start.add_argument("--records", type=int, metavar="N", help="default 520,000")
+    start.add_argument("--images", type=int, metavar="N", help="default: one for 14 records")
+    start.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
+
 
 def _common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -124,6 +129,25 @@ def _data(options: argparse.Namespace) -> int:
     if options.json:
         import torch
 
+        write_json(options.json, {**result, "machine": machine(torch.device("cpu"))}, indent=1)
+        print(f"written: {options.json}")
+    return 0
+
+
+def _start(options: argparse.Namespace) -> int:
+    import torch
+
+    from skyeye.bench.common import machine
+    from skyeye.bench.start import RECORDS, RECORDS_PER_PICTURE, bench_start, format_text
+    from skyeye.data.files import write_json
+
+    records = RECORDS if options.records is None else options.records
+    images = max(1, round(records / RECORDS_PER_PICTURE)) if options.images is None else options.images
+    if not 1 <= images <= records:
+        raise SkyEyeError("must be 1 or more, and no more images than records", where="--records, --images")
+    result = bench_start(records, images)
+    print(format_text(result))
+    if options.json:
         write_json(options.json, {**result, "machine": machine(torch.device("cpu"))}, indent=1)
         print(f"written: {options.json}")
     return 0

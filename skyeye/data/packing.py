@@ -34,8 +34,18 @@ def _by_opening(group: Group) -> list[Group]:
     return [Group(group.images, tuple(records)) for records in parts.values()]
 
 
+def single_rows(groups: Sequence[GroupSequence]) -> list[GroupSequence]:
+    """A group for every branch, with its own copy of the prefix: what is computed without shared prefixes."""
+    return [GroupSequence(group.images, group.prefix_ids, [branch]) for group in groups for branch in group.branches]
+
+
 def pack_step(
-    sequences: Sequence[GroupSequence], processes: int, least: int = 1, budget: int | None = None
+    sequences: Sequence[GroupSequence],
+    processes: int,
+    least: int = 1,
+    budget: int | None = None,
+    *,
+    padded: bool = False,
 ) -> list[list[list[GroupSequence]]]:
     """Divide the groups of a global step among processes and packs of about equal length.
 
@@ -47,6 +57,7 @@ def pack_step(
         least: packs per process, at least (gradient accumulation).
         budget: longest pack in tokens. A longer group is split, its prefix repeated; the number of packs grows as
             needed. None: no limit.
+        padded: the groups of a pack become rows, padded to the longest, and that is what counts against the budget.
 
     Returns:
         For each process its packs, each a list of groups.
@@ -60,7 +71,7 @@ def pack_step(
     number = least
     while True:
         packs = divide(lengths, processes * number)
-        if budget is None or max(sum(lengths[i] for i in pack) for pack in packs) <= budget:
+        if budget is None or max(_computed([lengths[i] for i in pack], padded) for pack in packs) <= budget:
             break
         number += 1
         if processes * number > len(pieces):
@@ -147,10 +158,17 @@ def nothing_to_learn(token_id: int) -> GroupSequence:
     return GroupSequence((), [token_id], [Branch([token_id] * 2, [IGNORE_INDEX] * 2, record)])
 
 
-def fill(sequences: Sequence[GroupSequence], budget: int) -> list[GroupSequence]:
-    """Groups, repeated as needed, up to ``budget`` tokens: as long a pack as a stage can meet, to try the memory."""
+def fill(sequences: Sequence[GroupSequence], budget: int, *, padded: bool = False) -> list[GroupSequence]:
+    """Groups, repeated as needed, up to ``budget`` tokens: as long a pack as a stage can meet, to try the memory.
+
+    Args:
+        padded: see :func:`pack_step`; every group is a row then.
+    """
     pack: list[GroupSequence] = []
     left = budget
+    if padded:
+        longest = max(sequences, key=len, default=None)
+        return [longest] * (budget // len(longest)) if longest else []
     for sequence in cycle(sequences):
         chosen = GroupSequence(sequence.images, sequence.prefix_ids, [])
         for branch in sequence.branches:
@@ -161,6 +179,11 @@ def fill(sequences: Sequence[GroupSequence], budget: int) -> list[GroupSequence]
         pack.append(chosen)
         left -= len(chosen)
     return pack
+
+
+def _computed(lengths: Sequence[int], padded: bool) -> int:
+    """Tokens that a pack of groups of these lengths computes."""
+    return len(lengths) * max(lengths, default=0) if padded else sum(lengths)
 
 
 def _at_least(pieces: list[GroupSequence], number: int) -> list[GroupSequence]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skyeye.config.schema import ModelConfig, Recipe, RunConfig, SourceConfig, StageConfig
-from skyeye.data.packing import fill, merge_same_images, pack_step
+from skyeye.data.packing import fill, merge_same_images, pack_step, single_rows
 from skyeye.data.sequence import GroupSequence, SequenceBuilder
 from skyeye.errors import SkyEyeError
 from skyeye.models.flops import supervised
@@ -99,7 +99,7 @@ def longest_pack(steps: SampledSteps, processes: int, stage: StageConfig, run: R
     """
     steps = [rows(step, run.share_prefix) for step in steps]
     if run.tokens_per_pack is not None:
-        packs = [fill(step, run.tokens_per_pack) for step in steps]
+        packs = [fill(step, run.tokens_per_pack, padded=not run.share_prefix) for step in steps]
         if not all(packs):
             raise SkyEyeError("no sample fits into a pack", where="run.tokens_per_pack", remedy="raise it")
     else:
@@ -117,4 +117,4 @@ def rows(groups: Sequence[GroupSequence], share_prefix: bool) -> list[GroupSeque
     """The groups of a step; without shared prefixes one for every sample, as rows without padding."""
     if share_prefix:
         return list(groups)
-    return [GroupSequence(group.images, group.prefix_ids, [branch]) for group in groups for branch in group.branches]
+    return single_rows(groups)

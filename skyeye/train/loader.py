@@ -18,7 +18,7 @@ from skyeye.config.schema import VisionConfig
 from skyeye.data.alignment import phrase_boxes, region_targets
 from skyeye.data.images.load import load_image
 from skyeye.data.mixture import Mixture
-from skyeye.data.packing import fill, merge_same_images, nothing_to_learn, pack_step, usable
+from skyeye.data.packing import fill, merge_same_images, nothing_to_learn, pack_step, single_rows, usable
 from skyeye.data.record import Group
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence, SequenceBuilder, collate_rows, pack, separate_rows
 from skyeye.errors import SkyEyeError
@@ -122,7 +122,10 @@ class StepPacks(Dataset):
 
     def __getitem__(self, step: int) -> StepBatch:
         sequences, skipped = self._sequences(step)
-        processes = pack_step(sequences, self.division.world, self.division.accumulation, self.division.budget)
+        division = self.division
+        processes = pack_step(
+            sequences, division.world, division.accumulation, division.budget, padded=not division.share_prefix
+        )
         rounds = zip(*([self._places(groups) for groups in packs] for packs in processes), strict=True)
         everything = [sequence for packs in processes for groups in packs for sequence in groups]
         own = processes[self.division.rank]
@@ -134,7 +137,7 @@ class StepPacks(Dataset):
             packs=list(packs),
             tokens=sum(self._rows(everything)),
             places=sum(max(round) * self.division.world for round in rounds),
-            image_tokens=self.builder.tokens_per_image * sum(map(self._encoded, everything)),
+            image_tokens=self.builder.tokens_per_image * sum(len(group.images) for group in everything),
             operations=None if self.flops is None else self.flops(everything),
             samples=[branch.record.id for groups in own for group in groups for branch in group.branches],
             problems=skipped + [problem for problems in unreadable for problem in problems],
@@ -144,7 +147,7 @@ class StepPacks(Dataset):
         """Tokens of the rows that a pack of these groups has: all of them in one, or a row for every sample."""
         if self.division.share_prefix:
             return [sum(map(len, groups))]
-        return [len(group.prefix_ids) + len(branch.input_ids) for group in groups for branch in group.branches]
+        return list(map(len, groups))
 
     def _places(self, groups: Sequence[GroupSequence]) -> int:
         """Places of a pack, padding included."""
@@ -153,20 +156,17 @@ class StepPacks(Dataset):
             return -(-rows[0] // self.multiple) * self.multiple
         return len(rows) * max(rows)
 
-    def _encoded(self, group: GroupSequence) -> int:
-        """How often an image of the group is encoded."""
-        return len(group.images) * (1 if self.division.share_prefix else len(group.branches))
-
     def longest(self, step: int) -> dict[str, torch.Tensor] | None:
         """A pack as long as the budget allows, of the groups of a step; None without a budget."""
         if self.division.budget is None:
             return None
-        tensors, _ = self._tensors(fill(self._sequences(step)[0], self.division.budget))
+        padded = not self.division.share_prefix
+        tensors, _ = self._tensors(fill(self._sequences(step)[0], self.division.budget, padded=padded))
         del tensors["samples"], tensors["broken"]
         return tensors
 
     def _sequences(self, step: int) -> tuple[list[GroupSequence], list[tuple[str, str]]]:
-        """The groups of a step over all processes, and what was skipped of them."""
+        """The groups of a step over all processes, and what was skipped of them; one for each row that is computed."""
         first = step * self.division.images_per_step
         groups = [self.mixture.draw(n) for n in range(first, first + self.division.images_per_step)]
         sequences: list[GroupSequence] = []
@@ -175,7 +175,7 @@ class StepPacks(Dataset):
             sequence, problems = usable(self.builder, group, self.division.budget)
             skipped += problems
             if sequence is not None:
-                sequences.append(sequence)
+                sequences += [sequence] if self.division.share_prefix else single_rows([sequence])
         if skipped:  # every process needs something to compute, or the others wait for it
             missing = self.division.world * self.division.accumulation - sum(
                 len(sequence.branches) for sequence in sequences
@@ -188,10 +188,9 @@ class StepPacks(Dataset):
         unreadable: dict[int, str] = {}
         if self.division.share_prefix:
             batch = pack(groups, self.builder.pad_token_id, self.multiple)
-            images = [image for group in groups for image in group.images]
         else:
             batch = collate_rows(separate_rows(groups), self.builder.pad_token_id)
-            images = [image for group in groups for _ in group.branches for image in group.images]
+        images = [image for group in groups for image in group.images]
         if self.features is not None:
             # Also without images, as (0, patches, width): under ZeRO-3 all processes run the tower or none.
             batch["patches"] = self.features.patches_of(images)
@@ -221,14 +220,13 @@ class StepPacks(Dataset):
             except SkyEyeError as error:
                 unreadable[number] = str(error)
                 loaded = [torch.zeros(PixelTransform.of(self.vision).shape) for _ in group.images]
-            pictures += loaded if self.division.share_prefix else loaded * len(group.branches)
+            pictures += loaded
         return pictures
 
     def _learn_nothing(self, batch: dict[str, torch.Tensor], groups: Sequence[GroupSequence], number: int) -> None:
         """Take every target of a group out of a micro-batch."""
         if not self.division.share_prefix:
-            first = sum(len(group.branches) for group in groups[:number])
-            batch["labels"][first : first + len(groups[number].branches)] = IGNORE_INDEX
+            batch["labels"][number] = IGNORE_INDEX
             return
         places = batch["group_ids"] == number
         batch["labels"][places] = IGNORE_INDEX

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyeye.data.packing import divide, fill, merge_same_images, pack_step, split_to
+from skyeye.data.packing import divide, fill, merge_same_images, pack_step, single_rows, split_to
 from skyeye.data.record import Group, Record, Turn
 from skyeye.data.sequence import Branch, GroupSequence
 from skyeye.errors import SkyEyeError
@@ -52,6 +52,24 @@ def test_packs_hold_every_sample_once(groups, processes, least, budget):
         assert max(sum(map(len, pack)) for pack in packs) <= budget
     prefixes = {group.images: group.prefix_ids for group in groups}
     assert all(group.prefix_ids == prefixes[group.images] for pack in packs for group in pack if group.images)
+
+
+@given(groups_of_a_step, st.integers(1, 3), st.integers(50, 120))
+def test_rows_are_counted_as_they_are_computed(groups, processes, budget):
+    divided = pack_step(single_rows(groups), processes, 1, budget, padded=True) if samples(groups).total() >= 3 else []
+    packs = [pack for packs in divided for pack in packs]
+    assert all(len(pack) * max(map(len, pack)) <= budget for pack in packs)
+    assert all(len(group.branches) == 1 for pack in packs for group in pack)
+    found = sum((samples(pack) for pack in packs), Counter())
+    found.pop("nothing", 0)
+    assert not divided or found == samples(groups)
+
+
+def test_rows_of_unlike_length_take_the_room_of_the_longest():
+    groups = single_rows([sequence("a", 10, [30, 2, 2])])  # 40, 12 and 12 tokens: 80 in two rows, never 52
+    assert [len(pack) for pack in pack_step(groups, 1, 1, 64, padded=True)[0]] == [1, 2]
+    assert [len(pack) for pack in pack_step(groups, 1, 1, 64)[0]] == [3]
+    assert [len(row) for row in fill(groups, 100, padded=True)] == [40, 40]
 
 
 def test_samples_that_do_not_divide_into_equal_numbers_of_packs_are_no_error():

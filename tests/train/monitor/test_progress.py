@@ -162,16 +162,21 @@ def test_the_page_is_made_from_a_run_that_goes_on(recipe, tmp_path):
         training.kill()
 
 
+@pytest.mark.parametrize("budget", [None, 60])
 @pytest.mark.parametrize("share_prefix", [True, False])
-def test_tokens_and_places_are_those_of_the_tensors_that_a_step_computes(recipe, share_prefix):
+def test_tokens_and_places_are_those_of_the_tensors_that_a_step_computes(recipe, share_prefix, budget):
     settings = load_recipe(recipe())
     setup = setup_run(settings)
     processor = SkyEyeProcessor.from_config(settings.model, prepare_tokenizer(setup.model, setup.data.groups))
     builder = SequenceBuilder(processor.tokenizer, settings.model.prompt, 4)
-    shape = {"images_per_step": 6, "accumulation": 2, "world": 2, "share_prefix": share_prefix}
+    shape = {"images_per_step": 6, "accumulation": 2, "world": 2, "share_prefix": share_prefix, "budget": budget}
     mixture, divisions = setup.mixture(setup.stages[0]), [StepDivision(rank=rank, **shape) for rank in (0, 1)]
-    ranks = [StepPacks(mixture, builder, settings.model.vision, division, steps=1)[0] for division in divisions]
+    steps = [StepPacks(mixture, builder, settings.model.vision, division, steps=1) for division in divisions]
+    ranks = [own[0] for own in steps]
     packs = [pack for step in ranks for pack in step.packs]
+    if budget is not None:  # padding included, as it is computed
+        packs_and_longest = [*packs, steps[0].longest(0)]
+        assert max(pack["input_ids"].numel() for pack in packs_and_longest) <= budget and len(packs) > 4
     if share_prefix:
         tokens = sum(pack["input_ids"].numel() for pack in packs)
     else:
