@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from weakref import WeakKeyDictionary
 
 import torch
 
 from skyeye.data.sequence import IMAGE_TOKEN_ID, collate_prompts
 from skyeye.errors import SkyEyeError
-from skyeye.generation.prefix_cache import Entering, ForwardLayout, SharedKeys, StaticLayout
+from skyeye.generation.prefix_cache import Capacity, Entering, ForwardLayout, SharedKeys, StaticLayout
 from skyeye.models.language import before_head
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.prefix_attention import NAME
@@ -25,8 +26,12 @@ from skyeye.models.repetition_penalty import RepetitionPenalty
 
 #: Tokens of prompts that enter in one forward pass; a larger prefix enters alone. More would only take memory.
 ENTERING_TOKENS = 4096
-#: Buffers grow in steps of this many tokens, so that they are seldom copied and compiled graphs seldom renewed.
+#: Buffers grow in steps of this many tokens, so that they are seldom copied.
 GRAIN = 32
+#: What is compiled is compiled anew for every size of the buffers: there they have this many tokens, or twice, four
+#: times as many, and so on, and never fewer than an earlier task of the same model needed.
+SMALLEST_STATIC = 64
+_STATIC_SIZES: WeakKeyDictionary[SkyEyeForConditionalGeneration, Capacity] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def can_share(model: SkyEyeForConditionalGeneration) -> bool:
     if model.projector.reads_text or model.language_model.config._attn_implementation != NAME:
         return False
     keys = SharedKeys()
-    keys.reserve(1, 0, 1, 1)
+    keys.reserve(Capacity(1, 0, 1, 1))
     step = ForwardLayout(keys, [], [], [Entering(0, 0, True, [1])], model.device)
     try:
         _logits(model, torch.zeros(1, 1, dtype=torch.long, device=model.device), None, [0], step)
@@ -161,6 +166,9 @@ class SharedGeneration:
         self.model, self.rows, self.ends, self.penalty = model, rows, ends, penalty
         self.static = model.device.type == "cuda" if static is None else static
         self.keys = SharedKeys()
+        # A step in which rows enter has shapes of its own. Where the others have fixed ones, rows enter when a quarter
+        # of the places is free; elsewhere as soon as there is one.
+        self._enter_at = max(1, rows // 4) if self.static else 1
         self.peak = 0
         self._active: list[_Row] = []
         self._free: list[int] = []  # places of prefixes that are not needed any more
@@ -178,7 +186,8 @@ class SharedGeneration:
             entering: list[_Row] = []
             fresh: dict[int, PromptGroup] = {}  # by place: groups whose prefix is computed in this pass
             tokens = 0
-            while following and len(self._active) + len(entering) < self.rows:
+            free = self.rows - len(self._active)
+            while following and free >= self._enter_at and len(entering) < free:
                 row, group, is_first = following
                 tokens += len(row.ids) + row.prefix.tokens * is_first
                 if tokens > ENTERING_TOKENS and entering:
@@ -211,14 +220,20 @@ class SharedGeneration:
         rows = [*self._active, *entering]
         prefixes = {row.prefix.place: row.prefix.tokens for row in rows}
         self.peak = max(self.peak, sum(prefixes.values()) + sum(row.room for row in rows))
-        have = self.keys.capacity
-        number = self.rows if self.static else len(rows)
-        self.keys.reserve(
-            _doubled(have.prefixes, self._places),
-            _rounded(max(prefixes.values())),
-            _doubled(have.rows, number),
-            _rounded(max(row.room for row in rows)),
+        need = Capacity(self._places, max(prefixes.values()), len(rows), max(row.room for row in rows))
+        self.keys.reserve(self._static_size(need) if self.static else _grown(self.keys.capacity, need))
+
+    def _static_size(self, need: Capacity) -> Capacity:
+        """One of few sizes that has room; at least that of earlier tasks."""
+        few = -(-self.rows // 4)  # prefixes: many questions about few images, or every row its own
+        size = Capacity(
+            few if need.prefixes <= few else max(self.rows + 1, need.prefixes),
+            _power_of_two(need.prefix_tokens),
+            self.rows,
+            _power_of_two(need.row_tokens),
         )
+        _STATIC_SIZES[self.model] = size.covering(_STATIC_SIZES.get(self.model, size))
+        return _STATIC_SIZES[self.model]
 
     def _mixed_pass(self, entering: Sequence[_Row], fresh: dict[int, PromptGroup]) -> torch.Tensor:
         """Logits (rows, V) of the next token of the rows in work and of those that enter."""
@@ -249,24 +264,19 @@ class SharedGeneration:
             spans,
             device,
         )
-        chosen = torch.zeros(1, len(ids), dtype=torch.bool)
-        chosen[0, last] = True
-        line = torch.tensor([ids], device=device)
-        return _logits(self.model, line, torch.cat(features) if features else None, positions, step, chosen.to(device))
+        seen = torch.cat(features) if features else None
+        given = 0 if seen is None else seen.shape[0] * seen.shape[1]
+        if given != ids.count(IMAGE_TOKEN_ID):
+            raise ValueError(f"prompts with {ids.count(IMAGE_TOKEN_ID)} image tokens, images that give {given}")
+        line, places = torch.tensor([ids], device=device), torch.tensor(last, device=device)
+        return _logits(self.model, line, seen, positions, step, places)
 
     def _static_pass(self) -> torch.Tensor:
         """The same where no row enters, by operations of fixed shapes."""
-        capacity = self.keys.capacity
-        ids, positions, lengths = (torch.zeros(capacity.rows, dtype=torch.long) for _ in range(3))
-        hidden = torch.ones(capacity.rows, capacity.prefixes, capacity.prefix_tokens, dtype=torch.bool)
-        for number, row in enumerate(self._active):
-            ids[number], lengths[number] = row.said[-1], row.stored
-            positions[number] = row.prefix.tokens + row.stored
-            hidden[number, row.prefix.place, : row.prefix.tokens] = False
-        device = self.model.device
-        step = StaticLayout(self.keys, lengths.to(device), hidden.flatten(1).to(device))
-        logits = self._decode(self.model, ids[None].to(device), positions[None].to(device), step)
-        return logits[: len(self._active)]
+        none = [[0, 0, -1, 0]] * (self.keys.capacity.rows - len(self._active))
+        rows = [[row.said[-1], row.stored, row.prefix.place, row.prefix.tokens] for row in self._active]
+        state = torch.tensor(rows + none).to(self.model.device)  # one copy for all that a step has to know
+        return self._decode(self.model, self.keys, state.T)[: len(self._active)]
 
     def _say(self, logits: torch.Tensor) -> Iterator[SharedAnswer]:
         """Give every row its next token; rows that have ended leave, the last ones take their places."""
@@ -298,18 +308,24 @@ def _logits(
     features: torch.Tensor | None,
     positions: Sequence[int],
     step: ForwardLayout,
-    chosen: torch.Tensor | None = None,
+    places: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Logits at the ``chosen`` places (1, T) of a line of tokens (1, T)."""
-    with before_head(model.get_output_embeddings(), chosen):
-        places = torch.tensor([list(positions)], device=ids.device)
-        return _language_model(model, model.embed(ids, features), places, step)
+    """Logits at the ``places`` (N,) of a line of tokens (1, T); None: at all of them."""
+    with before_head(model.get_output_embeddings(), places):
+        line = torch.tensor([list(positions)], device=ids.device)
+        return _language_model(model, model.embed(ids, features), line, step)
 
 
-def _static_logits(
-    model: SkyEyeForConditionalGeneration, ids: torch.Tensor, positions: torch.Tensor, step: StaticLayout
-) -> torch.Tensor:
-    return _language_model(model, model.get_input_embeddings()(ids), positions, step)[0]
+def _static_logits(model: SkyEyeForConditionalGeneration, keys: SharedKeys, state: torch.Tensor) -> torch.Tensor:
+    """Logits (rows, V).
+
+    Args:
+        state: (4, rows), of every row its last token, how many of its tokens are stored, and the place and the tokens
+            of its prefix; -1 for the place where there is no row.
+    """
+    ids, lengths, places, tokens = state
+    step = StaticLayout(keys, lengths, places, tokens)
+    return _language_model(model, model.get_input_embeddings()(ids[None]), (lengths + tokens)[None], step)[0]
 
 
 def _language_model(
@@ -329,12 +345,18 @@ def _language_model(
     return output.logits
 
 
-def _doubled(have: int, need: int) -> int:
-    return have if need <= have else max(need, 2 * have)
+def _grown(have: Capacity, need: Capacity) -> Capacity:
+    """Room for more prefixes and rows than are needed, twice as many as before, and for some more tokens."""
+    return Capacity(
+        have.prefixes if need.prefixes <= have.prefixes else max(need.prefixes, 2 * have.prefixes),
+        -(-need.prefix_tokens // GRAIN) * GRAIN,
+        have.rows if need.rows <= have.rows else max(need.rows, 2 * have.rows),
+        -(-need.row_tokens // GRAIN) * GRAIN,
+    )
 
 
-def _rounded(tokens: int) -> int:
-    return -(-tokens // GRAIN) * GRAIN
+def _power_of_two(tokens: int) -> int:
+    return max(SMALLEST_STATIC, 1 << (tokens - 1).bit_length())
 
 
 @torch.inference_mode()

@@ -13,12 +13,12 @@ attention be chosen pass on keywords they do not know.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch.nn import functional as F
 
-from skyeye.models.prefix_attention import attend_branches
+from skyeye.models.prefix_attention import Branches, attend_branches
 
 
 @dataclass
@@ -29,6 +29,10 @@ class Capacity:
     prefix_tokens: int = 0
     rows: int = 0
     row_tokens: int = 0
+
+    def covering(self, other: Capacity) -> Capacity:
+        """The smallest that has room for both."""
+        return Capacity(*map(max, astuple(self), astuple(other)))
 
 
 class SharedKeys:
@@ -48,10 +52,9 @@ class SharedKeys:
         """Size of all buffers."""
         return sum(x.nbytes for kind in (self.prefixes, self.rows) for pair in kind.values() for x in pair)
 
-    def reserve(self, prefixes: int, prefix_tokens: int, rows: int, row_tokens: int) -> None:
+    def reserve(self, wanted: Capacity) -> None:
         """Make room for at least this much; what is stored stays."""
-        wanted = Capacity(prefixes, prefix_tokens, rows, row_tokens)
-        self.capacity = Capacity(*(max(old, vars(wanted)[name]) for name, old in vars(self.capacity).items()))
+        self.capacity = self.capacity.covering(wanted)
         for layer in self.prefixes:
             self.prefixes[layer] = [_grown(x, self._prefix_shape(x.shape[0], x)) for x in self.prefixes[layer]]
             self.rows[layer] = [_grown(x, self._row_shape(x.shape[1], x)) for x in self.rows[layer]]
@@ -68,10 +71,12 @@ class SharedKeys:
 
     def move_rows(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Copy rows to the places of others that have left."""
-        if sources:
-            for pair in self.rows.values():
-                for x in pair:
-                    x[list(targets)] = x[list(sources)]
+        buffers = [x for pair in self.rows.values() for x in pair]
+        if sources and buffers:
+            device = buffers[0].device
+            old, new = torch.tensor(sources, device=device), torch.tensor(targets, device=device)
+            for x in buffers:
+                x.index_copy_(0, new, x.index_select(0, old))
 
     def _prefix_shape(self, heads: int, like: torch.Tensor) -> tuple[int, ...]:
         return heads, self.capacity.prefixes, self.capacity.prefix_tokens, like.shape[-1]
@@ -83,7 +88,8 @@ class SharedKeys:
 def _empty(like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     new = like.new_zeros(shape)  # not uninitialised: a masked NaN would still be one
     if new.is_cuda:
-        torch._dynamo.mark_static_address(new)  # CUDA graphs refuse to write into inputs that may move
+        # CUDA graphs refuse to write into inputs that may move; that the next task's lie elsewhere is no other graph
+        torch._dynamo.mark_static_address(new, guard=False)
     return new
 
 
@@ -132,6 +138,7 @@ class ForwardLayout:
             rows_of.setdefault(prefix, []).append(row)
         self.by_prefix = [(*prefix, torch.tensor(rows, device=device)) for prefix, rows in rows_of.items()]
         counts = [length for group in entering for length in group.lengths]
+        self.branches = [Branches.of(group.lengths, device) for group in entering]
         rows = torch.arange(len(counts)) + self.going_on
         self.entering_rows = rows.repeat_interleave(torch.tensor(counts, dtype=torch.long)).to(device)
         self.entering_places = torch.cat([torch.arange(0), *map(torch.arange, counts)]).to(device)
@@ -147,7 +154,7 @@ class ForwardLayout:
         if start:
             pieces.append(self._go_on(query[:, :start] * scaling, key[:, :start], value[:, :start], prefixes, rows))
         own: list[tuple[int, int]] = []
-        for group in self.entering:
+        for group, branches in zip(self.entering, self.branches, strict=True):
             if group.is_new and group.prefix_tokens:
                 span = slice(start, start + group.prefix_tokens)
                 for store, x in zip(prefixes, (key, value), strict=True):
@@ -161,7 +168,7 @@ class ForwardLayout:
             own.append((span.start, span.stop))
             prefix = (store[:, group.place, : group.prefix_tokens] for store in prefixes)
             k, v, prefix_k, prefix_v = _for_all_heads(query, key[:, span], value[:, span], *prefix)
-            pieces.append(attend_branches(query[:, span], k, v, prefix_k, prefix_v, group.lengths, scaling))
+            pieces.append(attend_branches(query[:, span], k, v, prefix_k, prefix_v, branches, scaling))
         if own:
             for store, x in zip(rows, (key, value), strict=True):
                 new = torch.cat([x[:, first:last] for first, last in own], dim=1).transpose(0, 1)
@@ -204,11 +211,14 @@ class StaticLayout:
 
     Args:
         lengths: (rows,) tokens that each row has stored; 0 where there is no row.
-        hidden: (rows, prefixes * prefix_tokens), True where a row may not look.
+        places, tokens: (rows,) place and tokens of the prefix of each row; -1 for the place where there is no row.
     """
 
-    def __init__(self, keys: SharedKeys, lengths: torch.Tensor, hidden: torch.Tensor):
-        self.keys, self.lengths, self.hidden = keys, lengths, hidden
+    def __init__(self, keys: SharedKeys, lengths: torch.Tensor, places: torch.Tensor, tokens: torch.Tensor):
+        self.keys, self.lengths = keys, lengths
+        mine = torch.arange(keys.capacity.prefixes, device=places.device) == places[:, None]
+        stored = torch.arange(keys.capacity.prefix_tokens, device=places.device) < tokens[:, None]
+        self.hidden = ~(mine[:, :, None] & stored[:, None]).flatten(1)  # (rows, prefixes * tokens): not to be looked at
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float

@@ -109,7 +109,8 @@ def add_adapters(model: PreTrainedModel, lora: Mapping[str, Any]) -> nn.Module:
     try:
         with warnings.catch_warnings():  # PEFT asks for a property that transformers has renamed
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-            return get_peft_model(model, _peft_config(lora, list(lora["target_modules"]), task_type="CAUSAL_LM"))
+            config = _peft_config(lora, list(lora["target_modules"]), task_type="CAUSAL_LM")
+            return _in_the_precision_of_autocast(get_peft_model(model, config))
     except ValueError as error:  # PEFT found none of the target modules
         names = sorted({name.split(".")[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
         raise SkyEyeError(
@@ -122,7 +123,24 @@ def add_adapters(model: PreTrainedModel, lora: Mapping[str, Any]) -> nn.Module:
 def add_projector_adapters(projector: Projector, lora: Mapping[str, Any]) -> None:
     """Put LoRA on the projector's linear layers, in place."""
     names = [name for name, part in projector.named_modules() if isinstance(part, nn.Linear)]
-    inject_adapter_in_model(_peft_config(lora, names), projector)
+    _in_the_precision_of_autocast(inject_adapter_in_model(_peft_config(lora, names), projector))
+
+
+def _in_the_precision_of_autocast(module: nn.Module) -> nn.Module:
+    """Let adapters take what they are given where autocast is on.
+
+    PEFT casts it to the float32 of their weights, drops out in that, and autocast casts it back for the product: the
+    same numbers for two copies and twice the memory. DoRA takes the lengths of weights in the type of what it is given,
+    so it keeps the cast.
+    """
+    for layer in module.modules():
+        if isinstance(layer, LoraLayer) and not any(layer.use_dora.values()):
+            layer.register_forward_pre_hook(_cast_without_autocast)
+    return module
+
+
+def _cast_without_autocast(layer: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+    layer.cast_input_dtype_enabled = not torch.is_autocast_enabled(arguments[0].device.type)
 
 
 def _peft_config(lora: Mapping[str, Any], target_modules: list[str], task_type: str | None = None) -> LoraConfig:
@@ -139,8 +157,8 @@ def _peft_config(lora: Mapping[str, Any], target_modules: list[str], task_type: 
 
 
 @contextmanager
-def before_head(head: nn.Module, select: torch.Tensor | None, hold: bool = False) -> Iterator[list[torch.Tensor]]:
-    """Let only the hidden states at ``select`` (B, T) reach the output head, as (N, H); None: all of them.
+def before_head(head: nn.Module, places: torch.Tensor | None, hold: bool = False) -> Iterator[list[torch.Tensor]]:
+    """Let only the hidden states at ``places`` (N,) of the B * T reach the output head, as (N, H); None: all of them.
 
     This works for any language model, whatever it does to its logits afterwards.
 
@@ -148,12 +166,12 @@ def before_head(head: nn.Module, select: torch.Tensor | None, hold: bool = False
         hold: the head gets none of them; they are put into the list that this yields, for a loss in pieces.
     """
     held: list[torch.Tensor] = []
-    if select is None:
+    if places is None:
         yield held
         return
 
     def pass_on(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
-        chosen = arguments[0][select]
+        chosen = arguments[0].flatten(0, 1).index_select(0, places)
         if not hold:
             return (chosen,)
         held.append(chosen)

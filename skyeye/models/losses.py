@@ -14,6 +14,18 @@ PIECE = 1024
 NUMBERS = 101
 
 
+def targets_of(labels: torch.Tensor) -> torch.Tensor:
+    """(B, T) labels, not shifted -> (B, T) ids that the tokens should predict, -100 where nothing is to be learnt."""
+    targets = labels.roll(-1, dims=1)
+    targets[:, -1] = IGNORE_INDEX
+    return targets
+
+
+def places_of(targets: torch.Tensor) -> torch.Tensor:
+    """(N,), where in the B * T tokens of the rows a target is predicted. A GPU is waited for to know how many."""
+    return (targets != IGNORE_INDEX).flatten().nonzero().squeeze(1)
+
+
 def soft_numbers(numbers: torch.Tensor, deviation: float) -> torch.Tensor:
     """(...) integers 0..100 -> (..., 101) Gaussian weights around them that sum to one.
 

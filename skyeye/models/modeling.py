@@ -29,8 +29,8 @@ from skyeye.models.language import (
     is_adapter,
     rest_zero_adapters,
 )
-from skyeye.models.losses import IGNORE_INDEX, loss_in_pieces, mean_token_loss
-from skyeye.models.prefix_attention import prefix_mask
+from skyeye.models.losses import IGNORE_INDEX, loss_in_pieces, mean_token_loss, places_of, targets_of
+from skyeye.models.prefix_attention import is_split, lay_out, prefix_mask
 from skyeye.models.projectors import build_projector, refuse_shared_prefix
 from skyeye.models.repetition_penalty import RepetitionPenalty
 from skyeye.models.vision import build_tower
@@ -65,6 +65,7 @@ class Predictions:
     Attributes:
         logits: as in :class:`SkyEyeOutput`.
         targets: (B, T) ids that the tokens should predict, -100 where nothing is to be learnt; None without labels.
+        places: (N,), where in the B * T tokens of the rows a target is predicted; None without labels.
         head: the output head.
         held: (N, H), what the head would get where a target is predicted, when the loss is to be computed piece by
             piece; None otherwise.
@@ -73,6 +74,7 @@ class Predictions:
 
     logits: torch.Tensor | None
     targets: torch.Tensor | None
+    places: torch.Tensor | None
     head: nn.Module
     held: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
@@ -83,11 +85,11 @@ class Predictions:
         Args:
             numbers: of the box numbers, as for :func:`~skyeye.models.losses.token_loss`.
         """
-        predicted = self.targets != IGNORE_INDEX
-        wanted = self.targets[predicted]
+        wanted = self.targets.flatten().index_select(0, self.places)
         if self.held is not None:
             return loss_in_pieces(self.head, self.held, wanted, count, **numbers)
-        logits = self.logits[predicted] if self.logits.ndim == 3 else self.logits
+        whole = self.logits.ndim == 3
+        logits = self.logits.flatten(0, 1).index_select(0, self.places) if whole else self.logits
         return mean_token_loss(logits, wanted, count, **numbers)
 
 
@@ -276,10 +278,22 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
     def embed(self, input_ids: torch.Tensor, image_features: torch.Tensor | None) -> torch.Tensor:
         """(B, T) ids with ``image_token_id`` where image tokens belong -> (B, T, hidden_size) embeddings.
 
-        ``image_features`` (N, tokens_per_image, hidden_size) fill those places in order of appearance, row by row.
+        ``image_features`` (N, tokens_per_image, hidden_size) fill those places in order of appearance, row by row. That
+        they are as many is for :meth:`check_images`.
         """
         is_image = input_ids == self.config.image_token_id
-        places = int(is_image.sum())
+        embeddings = self.get_input_embeddings()(input_ids.masked_fill(is_image, 0))
+        if image_features is None:
+            return embeddings
+        return embeddings.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeddings.dtype))
+
+    def check_images(self, input_ids: torch.Tensor, image_features: torch.Tensor | None) -> None:
+        """Refuse images that do not fill the places for them. The ids are read back from their device for it.
+
+        Raises:
+            SkyEyeError: there are more or fewer.
+        """
+        places = int((input_ids == self.config.image_token_id).sum())
         given = 0 if image_features is None else image_features.shape[0] * image_features.shape[1]
         if places != given:
             raise SkyEyeError(
@@ -287,10 +301,6 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
                 where="input_ids",
                 remedy=f"every image takes {self.tokens_per_image} places",
             )
-        embeddings = self.get_input_embeddings()(input_ids.masked_fill(is_image, 0))
-        if image_features is None:
-            return embeddings
-        return embeddings.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeddings.dtype))
 
     def forward(
         self,
@@ -321,6 +331,9 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             patches = self.encode_patches(pixel_values)
         if patches is not None:
             image_features = self.project_patches(patches)
+        self.check_images(input_ids, image_features)
+        if branch_ids is not None and group_ids is not None and labels is not None:
+            check_labels(group_ids, branch_ids, labels)
         layout = {"attention_mask": attention_mask, "group_ids": group_ids, "branch_ids": branch_ids}
         embeddings = self.embed(input_ids, image_features)
         predictions = self.predict(embeddings, labels, logits, position_ids=position_ids, **layout)
@@ -337,6 +350,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         group_ids: torch.Tensor | None = None,
         branch_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        target_places: torch.Tensor | None = None,
         hidden_states: bool = False,
     ) -> Predictions:
         """Run the language model on (B, T, hidden_size) embeddings.
@@ -346,16 +360,22 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             attention_mask: (B, T), 1 for tokens and 0 for padding: plain rows.
             group_ids, branch_ids: (B, T), the layout of :mod:`skyeye.models.prefix_attention`; need ``position_ids``.
             position_ids: (B, T); None counts from 0.
+            target_places: (N,), where in the B * T tokens a target is predicted, by
+                :func:`~skyeye.models.losses.places_of`; None: it is read off the labels, and a GPU waited for.
             hidden_states: keep those of all layers.
         """
+        of_layout = {}
         if branch_ids is not None:
-            self._check_branches(group_ids, branch_ids, position_ids, labels)
+            self._check_branches(group_ids, position_ids)
+            dtype, width = self._attention_dtype(embeddings), self._head_width
             implementation = self.language_model.config._attn_implementation
-            attention_mask = prefix_mask(group_ids, branch_ids, implementation, self._attention_dtype(embeddings))
-        targets = None if labels is None else labels.roll(-1, dims=1)
-        if targets is not None:
-            targets[:, -1] = IGNORE_INDEX
-        select = None if logits == "all" else targets != IGNORE_INDEX
+            attention_mask = prefix_mask(group_ids, branch_ids, implementation, dtype, width)
+            if is_split(attention_mask):
+                of_layout["prefix_layout"] = lay_out(attention_mask)
+        targets = None if labels is None else targets_of(labels)
+        if targets is not None and target_places is None:
+            target_places = places_of(targets)
+        select = None if logits == "all" else target_places
         head = self.get_output_embeddings()
         hold = logits == "none" and not any(getattr(self.config.text_config, name, None) for name in _AFTER_HEAD)
         with before_head(head, select, hold) as held:
@@ -365,8 +385,9 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
                 position_ids=position_ids,
                 use_cache=False,
                 output_hidden_states=hidden_states,
+                **of_layout,
             )
-        return Predictions(output.logits, targets, head, held[0] if held else None, output.hidden_states)
+        return Predictions(output.logits, targets, target_places, head, held[0] if held else None, output.hidden_states)
 
     @torch.no_grad()
     def generate(
@@ -395,6 +416,8 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             image_features = self.encode_images(pixel_values)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        prompts = input_ids.masked_fill(attention_mask == 0, 0)
+        self.check_images(prompts, image_features)
         settings = copy.deepcopy(generation_config or self.generation_config)
         kwargs = settings.update(**kwargs)
         processors = LogitsProcessorList(logits_processor or [])
@@ -403,7 +426,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             processors.append(RepetitionPenalty(settings.repetition_penalty, self.generation_config.bos_token_id))
             settings.repetition_penalty = None
         return self.language_model.generate(
-            inputs_embeds=self.embed(input_ids.masked_fill(attention_mask == 0, 0), image_features),
+            inputs_embeds=self.embed(prompts, image_features),
             attention_mask=attention_mask,
             generation_config=settings,
             logits_processor=processors,
@@ -412,20 +435,32 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
 
     # ------------------------------------------------------------------ details
 
-    def _check_branches(self, group_ids, branch_ids, position_ids, labels) -> None:
+    def _check_branches(self, group_ids: torch.Tensor | None, position_ids: torch.Tensor | None) -> None:
         refuse_shared_prefix(type(self.projector))
         if group_ids is None or position_ids is None:
             raise SkyEyeError(
                 "branch_ids without group_ids and position_ids: a branch's positions continue from its prefix"
             )
-        if labels is not None:
-            starts = (branch_ids[:, 1:] != branch_ids[:, :-1]) | (group_ids[:, 1:] != group_ids[:, :-1])
-            if bool((starts & (labels[:, 1:] != IGNORE_INDEX)).any()):
-                raise SkyEyeError("the first token of a branch has a label, but nothing in its row predicts it")
+
+    @property
+    def _head_width(self) -> int:
+        text = self.config.text_config
+        return getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
 
     def _attention_dtype(self, embeddings: torch.Tensor) -> torch.dtype:
         kind = embeddings.device.type
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else embeddings.dtype
+
+
+def check_labels(group_ids: torch.Tensor, branch_ids: torch.Tensor, labels: torch.Tensor) -> None:
+    """Refuse labels that nothing in their row predicts. All are (B, T); they are read back from their device for it.
+
+    Raises:
+        SkyEyeError: the first token of a branch has a label.
+    """
+    starts = (branch_ids[:, 1:] != branch_ids[:, :-1]) | (group_ids[:, 1:] != group_ids[:, :-1])
+    if bool((starts & (labels[:, 1:] != IGNORE_INDEX)).any()):
+        raise SkyEyeError("the first token of a branch has a label, but nothing in its row predicts it")
 
 
 def _wake_adapters(model: SkyEyeForConditionalGeneration, incompatible_keys: object) -> None:

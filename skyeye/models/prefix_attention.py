@@ -12,7 +12,8 @@ tests compare the others with). All layers of transformers hand a four-dimension
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Protocol
 
@@ -32,6 +33,8 @@ NAME = "skyeye_shared_prefix"
 _ADDITIVE = ("sdpa", "eager")
 #: FlexAttention skips or computes whole blocks of this many positions; packs for it are padded to a multiple.
 FLEX_BLOCK = 128
+#: Narrowest heads that FlexAttention's kernels take.
+FLEX_WIDTH = 16
 
 Form = Literal["additive", "split", "flex"]
 
@@ -56,7 +59,11 @@ def use_prefix_attention(model: PreTrainedModel) -> None:
 
 
 def prefix_mask(
-    group_ids: torch.Tensor, branch_ids: torch.Tensor, implementation: str, dtype: torch.dtype
+    group_ids: torch.Tensor,
+    branch_ids: torch.Tensor,
+    implementation: str,
+    dtype: torch.dtype,
+    head_width: int = FLEX_WIDTH,
 ) -> torch.Tensor | BlockMask:
     """The layout in the form that fits the language model's attention and the device.
 
@@ -64,12 +71,14 @@ def prefix_mask(
         group_ids, branch_ids: (B, T) integers, see the top of this file.
         implementation: the language model's attention implementation.
         dtype: floating type of the queries, for the additive form.
+        head_width: of the language model's attention; FlexAttention takes no narrow heads.
 
     Raises:
         SkyEyeError: the implementation ignores masks: branches would see each other.
     """
     if implementation == NAME:
-        return flex_mask(group_ids, branch_ids) if group_ids.is_cuda else split_mask(group_ids, branch_ids)
+        flex = group_ids.is_cuda and head_width >= FLEX_WIDTH
+        return flex_mask(group_ids, branch_ids) if flex else split_mask(group_ids, branch_ids)
     if implementation in _ADDITIVE:
         return additive_mask(group_ids, branch_ids, dtype)
     raise SkyEyeError(
@@ -117,8 +126,13 @@ def _compiled_block_mask() -> Callable[..., BlockMask]:
 
 
 def split_mask(group_ids: torch.Tensor, branch_ids: torch.Tensor) -> torch.Tensor:
-    """(B, 1, 2, T) integers, group and branch ids: all that :func:`split_attention` needs."""
+    """(B, 1, 2, T) integers, group and branch ids: what :func:`lay_out` reads."""
     return torch.stack([group_ids, branch_ids], dim=1).unsqueeze(1)
+
+
+def is_split(mask: torch.Tensor | BlockMask | None) -> bool:
+    """Whether a mask is one from :func:`split_mask`; the others of the tensors are booleans or of a floating type."""
+    return isinstance(mask, torch.Tensor) and not mask.is_floating_point() and mask.dtype != torch.bool
 
 
 def attention(
@@ -130,12 +144,15 @@ def attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     shared_keys: KeyStore | None = None,
+    prefix_layout: Sequence[RowLayout] | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention as transformers calls it, carried out by the kind of mask; plain masks and none go to ``sdpa``.
 
     Args:
         shared_keys: a step of generation with shared prefixes, which then does everything; the mask is not read.
+        prefix_layout: what :func:`lay_out` makes of the mask, where it is the ids themselves; None: the language model
+            did not pass it on.
 
     Returns:
         (B, T, heads, head_dim), and None in the place of attention weights.
@@ -145,15 +162,18 @@ def attention(
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         return shared_keys.attend(module.layer_idx, query, key, value, scaling).transpose(1, 2), None
     if isinstance(attention_mask, BlockMask):
+        # with weights in float32 and products in bf16 the rotation of positions leaves query and key in float32
+        query, key = query.to(value.dtype), key.to(value.dtype)
         return flex_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    if attention_mask is None or attention_mask.is_floating_point() or attention_mask.dtype == torch.bool:
+    if not is_split(attention_mask):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     _refuse_limits(kwargs, longest=query.shape[2])
-    mixed = split_attention(query, key, value, attention_mask, scaling=scaling, dropout=dropout)
+    layout = lay_out(attention_mask) if prefix_layout is None else prefix_layout
+    mixed = split_attention(query, key, value, layout, scaling=scaling, dropout=dropout)
     return mixed.transpose(1, 2), None
 
 
@@ -168,11 +188,12 @@ def _refuse_limits(arguments: Mapping[str, Any], longest: int | None) -> None:
         )
 
 
+@torch.compiler.disable  # it depends on the lengths in a pack: between two compiled parts of a layer
 def split_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    mask: torch.Tensor,
+    layout: Sequence[RowLayout],
     *,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -185,49 +206,72 @@ def split_attention(
     Args:
         query: (B, heads, T, head_dim).
         key, value: (B, key heads, T, head_dim); fewer heads than the query's are shared by neighbours.
-        mask: from :func:`split_mask`.
+        layout: of the B rows, from :func:`lay_out`.
         scaling: factor on the products; None: 1 / sqrt(head_dim).
         dropout: share of the attention weights set to zero.
 
     Returns:
         (B, heads, T, head_dim); 0 at padding.
     """
-    heads = query.shape[1]
+    repeats = query.shape[1] // key.shape[1]
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     rows = []
-    for row in range(query.shape[0]):
-        q = query[row]
-        k, v = (
-            x[row].repeat_interleave(heads // x.shape[1], dim=0) if x.shape[1] != heads else x[row]
-            for x in (key, value)
-        )
+    # Rows and parts are taken by unbind and split: each has one backward operation, where every slice would fill a
+    # tensor as large as the whole with zeros and add it.
+    for q, k, v, row in zip(query.unbind(), key.unbind(), value.unbind(), layout, strict=True):
+        k, v = (x.repeat_interleave(repeats, dim=0) if repeats > 1 else x for x in (k, v))
         pieces = []
-        for start, prefix, branches in groups_of_row(mask[row, 0, 0], mask[row, 0, 1]):
-            if prefix < 0:  # padding
-                pieces.append(q.new_zeros(heads, branches[0], q.shape[-1]))
-                continue
-            end = start + prefix
-            if prefix:
-                mine = slice(start, end)
-                pieces.append(
-                    F.scaled_dot_product_attention(
-                        q[None, :, mine],
-                        k[None, :, mine],
-                        v[None, :, mine],
-                        dropout_p=dropout,
-                        is_causal=True,
-                        scale=scaling,
-                    )[0]
-                )
-            if branches:
-                tail = slice(end, end + sum(branches))
-                pieces.append(
-                    attend_branches(
-                        q[:, tail], k[:, tail], v[:, tail], k[:, start:end], v[:, start:end], branches, scaling, dropout
-                    )
-                )
+        parts = zip(row.parts, *(x.split(row.sizes, dim=1) for x in (q, k, v)), strict=True)
+        prefix_k, prefix_v = k[:, :0], v[:, :0]
+        for part, q, k, v in parts:
+            if part == "padding":
+                pieces.append(torch.zeros_like(v))
+            elif part == "prefix":
+                prefix_k, prefix_v = k, v
+                if k.shape[1]:
+                    pieces.append(_prefix_attention(q, k, v, scaling, dropout))
+            else:
+                pieces.append(attend_branches(q, k, v, prefix_k, prefix_v, part, scaling, dropout))
         rows.append(torch.cat(pieces, dim=1))
     return torch.stack(rows)
+
+
+def _prefix_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scaling: float, dropout: float
+) -> torch.Tensor:
+    heads = q[None], k[None], v[None]
+    return F.scaled_dot_product_attention(*heads, dropout_p=dropout, is_causal=True, scale=scaling).squeeze(0)
+
+
+@dataclass(frozen=True)
+class Branches:
+    """How the branches of a group, one behind the other in a line, are laid into a padded block for the products.
+
+    Attributes:
+        number, longest: rows and columns of the block.
+        block: (number * longest,) the place in the line of each place of the block; None: line and block are the same.
+        back: (tokens,) the place in the block of each of the line; None as well.
+        future: (longest, longest) True where a token would see a later one.
+    """
+
+    number: int
+    longest: int
+    block: torch.Tensor | None
+    back: torch.Tensor | None
+    future: torch.Tensor
+
+    @staticmethod
+    def of(lengths: Sequence[int], device: torch.device) -> Branches:
+        """Of branches of these lengths; nothing is read back from the device."""
+        number, longest = len(lengths), max(lengths)
+        future = torch.ones(longest, longest, dtype=torch.bool).triu(1).to(device)
+        if min(lengths) == longest:
+            return Branches(number, longest, None, None, future)
+        sizes = torch.tensor(lengths)
+        places = torch.arange(longest)
+        real = places < sizes[:, None]  # (number, longest)
+        block = torch.where(real, (sizes.cumsum(0) - sizes)[:, None] + places, 0).flatten()
+        return Branches(number, longest, block.to(device), real.flatten().nonzero().squeeze(1).to(device), future)
 
 
 def attend_branches(
@@ -236,35 +280,58 @@ def attend_branches(
     v: torch.Tensor,
     prefix_k: torch.Tensor,
     prefix_v: torch.Tensor,
-    lengths: list[int],
+    branches: Branches,
     scaling: float,
     dropout: float = 0.0,
 ) -> torch.Tensor:
     """All branches of one group, (heads, tokens of the branches, head_dim), as a padded block for the products.
 
-    ``prefix_k`` and ``prefix_v`` are (heads, tokens of the prefix, head_dim); ``lengths`` those of the branches.
+    ``prefix_k`` and ``prefix_v`` are (heads, tokens of the prefix, head_dim).
     """
     heads, _, width = q.shape
-    number, longest, prefix = len(lengths), max(lengths), prefix_k.shape[1]
-    sizes = torch.tensor(lengths, device=q.device)
-    places = torch.arange(longest, device=q.device)
-    real = places < sizes[:, None]  # (number, longest)
-    starts = sizes.cumsum(0) - sizes
-    block = torch.where(real, starts[:, None] + places, 0).flatten()  # where each place of the block comes from
-    q, k, v = (x.index_select(1, block).view(heads, number, longest, width) for x in (q, k, v))
-    q = q * scaling
+    number, longest, prefix = branches.number, branches.longest, prefix_k.shape[1]
+    if branches.block is not None:
+        q, k, v = (x.index_select(1, branches.block) for x in (q, k, v))
+    q, k, v = (x.reshape(heads, number, longest, width) for x in (q * scaling, k, v))
     seen = q.view(heads, number * longest, width) @ prefix_k.transpose(1, 2)
-    own = q @ k.transpose(2, 3)
-    future = torch.ones(longest, longest, dtype=torch.bool, device=q.device).triu(1)
-    own = own.masked_fill(future, float("-inf"))
+    own = (q @ k.transpose(2, 3)).masked_fill(branches.future, float("-inf"))
     weights = torch.cat([seen.view(heads, number, longest, prefix), own], dim=-1).softmax(dim=-1, dtype=torch.float32)
     weights = F.dropout(weights, dropout).to(v.dtype) if dropout else weights.to(v.dtype)
-    mixed = weights[..., prefix:] @ v
+    to_prefix, to_own = weights.split([prefix, longest], dim=-1)
+    mixed = to_own @ v
     if prefix:
-        from_prefix = weights[..., :prefix].reshape(heads, number * longest, prefix) @ prefix_v
+        from_prefix = to_prefix.reshape(heads, number * longest, prefix) @ prefix_v
         mixed = mixed + from_prefix.view(heads, number, longest, width)
-    back = real.flatten().nonzero().squeeze(1)
-    return mixed.view(heads, number * longest, width).index_select(1, back)
+    mixed = mixed.view(heads, number * longest, width)
+    return mixed if branches.back is None else mixed.index_select(1, branches.back)
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """One row as parts that follow one another: ``padding``, the ``prefix`` of a group, the branches behind it.
+
+    Attributes:
+        sizes: tokens of each part.
+    """
+
+    parts: list[Literal["padding", "prefix"] | Branches]
+    sizes: list[int]
+
+
+def lay_out(mask: torch.Tensor) -> list[RowLayout]:
+    """The rows of a mask from :func:`split_mask`; once for all layers, by the keyword ``prefix_layout``."""
+    rows = []
+    for group_ids, branch_ids in mask[:, 0].cpu():
+        row = RowLayout([], [])
+        for _, prefix, branches in groups_of_row(group_ids, branch_ids):
+            # a group without a prefix has one of no tokens: what it sees is not the prefix of the group before
+            row.parts.append("padding" if prefix < 0 else "prefix")
+            row.sizes.append(branches[0] if prefix < 0 else prefix)
+            if prefix >= 0 and branches:
+                row.parts.append(Branches.of(branches, mask.device))
+                row.sizes.append(sum(branches))
+        rows.append(row)
+    return rows
 
 
 def groups_of_row(group_ids: torch.Tensor, branch_ids: torch.Tensor) -> list[tuple[int, int, list[int]]]:

@@ -7,7 +7,7 @@ read there for models whose trained weights are float32:
   this process although the weights are float32 themselves, and give AdamW that partition. Frozen weights stay whole.
 * Their gradients go through *buckets* of ``reduce_bucket_size`` elements (all trained ones, at most 5e8:
   :mod:`skyeye.train.parallel.distributed`) that are allocated in full in the backward pass, in the weights' precision:
-  two with ``overlap_comm``, for each type that gradients are sent in.
+  two with ``overlap_comm`` (where one does not hold all), for each type that gradients are sent in.
   Under autocast those of linear layers and convolutions are sent in low precision, all others in float32.
 * ZeRO-3 shares out every weight, frozen ones too, except those below ``stage3_param_persistence_threshold``. The master
   copy is the partition itself. One bucket for each type; and at most ``stage3_max_live_parameters`` weights are
@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from skyeye.config.schema import RunConfig, StageConfig
-from skyeye.train.parallel.distributed import deepspeed_settings
+from skyeye.train.parallel.distributed import deepspeed_settings, has_overlap
 
 STRATEGIES = ("single", "ddp", "zero1", "zero2", "zero3")
 
@@ -89,7 +89,7 @@ def zero_settings(run: RunConfig, stage: StageConfig, strategy: str, trained: in
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 
     settings = deepspeed_settings(run, stage, strategy, trained)["zero_optimization"]
-    return DeepSpeedZeroConfig(**{**settings, "overlap_comm": True})
+    return DeepSpeedZeroConfig(**{**settings, "overlap_comm": has_overlap(int(strategy[-1]), trained)})
 
 
 def _sent_types(model: nn.Module, run: RunConfig) -> set[torch.dtype]:

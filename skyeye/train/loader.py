@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -23,6 +23,7 @@ from skyeye.data.record import Group
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence, SequenceBuilder, collate_rows, pack, separate_rows
 from skyeye.errors import SkyEyeError
 from skyeye.launch import processes_of_node
+from skyeye.models.losses import places_of, targets_of
 from skyeye.models.prefix_attention import FLEX_BLOCK
 from skyeye.models.vision import PixelTransform
 
@@ -54,6 +55,11 @@ class StepBatch:
     operations: float | None
     samples: list[str]
     problems: list[tuple[str, str]]
+
+    def pin_memory(self) -> StepBatch:
+        """The same with its tensors where a GPU can fetch them while the processor goes on; the loader calls it."""
+        packs = [{name: tensor.pin_memory() for name, tensor in pack.items()} for pack in self.packs]
+        return replace(self, packs=packs)
 
 
 @dataclass(frozen=True)
@@ -207,6 +213,7 @@ class StepPacks(Dataset):
             self._learn_nothing(batch, groups, number)
         fine = [group for number, group in enumerate(groups) if number not in unreadable]
         problems = [(branch.record.id, why) for number, why in unreadable.items() for branch in groups[number].branches]
+        batch["target_places"] = places_of(targets_of(batch["labels"]))
         batch["samples"] = torch.tensor(sum(not set(b.labels) <= {IGNORE_INDEX} for g in fine for b in g.branches))
         batch["broken"] = torch.tensor(len(problems))
         return batch, problems
@@ -286,7 +293,7 @@ def step_batches(dataset: StepPacks, todo: Sequence[int], workers: int) -> Itera
         sampler=todo,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
-        pin_memory=False,  # torch pins the tensors of dicts and lists only; the loop copies each pack as it needs it
+        pin_memory=torch.cuda.is_available(),
     )
     for item in loader:
         if isinstance(item, SkyEyeError):

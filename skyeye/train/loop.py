@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from skyeye.data.sequence import IGNORE_INDEX
 from skyeye.train.context import Prepared
@@ -56,9 +57,9 @@ def train_stage(
         rate = _set_rate(prepared.optimizer, stage, step)
         batch = next(batches)
         waited = time.perf_counter() - began
+        own = [_counts(pack) for pack in batch.packs]  # here, where reading a number waits for no GPU
         packs = [_to_device(pack, accelerator.device) for pack in batch.packs]
-        counts = torch.tensor([_counts(pack) for pack in packs], dtype=torch.float64, device=accelerator.device)
-        totals = dict(zip(COUNTED, accelerator.reduce(counts.sum(dim=0), "sum").int().tolist(), strict=True))
+        totals = _over_processes(accelerator, own)
         guard.samples(step, totals["samples"], totals["broken"], batch.problems)
         if longest is not None:
             with accumulating(prepared, last=False):
@@ -67,13 +68,13 @@ def train_stage(
         # Dropout draws from a generator that is a function of the step, so that a resumed run draws the same.
         torch.manual_seed(hash((stage.seed, step, accelerator.process_index)) & 0xFFFFFFFF)
         if stage.settings.loss_normalisation == "micro_batch":  # the reference: mean per micro-batch, summed over them
-            own = [dict(zip(COUNTED, row, strict=True)) for row in counts.int().tolist()]
-            loss, norm = _compute(prepared, packs, own, 1.0 / accelerator.num_processes, stage, guard)
+            _compute(prepared, packs, own, 1.0 / accelerator.num_processes, stage, guard)
         else:  # every supervised token of the global batch weighs the same
-            loss, norm = _compute(prepared, packs, [totals] * len(packs), 1.0, stage, guard)
+            _compute(prepared, packs, [totals] * len(packs), 1.0, stage, guard)
         guard.finish(step, batch.samples)
         times = {"seconds": time.perf_counter() - began, "waited": waited}
-        monitor.step(step, _report(batch, totals, loss=loss, learning_rate=rate, gradient_norm=norm, **times))
+        found = {"loss": guard.loss, "gradient_norm": guard.gradient_norm}
+        monitor.step(step, _report(batch, totals, **found, learning_rate=rate, **times))
         if hook.after_step(step + 1):
             return step + 1
     return stage.steps
@@ -86,32 +87,30 @@ def _compute(
     share: float,
     stage: PlannedStage,
     guard: Guard,
-) -> tuple[torch.Tensor, Any]:
-    """Forward and backward of every micro-batch and the update: the loss of the global batch and the gradient norm.
+) -> None:
+    """Forward and backward of every micro-batch and the update; the guard is told the loss and the gradient norm.
 
     Args:
         counts: what the losses of each pack are divided by.
         share: of the loss of a pack in that of the step.
     """
     accelerator, objective, optimizer = prepared.accelerator, prepared.objective, prepared.optimizer
-    step_loss, norm = torch.zeros((), device=accelerator.device), None
+    step_loss = torch.zeros((), device=accelerator.device)
     for index, (pack, count) in enumerate(zip(packs, counts, strict=True)):
         last = index + 1 == len(packs)
         with accumulating(prepared, last):
             loss = objective(**pack, counts=count) * share
             step_loss += loss.detach()
             if last:  # under ZeRO the last backward pass is also the update, which asks the guard
-                step_loss = guard.losses(step_loss)
+                guard.losses(step_loss)
             # Gradients are averaged over processes further down; this is undone here because the loss is divided
             # once, by its tokens.
             accelerator.backward(loss * accelerator.num_processes)
             if accelerator.sync_gradients:
                 limit = stage.settings.optimizer.clip_norm or float("inf")
-                norm = accelerator.clip_grad_norm_(objective.parameters(), limit)
-                guard.norm(norm)
+                guard.norm(accelerator.clip_grad_norm_(objective.parameters(), limit))
             optimizer.step()
             optimizer.zero_grad()
-    return step_loss, norm
 
 
 @contextmanager
@@ -139,11 +138,21 @@ def _report(batch: StepBatch, totals: dict[str, int], **computed: Any) -> StepRe
     return StepReport(**{name: getattr(batch, name) for name in names}, **counts, **computed)
 
 
-def _counts(batch: dict[str, torch.Tensor]) -> list[int]:
+def _counts(batch: dict[str, torch.Tensor]) -> dict[str, int]:
     """For each of :data:`COUNTED`, how many things of a micro-batch are learnt from; takes the first two out of it."""
     samples = [int(batch.pop(name)) for name in ("samples", "broken")]
     marks = {name: batch[name] if name == "labels" else batch[name][..., 0] for name in COUNTED if name in batch}
-    return samples + [int((marks[n] != IGNORE_INDEX).sum()) if n in marks else 0 for n in COUNTED[2:]]
+    learnt = [int((marks[n] != IGNORE_INDEX).sum()) if n in marks else 0 for n in COUNTED[2:]]
+    return dict(zip(COUNTED, samples + learnt, strict=True))
+
+
+def _over_processes(accelerator: Accelerator, own: list[dict[str, int]]) -> dict[str, int]:
+    """The counts of the global batch, from those of the micro-batches of this process."""
+    sums = [sum(counts[name] for counts in own) for name in COUNTED]
+    if accelerator.num_processes > 1:
+        counted = torch.tensor(sums, dtype=torch.float64, device=accelerator.device)
+        sums = accelerator.reduce(counted, "sum").int().tolist()
+    return dict(zip(COUNTED, sums, strict=True))
 
 
 def _to_device(batch: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

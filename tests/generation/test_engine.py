@@ -9,6 +9,7 @@ from skyeye.config.schema import LanguageConfig
 from skyeye.data.sequence import IMAGE_TOKEN_ID
 from skyeye.generation import engine as shared_generation
 from skyeye.generation.engine import PromptGroup, SharedGeneration, answer_groups, can_share
+from skyeye.generation.prefix_cache import Capacity, SharedKeys
 from skyeye.models.build import build_model
 
 ENDS = list(range(0, 130, 6))  # about one answer in six ends at each token
@@ -237,3 +238,73 @@ def test_decoding_is_one_graph_that_stays(model, groups):
     found = {(answer.group, answer.prompt): answer.ids for answer in generation.run(same_size)}
     assert found == expected
     assert len(graphs) <= 2  # one for each size that the buffers have had
+
+
+#: Twelve tasks as a suite of benchmarks has them: few images or many; beginnings, questions and answers of any length.
+TASKS = [
+    [(1, 3, 1, [(4 + n % 5, 6 + n % 7) for n in range(60)])],
+    [(1, 3, 9, [(5, 20)])] * 30,
+    [(1, 3, 1, [(9, 3 + n % 4) for n in range(20)])] * 3,
+    [(1, 3, 1, [(20 + n, 5) for n in range(24)])],
+    [(2, 3, 1, [(6, 8), (7, 9)])] * 12,
+    [(1, 3, 40, [(4, 12 + n % 9) for n in range(40)])],
+    [(1, 3, 1, [(3, 2 + n % 3) for n in range(50)])] * 2,
+    [(1, 2, 2, [(30, 30)])] * 20,
+    [(1, 3, 50, [(5, 10 + n % 12) for n in range(30)])],
+    [(1, 3, 1, [(8, 16)])] * 33,
+    [(1, 5, 3, [(4, 9 + n % 2) for n in range(8)])] * 6,
+    [(0, 3, 0, [(12, 7 + n % 11) for n in range(40)])],
+]
+
+
+def test_many_tasks_take_few_graphs_and_most_steps_are_compiled(tiny_config, monkeypatch):
+    """What a GPU compiles, traced: torch gives up after eight graphs, and everything after that would run without."""
+    text = tiny_config().language.config | {"max_position_embeddings": 512}
+    model = lively(build_model(tiny_config(language=LanguageConfig(config=text))))
+    graphs, passes, real = [], {"static": 0, "mixed": 0}, shared_generation._static_logits
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(real, backend=backend, fullgraph=True, dynamic=False)
+
+    def counting(*arguments):
+        passes["static"] += 1
+        return compiled(*arguments)
+
+    mixed = SharedGeneration._mixed_pass
+    monkeypatch.setattr(
+        SharedGeneration, "_mixed_pass", lambda *a: passes.update(mixed=passes["mixed"] + 1) or mixed(*a)
+    )
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        for task in TASKS:
+            groups = made(model, task)
+            generation = SharedGeneration(model, 32, set(), static=True)
+            generation._decode = counting
+            said = {(answer.group, answer.prompt): answer.ids for answer in generation.run(groups)}
+            assert said[0, 0] == alone(model, groups[0], 0, ends=[])
+            assert len(said) == sum(len(group.prompts) for group in groups)
+    assert len(graphs) <= 4
+    assert passes["static"] > passes["mixed"]
+
+
+def test_rows_that_move_are_copied_by_one_index_for_all_buffers(model):
+    keys = SharedKeys()
+    keys.reserve(Capacity(1, 4, 5, 3))
+    for layer in range(3):
+        keys.of_layer(layer, torch.zeros(2, 1, 8), torch.zeros(2, 1, 8))
+        for x in keys.rows[layer]:
+            x.copy_(torch.arange(5.0).view(5, 1, 1, 1).expand_as(x))
+    made_tensors, real = [], torch.tensor
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "tensor", lambda *a, **k: made_tensors.append(a) or real(*a, **k))
+        keys.move_rows([3, 4], [0, 2])
+    assert len(made_tensors) == 2
+    assert all(x[:, 0, 0, 0].tolist() == [3, 1, 4, 3, 4] for pair in keys.rows.values() for x in pair)
+
+
+def test_images_that_do_not_fill_the_places_of_their_prompts_are_refused(model, groups):
+    group = groups[0]
+    with pytest.raises(ValueError, match="prompts with 4 image tokens, images that give 8"):
+        shared(model, [PromptGroup(group.prompts, group.image_features.repeat(2, 1, 1), group.max_new_tokens)])

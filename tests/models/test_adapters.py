@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skyeye.config.schema import LanguageConfig, LoraConfig
 from skyeye.errors import SkyEyeError
@@ -147,3 +149,54 @@ def test_weights_in_four_bits_train_adapters_and_are_saved_as_a_plain_model(tiny
     assert type(_first(plain).base_layer) is torch.nn.Linear
     with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
         torch.testing.assert_close(plain(ids).logits, model(ids).logits, rtol=5e-2, atol=5e-2)
+
+
+class _Casts(TorchDispatchMode):
+    """Counts the casts to float32 of tensors as wide as what adapters are given."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width, self.count = width, 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        if function is torch.ops.aten._to_copy.default and result.dtype == torch.float32 != arguments[0].dtype:
+            self.count += arguments[0].shape[-1:] == (self.width,) and arguments[0].ndim == 3
+        return result
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_adapters_under_autocast_take_what_they_are_given(tiny_config, dropout, checkpointing):
+    """The loss is that of PEFT's way, which casts it to float32 first; dropout rounds once more there."""
+    model = build_model(tiny_config(lora=LoraConfig(r=2, alpha=4, dropout=dropout)))
+    for name, parameter in model.named_parameters():
+        if ".lora_B." in name:
+            parameter.data.normal_(std=0.2)
+    in_precision(model, torch.bfloat16).train()
+    if checkpointing:
+        model.activation_checkpointing_enable()
+    ids = torch.randint(3, 100, (2, 9))
+    losses, casts = [], []
+    for way in ("ours", "PEFT's"):
+        if way == "PEFT's":
+            for layer in model.modules():
+                if isinstance(layer, LoraLayer):
+                    layer._forward_pre_hooks.clear()
+                    layer.cast_input_dtype_enabled = True
+        torch.manual_seed(5)
+        with _Casts(16) as counted, torch.autocast("cpu", torch.bfloat16):
+            loss = model(ids, labels=ids).loss
+        loss.backward()
+        losses.append(loss.item())
+        casts.append(counted.count)
+    assert casts[1] >= casts[0] + 4  # two layers with two adapters each
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2 if dropout else 0)
+
+
+def test_adapters_without_autocast_still_cast(tiny_model):
+    model = in_precision(tiny_model, torch.bfloat16)
+    ids = torch.randint(3, 100, (1, 6))
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model(ids).logits
+    torch.testing.assert_close(model(ids).logits.float(), expected.float(), rtol=5e-2, atol=5e-2)

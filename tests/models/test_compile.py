@@ -48,6 +48,28 @@ def test_a_run_through_the_compiler_s_front_has_the_losses_of_the_plain_one(reci
     assert _losses(tmp_path / "compiled") == pytest.approx(_losses(tmp_path / "plain"), abs=2e-5)
 
 
+def test_answers_in_training_compile_nothing(recipe, tmp_path, monkeypatch):
+    """Every length of a prompt would be a graph; after eight of them torch runs the packs of training without."""
+    graphs, real = [], nn.Module.compile
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **named: real(self, **named, backend=backend))
+    monkeypatch.setattr(compiling, "missing_compiler", lambda device: None)
+    settings = ["run.compile=true", "stages.0.steps=3", "stages.1.steps=2", "model.language.config.num_hidden_layers=1"]
+    counted = []
+    for answers in ([], ["run.samples_every=1", "run.samples=4"]):
+        torch._dynamo.reset()
+        graphs.clear()
+        with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+            train(recipe(), [f"output_dir={tmp_path / str(len(answers))}", *settings, *answers])
+        counted.append(len(graphs))
+    assert counted[0] == counted[1] > 0
+    assert len(list((tmp_path / "2" / "samples").glob("pretrain-*.json"))) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_a_compiled_run_has_the_losses_of_the_plain_one(recipe, tmp_path):

@@ -21,6 +21,7 @@ from skyeye.models.prefix_attention import (
     attention,
     flex_mask,
     groups_of_row,
+    lay_out,
     prefix_mask,
     split_attention,
     split_mask,
@@ -119,7 +120,7 @@ def test_split_attention_equals_plain_attention_with_the_mask(ids, key_heads):
     scores = query @ key.repeat_interleave(4 // key_heads, dim=1).transpose(2, 3) * 0.3
     weights = (scores + additive_mask(group_ids, branch_ids, torch.float32)).softmax(dim=-1)
     plain = weights @ value.repeat_interleave(4 // key_heads, dim=1)
-    split = split_attention(query, key, value, split_mask(group_ids, branch_ids), scaling=0.3)
+    split = split_attention(query, key, value, lay_out(split_mask(group_ids, branch_ids)), scaling=0.3)
     assert_close(split * real, plain * real, **EXACT)
     direction = torch.randn_like(plain) * real
     for a, b in zip(
@@ -268,7 +269,7 @@ def test_flex_attention_equals_separate_rows(tiny_model):
     heads = [torch.randn(1, 2, packed["input_ids"].shape[1], 16) for _ in range(3)]
     with torch.no_grad():
         flex, _ = attention(torch.nn.Module().eval(), *heads, mask)
-    split = split_attention(*heads, split_mask(packed["group_ids"], packed["branch_ids"]))
+    split = split_attention(*heads, lay_out(split_mask(packed["group_ids"], packed["branch_ids"])))
     assert_close(flex, split.transpose(1, 2), **EXACT)
 
 
@@ -336,3 +337,75 @@ def test_masks_of_packs_of_any_length_take_two_graphs(monkeypatch):
             patch.setattr(prefix_attention, "create_block_mask", make)
             assert torch.equal(flex_mask(*ids).to_dense(), expected.to_dense())
     assert len(graphs) == 2  # the second for every length
+
+
+class _OnCuda(torch.Tensor):
+    is_cuda = True
+
+
+@pytest.mark.parametrize(("width", "form"), [(8, "split"), (15, "split"), (16, "flex"), (128, "flex")])
+def test_heads_that_flex_attention_does_not_take_are_split(monkeypatch, width, form):
+    """Its kernels raise below 16, at the first step on a GPU."""
+    monkeypatch.setattr(prefix_attention, "flex_mask", lambda *ids: "flex")
+    monkeypatch.setattr(prefix_attention, "split_mask", lambda *ids: "split")
+    ids = torch.zeros(1, 4, dtype=torch.long).as_subclass(_OnCuda)
+    assert prefix_mask(ids, ids, NAME, torch.float32, width) == form
+
+
+def test_flex_attention_gets_query_key_and_value_of_one_type(monkeypatch):
+    """Rotated positions in float32 leave query and key in it where the products are in bfloat16."""
+    seen = []
+    monkeypatch.setattr(prefix_attention, "flex_attention_forward", lambda _, *qkv, **more: seen.extend(qkv[:3]))
+    ids = torch.zeros(1, 128, dtype=torch.long)
+    query, key, value = (torch.zeros(1, 2, 128, 16) for _ in range(3))
+    attention(torch.nn.Module(), query, key, value.bfloat16(), flex_mask(ids, ids))
+    assert [x.dtype for x in seen] == [torch.bfloat16] * 3
+
+
+def test_rows_are_laid_out_once_for_all_layers(tiny_model, monkeypatch):
+    laid_out, real = [], prefix_attention.groups_of_row
+    monkeypatch.setattr(prefix_attention, "groups_of_row", lambda *ids: laid_out.append(ids) or real(*ids))
+    ids = torch.randint(3, 100, (2, 9))
+    layout = {"group_ids": torch.zeros_like(ids), "branch_ids": torch.arange(9).expand(2, 9) // 3}
+    tiny_model(ids, **layout, position_ids=torch.arange(9).expand(2, 9))
+    assert len(laid_out) == 2  # one for each row, though there are two layers
+
+
+@pytest.mark.parametrize("lengths", [[(5, [3, 2]), (4, [2, 2])], [(3, [])]])
+def test_no_backward_operation_fills_as_many_zeros_as_the_row_is_long(lengths):
+    """A slice does, for every group and for queries, keys and values; parts of one split do not."""
+    groups = [
+        (g, b)
+        for g, (prefix, branches) in enumerate(lengths)
+        for b, n in enumerate([prefix, *branches])
+        for _ in range(n)
+    ]
+    ids = torch.tensor(groups).T
+    heads = [torch.randn(1, 2, len(groups), 8, requires_grad=True) for _ in range(3)]
+    mixed = split_attention(*heads, lay_out(split_mask(ids[:1], ids[1:])))
+    seen, todo = set(), [mixed.grad_fn]
+    while todo:
+        node = todo.pop()
+        seen.add(node.name())
+        todo += [parent for parent, _ in node.next_functions if parent is not None]
+    assert not [name for name in seen if name.startswith(("SliceBackward", "SelectBackward"))]
+    assert any(name.startswith("SplitWithSizes") for name in seen)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+@pytest.mark.parametrize("width", [16, 64, 128])
+def test_flex_attention_on_a_gpu_equals_the_split_form(width):
+    """Forward and backward, heads that share keys and values included."""
+    row = [(0, 0)] * 70 + [(0, b) for b in range(1, 5) for _ in range(b * 3)] + [(1, 0)] * 40 + [(1, 1)] * 9
+    row += [(-1, -1)] * (-len(row) % 128)
+    ids = torch.tensor(row, device="cuda").T
+    real = ids[0] >= 0
+    heads = [torch.randn(1, n, len(row), width, device="cuda", requires_grad=True) for n in (4, 2, 2)]
+    results = []
+    for mask in (flex_mask(ids[:1], ids[1:]), split_mask(ids[:1], ids[1:])):
+        mixed, _ = attention(torch.nn.Module().train(), *heads, mask)
+        grads = torch.autograd.grad(mixed[:, real].square().sum(), heads)
+        results.append([mixed[:, real], *(grad[:, :, real] for grad in grads)])
+    for flex, split in zip(*results, strict=True):
+        assert_close(flex, split, atol=2e-3, rtol=2e-3)  # the kernel multiplies with fewer bits than float32 has

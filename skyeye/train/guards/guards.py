@@ -90,15 +90,26 @@ class Guard:
                 remedy=f"they are listed in {self.folder / 'events.jsonl'}; mend them, or raise run.guards.max_broken",
             )
 
-    def losses(self, loss: torch.Tensor) -> torch.Tensor:
+    def losses(self, loss: torch.Tensor) -> None:
         """Sum this step's loss over the processes; called before its last backward pass, which under ZeRO updates."""
-        total = self.accelerator.reduce(loss.clone(), "sum")
-        self._local, self._loss, self._norm, self._reason = loss, total, None, None
-        return total
+        self._local, self._norm, self._reason = loss, None, None
+        self._loss = self.accelerator.reduce(loss.clone(), "sum")
 
     def norm(self, norm: torch.Tensor | float | None) -> None:
         """The gradient norm of this step; called before ``optimizer.step`` (which under ZeRO does nothing)."""
-        self._norm = None if norm is None else float(norm)
+        self._norm = norm
+
+    @property
+    def loss(self) -> float:
+        """Of the global batch, in the last step."""
+        self._read()
+        return self._loss
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """Of the last step; None where the strategy tells none."""
+        self._read()
+        return self._norm
 
     def finish(self, step: int, samples: Sequence[str]) -> None:
         """The end of a step.
@@ -110,14 +121,15 @@ class Guard:
             Rewind: updates were held back too often in a row.
             SkyEyeError: the same, and the run went back too often already.
         """
+        self._read()
         reason = self._reason or self._wrong()
         if reason is None:
             self.moved = not self._overflow(self._norm)
             if self.moved:
                 self.streak = []
             else:  # no offence, and no sign that the trouble is over
-                self.record("overflow", step, loss=float(self._loss), loss_scale=self._scaler.get_scale())
-            self._losses.append(float(self._loss))
+                self.record("overflow", step, loss=self._loss, loss_scale=self._scaler.get_scale())
+            self._losses.append(self._loss)
             if self._norm is not None and math.isfinite(self._norm):
                 self._norms.append(self._norm)
             return
@@ -125,7 +137,7 @@ class Guard:
         self.streak.append(step)
         own = {"rank": self.accelerator.process_index, "loss": float(self._local), "samples": list(samples)}
         ranks = gather_object([own])
-        self.record("held back", step, reason=reason, loss=float(self._loss), gradient_norm=self._norm, ranks=ranks)
+        self.record("held back", step, reason=reason, loss=self._loss, gradient_norm=self._norm, ranks=ranks)
         if len(self.streak) < self.settings.patience:
             return
         first, last = max(0, self.streak[0] - self.settings.lead), step
@@ -166,7 +178,7 @@ class Guard:
 
     def _wrong(self) -> str | None:
         """Why this step should change no weight, or None."""
-        self._loss = float(self._loss)
+        self._read()
         norm = self._norm if self._norm is not None else self._norm_so_far()
         if not math.isfinite(self._loss):
             return f"the loss is {self._loss}"
@@ -182,6 +194,14 @@ class Guard:
                 if 0 < usual * factor < value:
                     return f"the {name} {value:.4g} is above {factor:g} x {usual:.4g}, the median of {len(past)} steps"
         return None
+
+    def _read(self) -> None:
+        """Have loss and norm as numbers: a GPU is waited for once, when all of the step has been asked of it."""
+        waiting = {name: getattr(self, name) for name in ("_loss", "_norm")}
+        waiting = {name: value for name, value in waiting.items() if isinstance(value, torch.Tensor)}
+        if waiting:
+            values = torch.stack([value.detach().double().reshape(()) for value in waiting.values()]).tolist()
+            vars(self).update(zip(waiting, values, strict=True))
 
     def _overflow(self, norm: float | None) -> bool:
         """Whether a gradient is too large for fp16: the loss scaler holds the update back and lowers its scale, which

@@ -40,9 +40,9 @@ class StepReport:
         operations: floating-point operations; None: not known.
     """
 
-    loss: torch.Tensor
+    loss: float
     learning_rate: float
-    gradient_norm: Any
+    gradient_norm: float | None
     samples: int
     targets: int
     tokens: int

@@ -120,9 +120,7 @@ class Samples:
                 seen = model.encode_images(torch.stack(pixels).to(model.device)) if pixels else None
                 groups.append(PromptGroup([prompt], seen, [LONGEST_ANSWER]))
                 places.append(place)
-            # static steps would be compiled, which takes longer than the answers
-            said = answer_groups(model, groups, rows=len(groups) or 1, eos_token_id=builder.end_token_ids, static=False)
-            for answer in said:
+            for answer in answer_groups(model, groups, rows=len(groups) or 1, eos_token_id=builder.end_token_ids):
                 found[places[answer.group]] = (self.processor.decode(answer.ids), "")
         return found
 
@@ -209,13 +207,18 @@ def choose_samples(run: RunConfig, sources: Mapping[str, SourceConfig], mixture:
 @contextmanager
 def undisturbed(model: torch.nn.Module) -> Iterator[None]:
     """The model in evaluation mode; afterwards every module is in the mode it was in, every parameter is trained or
-    not as before, and all random number generators stand where they stood: training goes on as if nothing had been."""
+    not as before, and all random number generators stand where they stood: training goes on as if nothing had been.
+
+    What is compiled runs as it is written meanwhile. Every length of a prompt and every step of an answer would be
+    compiled anew, and torch compiles a layer a few times only: the packs of training would be left to run without.
+    """
     modes = [(module, module.training) for module in model.modules()]
     trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     drawn = random.getstate()
     devices = [model.device] if model.device.type == "cuda" else []
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices))
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         model.eval()
         try:
             yield

@@ -172,7 +172,7 @@ def deepspeed_settings(run: RunConfig, stage: StageConfig, strategy: str, traine
         "gradient_clipping": stage.optimizer.clip_norm or 0.0,
         "zero_optimization": {
             "stage": level,
-            "overlap_comm": torch.cuda.is_available(),
+            "overlap_comm": torch.cuda.is_available() and has_overlap(level, trained),
             "reduce_bucket_size": min(trained, LARGEST_BUCKET),
         },
         "zero_allow_untested_optimizer": True,
@@ -185,6 +185,12 @@ def deepspeed_settings(run: RunConfig, stage: StageConfig, strategy: str, traine
         dtype = "bfloat16" if run.precision == "bf16" else "float16"
         config["torch_autocast"] = {"enabled": True, "dtype": dtype}
     return config
+
+
+def has_overlap(level: int, trained: int) -> bool:
+    """Whether ZeRO has something to compute while it sends. With a single bucket of gradients it has not, and the
+    second one that it allocates then takes memory only; ZeRO-3 fetches weights in the same way."""
+    return level == 3 or trained > LARGEST_BUCKET
 
 
 def _deepspeed_plugin(run: RunConfig, stage: StageConfig, trained: int) -> DeepSpeedPlugin:

@@ -111,6 +111,15 @@ def test_buckets_have_an_upper_limit():
         assert settings["zero_optimization"]["reduce_bucket_size"] == expected
 
 
+@pytest.mark.parametrize(
+    ("strategy", "trained", "expected"), [("zero2", 1000, 0), ("zero2", 10**9, 1), ("zero3", 1000, 1)]
+)
+def test_gradients_in_a_single_bucket_are_not_sent_while_others_are_computed(monkeypatch, strategy, trained, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = deepspeed_settings(RunConfig(), _stage(), strategy, trained)
+    assert settings["zero_optimization"]["overlap_comm"] == bool(expected)
+
+
 def _stage(**settings) -> StageConfig:
     return StageConfig(name="s", mixture=[MixtureEntry(source="w")], steps=10, **settings)
 
