@@ -43,8 +43,8 @@ def annotated(
     boxes: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     for index, annotation in enumerate(content["annotations"]):
         where = f"{path}, annotation {index}"
-        if (key := _id(annotation, "image_id")) is not None:
-            boxes[key].append((where, annotation))
+        if (shown := _id(annotation, "image_id")) is not None:
+            boxes[shown].append((where, annotation))
         else:
             yield Problem("not a record", where, "names no image_id")
     folder, rule, named = images.folder(path.parent), Splits(None, splits, test_fraction), split_in(path.name)
