@@ -290,3 +290,20 @@ def test_progress_ends_with_all_of_it(capsys):
         count(done, 4)
     told = capsys.readouterr().err
     assert "looking:" in told and told.rstrip().splitlines()[-1].count("4/4") == 1
+
+
+def test_nothing_is_written_over_what_is_read(tmp_path, capsys, monkeypatch):
+    """``data show my.jsonl --out my.jsonl`` put a page in the place of the annotations."""
+    monkeypatch.chdir(tmp_path)
+    line = '{"image": "a.png", "question": "is it ?", "answer": "yes"}\n'
+    (tmp_path / "my.jsonl").write_text(line)
+    (tmp_path / "link.html").symlink_to("my.jsonl")
+    for command in (
+        ["data", "show", "my.jsonl", "--out", "my.jsonl"],
+        ["data", "show", "my.jsonl", "--out", "./link.html"],
+        ["data", "check", "my.jsonl", "--json", "my.jsonl"],
+        ["eval", "score", "my.jsonl", "--benchmark", "rsvqa_lr", "--data-root", ".", "--json", "my.jsonl"],
+    ):
+        assert cli.main(command) == 2, command
+        assert "is what the command reads, too (write to another file)" in capsys.readouterr().err
+    assert (tmp_path / "my.jsonl").read_text() == line and len(list(tmp_path.iterdir())) == 2

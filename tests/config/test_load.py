@@ -331,3 +331,12 @@ def test_a_folder_given_for_the_run_is_taken_as_it_is(recipe):
     assert written.folder == quick_recipe(written).folder == "somewhere/a"
     plain = load_recipe(recipe())
     assert plain.folder == plain.output_dir and quick_recipe(plain).folder == f"{plain.output_dir}-quick"
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    """The folder of a run holds one."""
+    with pytest.raises(SkyEyeError, match="is a folder, not a recipe .give the YAML file in it"):
+        load_recipe(tmp_path)
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(SkyEyeError, match=f"is a folder, not a recipe .give {tmp_path}/recipe.yaml"):
+        load_recipe(tmp_path)

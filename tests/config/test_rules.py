@@ -43,6 +43,7 @@ DORA = ModelConfig(lora=LoraConfig(variant="dora"))
 NF4 = ModelConfig(language=LanguageConfig(pretrained="x", quantize="nf4"))
 
 CASES = [
+    (recipe(seed=2**63), ["seed: 9223372036854775808 is no number of 64 bits"]),
     (VisionConfig(depth=0), ["depth: 0 is below 1"]),
     (VisionConfig(patch_size=0, heads=0), ["patch_size: 0 is below 1", "heads: 0 is below 1"]),
     (VisionConfig("timm"), ["name: architecture 'timm' needs the name of a timm model"]),

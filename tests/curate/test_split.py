@@ -213,6 +213,7 @@ def test_shares_are_met_as_far_as_units_allow(sizes, seed):
     [
         ({"fractions": (0.5, 0.4, 0.2)}, "not three shares with sum 1"),
         ({"fractions": (1.5, -0.5, 0.0)}, "not three shares with sum 1"),
+        ({"fractions": (float("nan"), 0.0, 1.0)}, "not three shares with sum 1"),
         ({"by": "prefix", "prefix": "("}, "is no regular expression"),
         ({"by": "prefix", "prefix": "abc"}, "has no group"),
         ({"prefix": "(abc)"}, "belongs to --by prefix"),

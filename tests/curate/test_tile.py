@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -359,3 +360,10 @@ def test_the_command(dota, tmp_path, capsys):
     (dota / "images/P1.png").write_bytes(b"")
     shutil.rmtree(out)
     assert main(["data", "tile", str(dota / "images"), str(out), "--size", "64", "--overlap", "16"]) == 1
+
+
+def test_a_size_below_the_usual_overlap(dota, tmp_path, capsys):
+    """The remedy can be followed."""
+    assert main(["data", "tile", str(dota), str(tmp_path / "t"), "--size", "64", "--format", "dota"]) == 2
+    remedy = re.search(r"for instance (--overlap \d+)", capsys.readouterr().err)[1].split()
+    assert main(["data", "tile", str(dota), str(tmp_path / "t"), "--size", "64", "--format", "dota", *remedy]) == 0

@@ -273,3 +273,46 @@ def test_adapters_that_add_nothing_are_called_out(exported, parts, trained, tmp_
     model = build_model(parts, trained[1].tokenizer)  # LoRA starts at zero
     export(Trained(model), trained[1], tmp_path / "x", {}, "", base_of(parts, {"vision", "language"}))
     assert "4 of 4 adapters are ZERO and change nothing" in describe_checkpoint(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("config.json", lambda config: {}, "config.json: says no model_type; a checkpoint of skyeye is expected"),
+        ("config.json", lambda config: {**config, "model_type": "llama"}, "describes a model of type 'llama'"),
+        ("config.json", lambda config: {**config, "vision": None, "text_config": 3}, "describes no vision, no text_c"),
+        ("config.json", lambda config: [config], "config.json: holds a list, not settings"),
+        ("config.json", lambda config: {**config, "lora": 5}, "cannot be opened: "),
+        ("processor_config.json", lambda config: {}, "makes 256 tokens of 448 pixels, the model takes 4 of 28"),
+    ],
+)
+def test_a_folder_whose_settings_are_not_of_its_model(trained, tmp_path, name, change, words):
+    """What is missing in a configuration is filled in: ``{}`` was a model of seven billion parameters."""
+    for part in trained:
+        part.save_pretrained(tmp_path)
+    (tmp_path / name).write_text(json.dumps(change(json.loads((tmp_path / name).read_text()))))
+    with pytest.raises(SkyEyeError, match=words):
+        open_checkpoint(tmp_path)
+    if name == "config.json" and "cannot" not in words:
+        with pytest.raises(SkyEyeError, match=words):
+            convert(tmp_path, tmp_path / "x.pth")
+    assert not (tmp_path / "x.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty .0 bytes."),
+        (b"<!DOCTYPE html>", "is a web page"),
+        (b'{"a": ', "is no JSON: Expecting value"),
+        (b"\x80", "is no JSON"),
+    ],
+)
+def test_a_configuration_that_is_something_else(trained, tmp_path, content, words, capsys):
+    for part in trained:
+        part.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(SkyEyeError, match=f"config.json: {words}"):
+        open_checkpoint(tmp_path)
+    assert cli.main(["checkpoint", "show", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -191,7 +191,7 @@ def test_an_empty_folder_is_used_and_progress_is_told(tmp_path: Path) -> None:
     assert told[-1] == (11, 11)  # 2 + 1 pictures and 2 sequences of 4 frames
 
 
-@pytest.mark.parametrize("wrong", [{"images": 0}, {"held_out": 0}, {"seed": -1}, {"size": 10}])
+@pytest.mark.parametrize("wrong", [{"images": 0}, {"held_out": 0}, {"seed": -1}, {"size": 10}, {"size": 100_000}])
 def test_numbers_that_make_no_sense(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(SkyEyeError, match="cannot draw"):
         write_scenes(**({"out": tmp_path / "w", "images": 2, "seed": 1} | wrong))

@@ -1,11 +1,14 @@
+import datetime
 import json
 import logging
 
 import pytest
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.formats import READERS, read_source
+from skyeye.data.formats import READERS, check_source, options_of, read_source
+from skyeye.data.formats.base.options import describe
 from skyeye.data.formats.base.problems import Problem
+from skyeye.data.images.stretch import IMAGE_OPTIONS
 from skyeye.errors import SkyEyeError
 
 
@@ -77,3 +80,38 @@ def test_no_record_at_all(tmp_path):
 
 def test_a_problem_reads_as_place_and_sentence():
     assert str(Problem("no answer", "x.json, record 3", "nothing follows")) == "x.json, record 3: nothing follows"
+
+
+@pytest.mark.parametrize("format", sorted(READERS))
+def test_an_option_of_another_type_is_told(format, tmp_path):
+    """A date is what no option takes; the path is there, so nothing else is wrong."""
+    for option, kind in options_of(format).items():
+        if option in IMAGE_OPTIONS:
+            continue
+        with pytest.raises(SkyEyeError, match=rf"sources.x.options.{option}: expected .*, got '2026-11-26'"):
+            check_source(SourceConfig(format, str(tmp_path), options={option: datetime.date(2026, 11, 26)}), "x")
+        assert "anything" not in describe(kind), (format, option)
+
+
+@pytest.mark.parametrize(
+    ("format", "option", "value", "words"),
+    [
+        ("coco", "min_side", "0,1", "expected a number, got '0,1'"),
+        ("coco", "min_side", float("nan"), "expected a number, got 'nan'"),
+        ("coco", "min_side", True, "expected a number"),
+        ("jsonl", "frames", 2.5, "expected a whole number"),
+        ("jsonl", "splits", {"test": 3}, "expected names with values .NAME: VALUE., each value text or a list"),
+        ("yolo", "names", [["ship"]], "expected a list, each entry text or names with values"),
+        ("llava", "strict_tags", "yes", "expected true or false"),
+    ],
+)
+def test_values_of_options_that_nearly_fit(format, option, value, words, tmp_path):
+    with pytest.raises(SkyEyeError, match=words):
+        check_source(SourceConfig(format, str(tmp_path), options={option: value}), "x")
+
+
+def test_values_of_options_that_fit(tmp_path):
+    for option, value in {"min_side": 1, "splits": {"test": ["a*"], "val": "b*"}, "test_fraction": 0.5}.items():
+        assert check_source(SourceConfig("coco", str(tmp_path), options={option: value}), "x")
+    for names in (["ship"], {0: "ship"}, "a.yaml", None):
+        assert check_source(SourceConfig("yolo", str(tmp_path), options={"names": names}), "x")
