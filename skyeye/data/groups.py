@@ -14,6 +14,7 @@ from skyeye.data.formats import READERS, check_source, iter_source
 from skyeye.data.formats.base.image_folder import SUFFIXES, ImageLookup
 from skyeye.data.formats.base.noted import note, noting
 from skyeye.data.formats.base.problems import Problem
+from skyeye.data.parts import read_in_parts
 from skyeye.data.record import Group, Record
 from skyeye.data.source_index import index_path, is_large, one_at_a_time, read_index, write_index
 from skyeye.data.table import Table, build_table
@@ -124,6 +125,10 @@ def open_source(source: SourceConfig, name: str, *, index: bool = True) -> tuple
 
 
 def _read(source: SourceConfig, name: str) -> tuple[GroupList, list[Problem]]:
+    if getattr(import_module(READERS[source.format]), "IN_PARTS", False):
+        found = read_in_parts(source, name)
+        if found is not None:
+            return GroupList(found[0]), found[1]
     problems: list[Problem] = []
     return GroupList(sound_records(iter_source(source, name), problems)), problems
 

@@ -31,7 +31,7 @@ COLUMNS = {
     "group_end": "<u4",
     "images_end": "<u8",
 }
-_DIGESTED = 1000  # records whose texts are hashed together
+_SAID = 1000  # texts that are encoded together
 _encode, _quoted = json.JSONEncoder(separators=(",", ":")).encode, json.encoder.encode_basestring_ascii
 
 
@@ -97,13 +97,13 @@ class Table:
 
 def build_table(records: Iterable[Record]) -> Table:
     """The table of records; what their ``references`` hold must be JSON."""
-    building = _Building()
+    building = Building()
     for record in records:
         building.add(record)
     return building.table()
 
 
-class _Building:
+class Building:
     """What is known of the table while records come in."""
 
     def __init__(self) -> None:
@@ -114,7 +114,8 @@ class _Building:
         self.text_end, self.group_of, self.images_end = array("Q"), array("I"), array("Q")
         self.texts, self.images = bytearray(), bytearray()
         self.system_turns, self.kinds = 0, dict[tuple[str, ...], str]()
-        self.digest, self.undigested = hashlib.sha256(), [""]
+        self.said: list[str] = []  # what the fingerprint is of
+        self.said_before = bytearray()
 
     def add(self, record: Record) -> None:
         """Append a record to the columns, its text to the texts."""
@@ -126,10 +127,10 @@ class _Building:
         self.task.append(self.tasks.setdefault(record.task, len(self.tasks)))
         self.split.append(self.splits.setdefault(record.split, len(self.splits)))
         self.regions.append(bool(record.regions))
-        self.undigested.append(record.id)
+        self.said.append(record.id)
         turns = ",".join([self.turn(turn) for turn in record.turns])
-        if len(self.undigested) > _DIGESTED:
-            self.hash()
+        if len(self.said) > _SAID:
+            self._encode_said()
         self.system_turns += bool(record.turns) and record.turns[0].system is not None
         regions = _encode([region_json(region) for region in record.regions]) if record.regions else "[]"
         kind = record.source, record.task, record.split
@@ -141,21 +142,42 @@ class _Building:
     def turn(self, turn: Turn) -> str:
         """The JSON of a turn; what it says is noted for the fingerprint."""
         question, answer, task, mentions = turn.question, turn.answer, turn.task, turn.mentions
-        self.undigested.append(f"\0{task}\0{question}\0{answer}\0{mentions}")
+        self.said.append(f"\0{task}\0{question}\0{answer}\0{mentions}")
         if turn.system is None and not mentions:
             return f"[{_quoted(question)},{_quoted(answer)},{_quoted(task)}]"
         if turn.system is not None:
-            self.undigested.append(f"\0{turn.system}")
+            self.said.append(f"\0{turn.system}")
         return _encode(turn_json(turn))
 
-    def hash(self) -> None:
-        """Take the texts that were noted into the fingerprint."""
-        self.digest.update("".join(self.undigested).encode())
-        self.undigested.clear()
+    def append(self, other: Building) -> None:
+        """Add the records of another table behind those of this one."""
+        self._encode_said()
+        other._encode_said()
+        self.said_before += other.said_before
+        records, images, numbers = len(self.task), bytes(other.images), array("I")
+        start = 0
+        for key, end in zip(other.groups, other.images_end, strict=True):
+            own_key = key + records if isinstance(key, int) else key
+            numbers.append(self.groups.setdefault(own_key, len(self.groups)))
+            if numbers[-1] == len(self.images_end):
+                self.images += images[start:end]
+                self.images_end.append(len(self.images))
+            start = end
+        self.group_of.extend(array("I", [numbers[number] for number in other.group_of]))
+        self.text_end.extend(array("Q", [end + len(self.texts) for end in other.text_end]))
+        self.task += _renumbered(other.task, other.tasks, self.tasks)
+        self.split += _renumbered(other.split, other.splits, self.splits)
+        self.regions += other.regions
+        self.texts += other.texts
+        self.system_turns += other.system_turns
+
+    def _encode_said(self) -> None:
+        self.said_before += "".join(self.said).encode()
+        self.said.clear()
 
     def table(self) -> Table:
         """What was added."""
-        self.hash()
+        self._encode_said()
         group_of = np.frombuffer(self.group_of, np.uint32) if self.group_of else np.zeros(0, np.uint32)
         columns: dict[str, Any] = {
             "task": self.task,
@@ -173,8 +195,14 @@ class _Building:
             list(self.tasks),
             list(self.splits),
             self.system_turns,
-            self.digest.hexdigest()[:16],
+            hashlib.sha256(self.said_before).hexdigest()[:16],
         )
+
+
+def _renumbered(numbers: bytearray, names: dict[str, int], known: dict[str, int]) -> bytearray:
+    """Numbers of names as they are in ``known``, to which new names are added."""
+    of = [known.setdefault(name, len(known)) for name in names]
+    return numbers.translate(bytes(of).ljust(256, b"\0"))
 
 
 def _references(references: dict[str, Any]) -> str:

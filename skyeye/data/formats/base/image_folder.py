@@ -83,6 +83,8 @@ class ImageFolder:
         if not parts or ".." in parts:
             raise BadRecord("missing image", where, f"image name {name!r} leaves the image folder {self.root}")
         wanted = _key(parts)
+        if self._listing().get(wanted[-1]) == [name]:  # as in nearly all data sets
+            return self._path(name)
         best: list[str] = []
         best_rank = (0, False, False)
         for candidate in self._listing().get(wanted[-1], ()):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,22 @@ LONGEST = 1 << 24  # characters of one element; a conversation has some thousand
 _CUT = 64
 _BLANK = " \t\r\n"
 _COMMA = re.compile(f"[{_BLANK}]*,[{_BLANK}]*")
+#: Stands for an element that belongs to the part of another process.
+ELSEWHERE = object()
+_part: ContextVar[tuple[float, float] | None] = ContextVar("part", default=None)
 _DECODER = json.JSONDecoder()
 _SHAPES = {"{": "object", '"': "string", "t": "true/false", "f": "true/false", "n": "null"}
+
+
+@contextmanager
+def part_of_list(start: float, end: float) -> Iterator[None]:
+    """Let :func:`iter_json_list` yield the elements between two fractions of a file, and :data:`ELSEWHERE` for those
+    before them. Parts that touch each other hold every element once."""
+    token = _part.set((start, end))
+    try:
+        yield
+    finally:
+        _part.reset(token)
 
 
 def iter_json_list(path: str | Path, decoder: json.JSONDecoder = _DECODER) -> Iterator[Any]:
@@ -41,7 +58,8 @@ def iter_json_list(path: str | Path, decoder: json.JSONDecoder = _DECODER) -> It
     try:
         note("file", path)
         with open(path, "rb") as file:
-            yield from _Elements(file, path, decoder)
+            elements, part = _Elements(file, path, decoder), _part.get()
+            yield from elements if part is None else elements.between(*part)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise unreadable(path, error) from error
 
@@ -78,6 +96,14 @@ class _Elements:
         self.at += 1
         if self._next_sign():
             raise self._invalid("Extra data", self.at)
+
+    def between(self, start: float, end: float) -> Iterator[Any]:
+        """Elements of a part of the file, by the bytes that had been read when they were found."""
+        size = os.fstat(self.file.fileno()).st_size
+        for value in self:
+            if self.bytes_read >= end * size:
+                return
+            yield value if self.bytes_read >= start * size else ELSEWHERE
 
     def _common(self) -> Iterator[Any]:
         """Further elements, while they are sound and lie whole in what was read: nothing else is looked at for them."""

@@ -43,6 +43,13 @@ def note(kind: str, path: str | Path, *suffixes: str) -> None:
         notes[key] = _STATES[kind](*key[1:])
 
 
+def add_notes(others: Notes) -> None:
+    """Take over what was noted by another process."""
+    notes = _notes.get()
+    if notes is not None:
+        notes.update({key: state for key, state in others.items() if key not in notes})
+
+
 def unchanged(notes: Iterable[tuple[tuple[str, ...], str]]) -> bool:
     """Whether everything that was noted is as it was."""
     try:

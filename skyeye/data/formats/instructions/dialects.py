@@ -18,7 +18,7 @@ from typing import Any
 from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
 from skyeye.data.formats.base.json_lines import iter_json_lines
-from skyeye.data.formats.base.json_lists import iter_json_list
+from skyeye.data.formats.base.json_lists import ELSEWHERE, iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, load_json, suggest
 from skyeye.data.formats.base.splits import split_in
 from skyeye.data.formats.instructions.llava import parse_llava
@@ -42,6 +42,7 @@ _VHM = re.compile(r"\{(VG|VQA|CLS|IT|IDK)\}\s*")
 _VHM_TAGS = {"VG": "[refer] ", "VQA": "[vqa] ", "CLS": "[vqa] "}
 _DATA = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"data"\s*:')
 PLAIN = "plain"  # brackets are words
+IN_PARTS = True  # several processes may read a list
 _EDGE = 0.011  # a box may leave the image by the rounding of its notation
 
 
@@ -82,6 +83,8 @@ def read(
             continue
         stem, named = file.stem, source or ""
         for number, (where, item) in enumerate(_items(file)):
+            if item is ELSEWHERE:
+                continue
             try:
                 if isinstance(item, BadRecord):
                     raise item

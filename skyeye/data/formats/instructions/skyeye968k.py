@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
-from skyeye.data.formats.base.json_lists import iter_json_list
+from skyeye.data.formats.base.json_lists import ELSEWHERE, iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem
 from skyeye.data.formats.instructions.llava import parse_llava
 from skyeye.data.formats.instructions.plain import plain_record
@@ -65,6 +65,7 @@ FOLDER_TASKS = {
     "multitaskconversation": "conversation",
     "conversation": "conversation",
 }
+IN_PARTS = True  # several processes may read a list
 #: What is read of a record; other fields are told once per file.
 FIELDS = frozenset({"id", "image", "images", "conversations", "messages", "system", "text", "ground_truth", "answer"})
 
@@ -116,6 +117,8 @@ def _records(
     unread: Counter[str] = Counter()
     name, stem = str(file), file.stem
     for index, item in enumerate(iter_json_list(file)):
+        if item is ELSEWHERE:
+            continue
         where, id = f"{name}, record {index}", f"{stem}:{index}"
         if isinstance(item, dict) and not FIELDS.issuperset(item):
             unread.update(set(item) - FIELDS)
