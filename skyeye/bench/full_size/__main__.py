@@ -1,0 +1,87 @@
+"""``bash scripts/full_size.sh [--gpu]``: see :mod:`skyeye.bench.full_size`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from skyeye.bench.full_size.plans import LAYERS, WIDTH, cpu_steps, gpu_steps, write_recipe
+from skyeye.bench.full_size.steps import line_of, run_steps
+from skyeye.data.files import write_whole
+from skyeye.errors import SkyEyeError
+
+HEAD = "| step | seconds | host GiB | device GiB | written GB | |\n|---|---|---|---|---|---|"
+#: Between these lines of a page the table is put.
+BEGIN, END = "<!-- full size: begin -->", "<!-- full size: end -->"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when every step that was run succeeded."""
+    options = _options(arguments)
+    try:
+        if options.report is not None:
+            fill(options.page, json.loads(options.report.read_text(encoding="utf-8")))
+            return 0
+        return _run(options)
+    except (SkyEyeError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/full_size.sh", description="the full-size check, step by step")
+    parser.add_argument("--gpu", action="store_true", help="what a GPU is asked, after the whole way on a small model")
+    parser.add_argument("--minutes", type=float, help="for all steps together (default 60, with --gpu 25)")
+    parser.add_argument("--layers", type=int, default=LAYERS, metavar="N", help="of the language model (default 32)")
+    parser.add_argument("--width", type=int, default=WIDTH, metavar="N", help="of the language model (default 4096)")
+    parser.add_argument("--work", type=Path, default=Path("runs/full_size"), help="folder (default runs/full_size)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the result (default: result.json in that folder)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="put the table of a result into the page, and stop")
+    parser.add_argument("--page", type=Path, default=Path("docs/performance.md"), help="(default docs/performance.md)")
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    layers, width = (2, 128) if options.gpu else (options.layers, options.width)
+    if layers < 1 or width < 64 or width % 64:
+        raise SkyEyeError(f"{layers} layers of {width}", where="--layers, --width", remedy="a multiple of 64 for width")
+    steps = cpu_steps(options.work, write_recipe(options.work, layers, width))
+    if options.gpu:
+        steps = gpu_steps(options.work, "configs/skyeyegpt_7b.yaml") + steps
+    about = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "layers": layers,
+        "width": width,
+    }
+    out = options.json or options.work / "result.json"
+    print(HEAD, flush=True)
+    seconds = 60 * (options.minutes or (25 if options.gpu else 60))
+    found = run_steps(steps, options.work, out, seconds=seconds, about=about)
+    print(f"written: {out}")
+    return int(any(entry.get("code", 0) != 0 for entry in found["steps"].values()))
+
+
+def fill(page: Path, found: dict) -> None:
+    """Put the table of a result between the marks of a page.
+
+    Raises:
+        SkyEyeError: the page has no such marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SkyEyeError("has no place for the table", where=str(page), remedy=f"put {BEGIN} and {END} into it")
+    rows = "\n".join(line_of(name, entry) for name, entry in found["steps"].items())
+    told = f"{found['layers']} layers of {found['width']}, {found['machine']['cores']} cores, {found['date']}."
+    write_whole(page, f"{before}{BEGIN}\n{told}\n\n{HEAD}\n{rows}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
