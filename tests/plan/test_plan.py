@@ -96,13 +96,8 @@ def test_gradients_that_are_not_of_linear_layers_need_a_bucket_more(seven):
 
 @pytest.mark.parametrize(("gpus", "leaner"), [(4, False), (1, True)])
 def test_where_ddp_is_leaner_it_is_said(small_plan, gpus, leaner):
-<<<<<<< HEAD
-    """Bytes a number trained in full under autocast, on n GPUs: DDP 20 (itself not counted): gradients, moments,
-    buckets, AdamW's copy; ZeRO-2 24 / n, and 8 for a bucket of each of the two types that gradients are sent in."""
-=======
     """Bytes for a number that is trained in full under autocast, on n GPUs. DDP: 20 (gradients, moments, buckets and
     AdamW's copy). ZeRO-2: 24 / n, and 8 for a bucket of each of the two types that gradients are sent in."""
->>>>>>> wt-f
     warnings = small_plan("run.strategy=zero2", "run.precision=bf16", gpus=gpus)["warnings"]
     assert any("stage pretrain: zero2 needs" in w and "ddp is the leaner" in w for w in warnings) == leaner
 
