@@ -30,7 +30,8 @@ def read_in_parts(source: SourceConfig, name: str) -> tuple[Table, list[Problem]
         None where one process has to read it: the list is short, there is one core, or a part alone is not sound (the
         verdict on a source is one on the whole, and so is a remark on a file).
     """
-    processes = min(MOST, len(os.sched_getaffinity(0)))
+    # macOS does not say, and does not fork safely
+    processes = min(MOST, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 1
     short = not os.path.isfile(source.path) or os.path.getsize(source.path) < LEAST
     if processes == 1 or short or multiprocessing.current_process().daemon:
         return None
