@@ -16,7 +16,7 @@ from skyeye.data.table import Building, Table
 from skyeye.errors import SkyEyeError
 
 #: Bytes of a list below which starting a process takes as long as it saves.
-LEAST = 16 << 20
+LEAST = 4 << 20
 MOST = 4  # processes: each decodes the list up to the end of its part, and only then is faster
 _LATER = 0.83  # a later part is smaller than the one before, because more is decoded for it
 
