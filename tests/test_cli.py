@@ -220,11 +220,13 @@ def test_training_is_handed_its_options_and_its_end_is_the_exit_code(recipe, mon
     (recipe.parent / "world").mkdir()
     calls = []
     monkeypatch.setattr(run, "train", lambda *args, **kwargs: calls.append((args, kwargs)) or ends.pop())
-    ends = [None, recipe]
+    ends = [recipe, None, recipe]
     assert cli.main(["train", str(recipe), "--quick", "seed=3", "--resume", "name=u"]) == 0
     assert calls == [((recipe, ["seed=3", "name=u"]), {"resume": True, "quick": True, "evaluator": None})]
     assert cli.main(["train", str(recipe)]) == 130  # interrupted, with its state saved
     assert calls[1] == ((recipe, []), {"resume": False, "quick": False, "evaluator": None})
+    assert cli.main(["train", str(recipe), "--no-cache"]) == 0
+    assert calls[2][0] == (recipe, ["run.source_index=false"])
 
 
 def test_ctrl_c_is_no_traceback(recipe, monkeypatch, capsys):

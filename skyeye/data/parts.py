@@ -16,7 +16,7 @@ from skyeye.data.table import Building, Table
 from skyeye.errors import SkyEyeError
 
 #: Bytes of a list below which starting a process takes as long as it saves.
-LEAST = 16 << 20
+LEAST = 4 << 20
 MOST = 4  # processes: each decodes the list up to the end of its part, and only then is faster
 _LATER = 0.83  # a later part is smaller than the one before, because more is decoded for it
 
@@ -30,7 +30,8 @@ def read_in_parts(source: SourceConfig, name: str) -> tuple[Table, list[Problem]
         None where one process has to read it: the list is short, there is one core, or a part alone is not sound (the
         verdict on a source is one on the whole, and so is a remark on a file).
     """
-    processes = min(MOST, len(os.sched_getaffinity(0)))
+    # macOS does not say, and does not fork safely
+    processes = min(MOST, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 1
     short = not os.path.isfile(source.path) or os.path.getsize(source.path) < LEAST
     if processes == 1 or short or multiprocessing.current_process().daemon:
         return None

@@ -32,8 +32,8 @@ from skyeye.data.formats.base.problems import Problem
 from skyeye.data.table import COLUMNS, Table, damaged
 from skyeye.errors import SkyEyeError
 
-#: Bytes of annotations, some ten thousand records, below which reading takes no longer than looking after an index.
-LEAST = 4 << 20
+#: Bytes of annotations, some two thousand records, below which reading takes no longer than looking after an index.
+LEAST = 1 << 19
 _MAGIC = b"SKYEYEI1"
 _START = struct.Struct("<8sQQ")  # magic, bytes of the header, checksum of header and columns
 _ALIGNED = 8
