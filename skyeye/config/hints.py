@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Sequence
 
 
-def nearest(word: str, known: Sequence[str]) -> list[str]:
-    """Up to three of ``known`` that look like ``word``, best first."""
+def nearest(word: str, known: Sequence[str], cutoff: float = 0.6) -> list[str]:
+    """Up to three of ``known`` that look like ``word``, best first; 1 as ``cutoff`` asks for the same letters."""
     lower = {name.lower(): name for name in known}
-    return [lower[match] for match in difflib.get_close_matches(word.lower(), list(lower), n=3, cutoff=0.6)]
+    return [lower[match] for match in difflib.get_close_matches(word.lower(), list(lower), n=3, cutoff=cutoff)]
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedTokenizerBase
 
-from skyeye.config.hints import did_you_mean
+from skyeye.config.hints import meant, nearest
 from skyeye.config.schema import LanguageConfig, ModelConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import SkyEyeConfig
@@ -21,6 +21,8 @@ from skyeye.models.mapped import without_weights
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import Part, dtype_of
 from skyeye.models.vision import build_tower, load_vision_weights
+
+_MISSPELT = 0.7  # likeness of a key to a known one from which on it is taken for that one, misspelt
 
 
 def build_model(
@@ -142,5 +144,6 @@ def _refuse_misspelt(model_type: str, settings: Mapping[str, Any]) -> None:
     default = CONFIG_MAPPING[model_type]()
     known = [*default.to_dict(), *default.attribute_map]
     for key in settings:
-        if key not in known and not key.startswith("rope_") and (hint := did_you_mean(key, known)):
-            raise SkyEyeError(f"{model_type} has no setting {key}{hint}", where=f"model.language.config.{key}")
+        # keys of other models, such as max_position_embeddings of one that needs none, look like none of this one's
+        if key not in known and not key.startswith("rope_") and (close := nearest(key, known, _MISSPELT)):
+            raise SkyEyeError(f"{model_type} has no setting {key}{meant(close)}", where=f"model.language.config.{key}")

@@ -105,6 +105,7 @@ def test_the_full_model_on_the_meta_device():
     [
         ({"hidden_size": 15}, r"^model.language.config: .*hidden size \(15\) is not a multiple"),
         ({"hidden_size": "wide"}, r"^model.language.config: .*expected int, got str"),
+        ({"num_layers": 2}, "^model.language.config.num_layers: llama has no setting num_layers; did you mean"),
         ({"hiden_size": 16}, "^model.language.config.hiden_size: llama has no setting hiden_size; did you mean"),
     ],
 )
