@@ -286,7 +286,9 @@ def _pack(options: argparse.Namespace) -> int:
     from skyeye.data.shards.pack import pack
 
     sources = {}
-    for path in options.targets:
+    for place, path in enumerate(options.targets):
+        if path.exists() and any(path.samefile(other) for other in options.targets[:place] if other.exists()):
+            raise SkyEyeError("is named twice: all its samples would count double", where=str(path))
         target = _target(options, path)
         used = {entry.source for stage in target.recipe.stages for entry in stage.mixture} if target.recipe else None
         for name, source in target.sources.items():

@@ -108,7 +108,8 @@ def tile(
     settings, out = settings or Settings(), Path(out)
     pictures, problems = _pictures(source)
     if not pictures:
-        raise SkyEyeError("no picture to cut", where=str(source if isinstance(source, Path) else source.path))
+        what = f"no picture to cut; the first problem: {problems[0]}" if problems else "no picture to cut"
+        raise SkyEyeError(what, where=str(source if isinstance(source, Path) else source.path))
     plan = {"settings": asdict(settings), "pictures": len(pictures), "digest": _digest(pictures)}
     parts = out / "parts"
     existed = _continue(out, plan)

@@ -367,3 +367,10 @@ def test_a_size_below_the_usual_overlap(dota, tmp_path, capsys):
     assert main(["data", "tile", str(dota), str(tmp_path / "t"), "--size", "64", "--format", "dota"]) == 2
     remedy = re.search(r"for instance (--overlap \d+)", capsys.readouterr().err)[1].split()
     assert main(["data", "tile", str(dota), str(tmp_path / "t"), "--size", "64", "--format", "dota", *remedy]) == 0
+
+
+def test_a_folder_without_the_pictures(dota, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    options = ["--format", "dota", "--images", str(tmp_path / "other")]
+    assert main(["data", "tile", str(dota), str(tmp_path / "t"), *options]) == 2
+    assert "no picture to cut; the first problem: " in capsys.readouterr().err and not (tmp_path / "t").exists()

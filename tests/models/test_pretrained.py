@@ -314,5 +314,6 @@ def test_a_configuration_that_is_something_else(trained, tmp_path, content, word
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(SkyEyeError, match=f"config.json: {words}"):
         open_checkpoint(tmp_path)
+    capsys.readouterr()  # progress of saving
     assert cli.main(["checkpoint", "show", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1

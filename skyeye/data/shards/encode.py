@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from skyeye.data.images.reference import parse_reference, read_bytes
+from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,6 +40,12 @@ class Encoding:
     format: Literal["jpeg", "png", "webp"] = "jpeg"
     quality: int = 95
     max_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise SkyEyeError(f"quality {self.quality} is not between 1 and 100", where="--quality")
+        if self.max_side is not None and self.max_side < 1:
+            raise SkyEyeError(f"a side of {self.max_side} pixels is no picture", where="--max-side")
 
 
 def source_bytes(reference: str) -> bytes:

@@ -70,3 +70,21 @@ def test_settings_that_mean_nothing(recipe, tmp_path, capsys, options, words):
 
     assert main(["data", "pack", str(recipe), "--out", str(tmp_path / "out"), *options]) == 2
     assert re.search(words, capsys.readouterr().err) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--quality", "200", "--re-encode", "jpeg"], "--quality: quality 200 is not between 1 and 100"),
+        (["--max-side", "-3", "--re-encode", "png"], "--max-side: a side of -3 pixels is no picture"),
+    ],
+)
+def test_numbers_that_make_no_sense(recipe, tmp_path, capsys, options, words):
+    assert main(["data", "pack", str(recipe), "--out", str(tmp_path / "out"), *options]) == 2
+    assert words in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_target_that_is_named_twice(recipe, tmp_path, capsys):
+    """A shell pattern beside a name: ``data pack a.yaml *.yaml``."""
+    assert main(["data", "pack", str(recipe), str(recipe), "--out", str(tmp_path / "out")]) == 2
+    assert "is named twice: all its samples would count double" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, read_text
+from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, read_text, unreadable
 from skyeye.data.formats.base.stated_size import Measured, measured_on
 from skyeye.errors import SkyEyeError
 
@@ -57,8 +57,10 @@ def read_xml(path: Path) -> XmlImage:
         text = read_text(path)
     except BadRecord:
         raise
-    except (SkyEyeError, OSError) as error:
-        raise BadRecord("unreadable file", str(path), getattr(error, "what", str(error))) from error
+    except OSError as error:
+        raise BadRecord("unreadable file", str(path), unreadable(path, error).what) from error
+    except SkyEyeError as error:
+        raise BadRecord("unreadable file", str(path), error.what) from error
     if _ENTITIES.search(text):
         raise BadRecord("unreadable file", str(path), "declares a document type or entities")
     try:

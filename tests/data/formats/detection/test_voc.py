@@ -1,5 +1,7 @@
 import pytest
 
+from skyeye.data.formats.base.problems import BadRecord
+from skyeye.data.formats.detection.xml_objects import read_xml
 from skyeye.errors import SkyEyeError
 
 BOX = "<bndbox><xmin>20</xmin><ymin>10</ymin><xmax>60</xmax><ymax>60</ymax></bndbox>"
@@ -101,3 +103,9 @@ def test_small_files_that_would_grow_are_refused(tmp_path, items):
 def test_no_files(tmp_path, read):
     with pytest.raises(SkyEyeError, match="no .*xml file"):
         read("voc", tmp_path)
+
+
+def test_a_link_to_nothing_is_told_in_words(tmp_path):
+    (tmp_path / "a.xml").symlink_to("nowhere")
+    with pytest.raises(BadRecord, match="a.xml: cannot be read: No such file or directory$"):
+        read_xml(tmp_path / "a.xml")
