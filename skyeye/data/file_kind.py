@@ -64,6 +64,8 @@ def _text(head: bytes) -> tuple[str, str] | None:
         text = head.decode("utf-16" if wide else "utf-8-sig", "strict" if len(head) < HEAD else "ignore")
     except UnicodeDecodeError:
         return None
+    if "\0" in text:  # the first letters of another kind of file
+        return None
     start = text.lstrip().lower()
     if start.startswith("version https://git-lfs"):
         return "a Git LFS pointer, not the file it stands for", "fetch the content: git lfs pull"

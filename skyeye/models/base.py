@@ -58,7 +58,8 @@ class Base:
         if name.startswith("language_model."):
             return self.language is not None
         if name.startswith("vision_tower.towers."):
-            return self.vision[int(name.split(".")[2])] is not None
+            number = int(name.split(".")[2])
+            return number < len(self.vision) and self.vision[number] is not None
         if name.startswith("vision_norm."):  # it is never trained
             return bool(self)
         return name.startswith("vision_tower.") and bool(self.vision) and self.vision[0] is not None

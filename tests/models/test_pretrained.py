@@ -16,7 +16,7 @@ from skyeye import cli
 from skyeye.config.schema import LanguageConfig, LoraConfig, TokenizerConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models import precision as precisions
-from skyeye.models.base import BasePart, base_of, read_base
+from skyeye.models.base import NO_BASE, Base, BasePart, base_of, read_base
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert, load_checkpoint
 from skyeye.models.inspection import describe_checkpoint
@@ -118,6 +118,20 @@ def test_it_opens_as_the_model_that_was_exported(exported, trained, logits, keep
     assert any(".lora_" in name for name in model.state_dict()) == keep
     assert processor.tokenizer.get_vocab() == trained[1].tokenizer.get_vocab()
     assert not any(parameter.is_meta for parameter in model.parameters())
+
+
+def test_of_several_towers_those_with_a_file_are_left_out():
+    part = BasePart("a", None)
+    names = ["vision_tower.towers.0.backbone.x", "vision_tower.towers.1.backbone.x", "language_model.x", "projector.x"]
+    assert [NO_BASE.covers(name) for name in names] == [False] * 4
+    assert [Base((None, part)).covers(name) for name in names] == [False, True, False, False]
+    assert [Base((), part).covers(name) for name in [*names, "language_model.x.lora_A"]] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_from_pretrained_finds_the_base(exported, trained, logits):
