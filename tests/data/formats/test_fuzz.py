@@ -27,7 +27,7 @@ from skyeye.data.record import Record
 from skyeye.data.tasks import TASKS
 from skyeye.errors import SkyEyeError
 
-CASES = int(os.environ.get("SKYEYE_FUZZ", "2000"))
+CASES = int(os.environ.get("SKYEYE_FUZZ", "1000"))
 SECONDS = 5  # for one file; a sound one takes milliseconds
 SENTENCES = [{"raw": "A field .", "tokens": ["A"]}, {"raw": "Two ships ."}, {"raw": "Grass ."}]
 
