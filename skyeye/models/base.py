@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from skyeye.config.schema import ModelConfig
 from skyeye.data.files import file_fingerprint, write_json
@@ -66,15 +65,11 @@ class Base:
 
     def write(self, folder: Path) -> None:
         """Write ``base.json``."""
-        write_json(folder / FILE, {"vision": [part and asdict(part) for part in self.vision], "language": _json(self)})
+        write_json(folder / FILE, asdict(self))
 
 
 #: Of a checkpoint that holds everything.
 NO_BASE = Base()
-
-
-def _json(base: Base) -> dict[str, Any] | None:
-    return None if base.language is None else asdict(base.language)
 
 
 def read_base(folder: Path) -> Base:

@@ -5,17 +5,14 @@ Loading is strict: a loader that skips what it does not know drops every adapter
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
 from skyeye.config.schema import ModelConfig
-from skyeye.data.files import cannot_be_written
 from skyeye.errors import SkyEyeError
 from skyeye.models.adapters import ADAPTERS, plain_name
 from skyeye.models.base import NO_BASE, read_base
@@ -29,7 +26,7 @@ from skyeye.models.described import refuse_other_computation, refuse_other_confi
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.pretrained import empty_model, find_checkpoint
-from skyeye.models.save import save_checkpoint
+from skyeye.models.save import save_checkpoint, whole_folder
 from skyeye.models.weights import differences, read_json_object, read_tensors, shapes
 
 #: Beside the weights of an exported directory; these belong to the weights, the rest is copied when weights change.
@@ -129,19 +126,12 @@ def _write_directory(source: Path, target: Path, base: str | Path | ModelConfig 
     model, tensors = empty_model(found)
     own = {plain_name(name): name for name in model.state_dict()}
     held = {own[n]: t for n, t in tensors.items() if n in found.tensors or not found.base.covers(n)}
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(target) as partial:
         save_checkpoint(partial, model, held, found.base, None if found.recipe is None else found.processor())
         beside = [] if found.words is None else [file for file in found.words.iterdir() if file.is_file()]
         for file in beside:
             if not _WEIGHT_FILES.fullmatch(file.name):
                 shutil.copy(file, partial)
-        os.replace(partial, target)
-    except (OSError, SafetensorError) as error:
-        raise cannot_be_written(error, target) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

@@ -166,9 +166,16 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         if (Path(pretrained_model_name_or_path) / base.FILE).is_file():
             from skyeye.models.pretrained import open_checkpoint  # it opens models of this class
 
-            dtype = kwargs.get("dtype")
-            precision = dtype if isinstance(dtype, torch.dtype) else torch.float32
-            model, _ = open_checkpoint(pretrained_model_name_or_path, precision=precision)
+            dtype = kwargs.get("dtype") or "auto"
+            if isinstance(dtype, str):
+                dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype)
+            if unknown := {"device_map", "quantization_config", "state_dict"} & kwargs.keys():
+                raise SkyEyeError(
+                    f"leaves out its base, which cannot be opened with {', '.join(sorted(unknown))}",
+                    where=str(pretrained_model_name_or_path),
+                    remedy="skyeye export CHECKPOINT OUT makes a folder that holds everything",
+                )
+            model, _ = open_checkpoint(pretrained_model_name_or_path, precision=dtype)
             return (model, {}) if output_loading_info else model
         kwargs.setdefault("ignore_mismatched_sizes", True)  # reported below, with everything else
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)

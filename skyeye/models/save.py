@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -109,13 +110,26 @@ def export_checkpoint(
         raise SkyEyeError("exists already", where=str(target), remedy="remove it or choose another name")
     model, processor = open_checkpoint(source, base=base, precision=precision, keep_adapters=keep_adapters)
     ignored = model._keys_to_ignore_on_save or ()
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    with whole_folder(target) as partial:
         weights = {name: tensor for name, tensor in model.state_dict().items() if name not in ignored}
         save_checkpoint(partial, model, weights, processor=processor)
         for file in ("recipe.yaml", "manifest.json"):
             if Path(source).is_dir() and (Path(source) / file).is_file():
                 shutil.copy(Path(source) / file, partial)
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A name beside ``target`` for a folder to make; it gets the name ``target`` when the block ends without error,
+    otherwise nothing is left of it.
+
+    Raises:
+        SkyEyeError: it cannot be written.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
         os.replace(partial, target)
     except (OSError, SafetensorError) as error:
         raise cannot_be_written(error, target) from error

@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from skyeye import cli
 from skyeye.config.schema import LanguageConfig, LoraConfig, TokenizerConfig
@@ -136,6 +136,11 @@ def test_of_several_towers_those_with_a_file_are_left_out():
 
 def test_from_pretrained_finds_the_base(exported, trained, logits):
     assert torch.equal(logits(SkyEyeForConditionalGeneration.from_pretrained(exported)), logits(trained[0]))
+    assert torch.equal(logits(AutoModelForImageTextToText.from_pretrained(exported)), logits(trained[0]))
+    half = SkyEyeForConditionalGeneration.from_pretrained(exported, dtype="bfloat16")
+    assert half.language_model.dtype == torch.bfloat16
+    with pytest.raises(SkyEyeError, match="cannot be opened with device_map.*skyeye export"):
+        SkyEyeForConditionalGeneration.from_pretrained(exported, device_map="auto")
 
 
 def test_peft_reads_the_adapters(exported, trained, parts):
