@@ -179,3 +179,10 @@ def file_fingerprint(path: Path, names: Iterable[str] = ("*",)) -> str:
                 if size <= PIECE:
                     break
     return digest.hexdigest()
+
+
+def cache_folder(kind: str) -> Path:
+    """Where what can be made again is kept: below ``$SKYEYE_CACHE``, else ``$XDG_CACHE_HOME/skyeye``, else
+    ``~/.cache/skyeye``."""
+    own, common = os.environ.get("SKYEYE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own or (Path(common) / "skyeye" if common else "~/.cache/skyeye")).expanduser() / kind

@@ -14,9 +14,10 @@ from skyeye.data.formats import READERS, check_source, iter_source
 from skyeye.data.formats.base.image_folder import SUFFIXES, ImageLookup
 from skyeye.data.formats.base.noted import note, noting
 from skyeye.data.formats.base.problems import Problem
+from skyeye.data.locks import one_at_a_time
 from skyeye.data.parts import read_in_parts
 from skyeye.data.record import Group, Record
-from skyeye.data.source_index import index_path, is_large, one_at_a_time, read_index, write_index
+from skyeye.data.source_index import index_path, is_large, read_index, write_index
 from skyeye.data.table import Table, build_table
 
 
@@ -111,7 +112,7 @@ def open_source(source: SourceConfig, name: str, *, index: bool = True) -> tuple
     if not (index and is_large(source.path)):
         return _read(source, name)
     path = index_path(source, name)
-    with one_at_a_time(path):
+    with one_at_a_time(path.with_suffix(".lock")):
         known = read_index(path)
         if known is not None:
             return GroupList(known[0]), known[1]

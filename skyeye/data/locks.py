@@ -7,6 +7,8 @@ import fcntl
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 #: What a file system (or a mount of one) answers that has no such locks.
@@ -69,6 +71,22 @@ def unlock(handle: int) -> None:
     """Close what :func:`lock_file` opened; the lock goes with it."""
     _held.pop(handle, None)
     os.close(handle)
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Of several processes that start together, one does its work and the others wait for it. Where nothing can be
+    written or locked, all do it."""
+    handle = None
+    try:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _identity(file: Path | int) -> tuple[int, int] | None:

@@ -1,22 +1,20 @@
 """The table of a source on disk: a later start of the same files reads their index instead of them.
 
-An index lies in the folder of :func:`index_folder`, one file a source: a header in JSON, the columns and the texts of
-:mod:`skyeye.data.table`, which are mapped. It holds for as long as everything that the reader looked at is as it was
-(:mod:`skyeye.data.formats.base.noted`), and the program that read it. Where none can be written, the source is read as
-ever: nothing depends on it.
+An index lies in a :func:`~skyeye.data.files.cache_folder`, one file a source: a header in JSON, the columns and the
+texts of :mod:`skyeye.data.table`, which are mapped. It holds for as long as everything that the reader looked at is as
+it was (:mod:`skyeye.data.formats.base.noted`), and the program that read it. Where none can be written, the source is
+read as ever: nothing depends on it.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, astuple
 from functools import cache
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.files import whole_file
+from skyeye.data.files import cache_folder, whole_file
 from skyeye.data.formats.base.image_folder import SUFFIXES
 from skyeye.data.formats.base.noted import Notes, unchanged
 from skyeye.data.formats.base.problems import Problem
@@ -38,12 +36,6 @@ _MAGIC = b"SKYEYEI1"
 _START = struct.Struct("<8sQQ")  # magic, bytes of the header, checksum of header and columns
 _ALIGNED = 8
 _LONGEST = 1 << 30  # bytes of a header: it lists what was skipped
-
-
-def index_folder() -> Path:
-    """Where indexes are kept: below ``$SKYEYE_CACHE``, else ``$XDG_CACHE_HOME/skyeye``, else ``~/.cache/skyeye``."""
-    own, common = os.environ.get("SKYEYE_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own or (Path(common) / "skyeye" if common else "~/.cache/skyeye")).expanduser() / "sources"
 
 
 def is_large(path: str) -> bool:
@@ -64,22 +56,7 @@ def is_large(path: str) -> bool:
 def index_path(source: SourceConfig, name: str) -> Path:
     """The index of a source: named by what the recipe says of it and the folder that its paths are seen from."""
     about = json.dumps([name, os.getcwd(), asdict(source)], sort_keys=True, default=str)
-    return index_folder() / f"{hashlib.sha256(about.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.index"
-
-
-@contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Of several processes that start together, one reads the files and the others wait for its index."""
-    handle = None
-    try:
-        with suppress(OSError):  # a place that can only be read, or has no locks
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o666)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
+    return cache_folder("sources") / f"{hashlib.sha256(about.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.index"
 
 
 def write_index(path: Path, table: Table, problems: list[Problem], notes: Notes) -> bool:

@@ -8,7 +8,7 @@ goes from its mapped file to its place, in the precision it is used in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,12 +102,11 @@ def open_checkpoint(
         for name, tensor in tensors.items()
     }
     refuse_what_does_not_fit(tensors, dtypes, device, str(found.path))
-    own = {plain_name(name): name for name in model.state_dict()}
-    lora = None if keep_adapters else found.config.lora
+    items: Iterable[tuple[str, torch.Tensor, torch.Tensor]] = ((name, t, t) for name, t in tensors.items())
     if not keep_adapters:
+        items = merged(tensors, found.config.lora)
         _take_adapters_out(model)
-        own = {plain_name(name): name for name in model.state_dict()}
-    items = [(n, t, t) for n, t in tensors.items()] if keep_adapters else merged(tensors, lora)
+    own = {plain_name(name): name for name in model.state_dict()}
     for name, value, original in items:
         placed = put_tensor(model, own[name], value, dtypes[name], device)
         if placed.data_ptr() != original.data_ptr():
@@ -128,7 +127,9 @@ def empty_model(found: Checkpoint) -> tuple[SkyEyeForConditionalGeneration, dict
     """
     with _in_our_words(found.path), without_weights():
         model = SkyEyeForConditionalGeneration(found.config)
-    tensors = _untrained_norm(found.config) | found.tensors | _base_tensors(model, found)
+    tensors = found.tensors | _base_tensors(model, found)
+    if found.base:  # what names its base holds what was trained, and this is not
+        tensors = _untrained_norm(found.config) | tensors
     _refuse_what_differs(model, tensors, found)
     return model, tensors
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from skyeye.config.paths import expanded
+from skyeye.data.files import cache_folder
+from skyeye.data.locks import one_at_a_time
 from skyeye.errors import SkyEyeError
 
-DEFAULT_CACHE = "~/.cache/skyeye/shards"
 #: Fetched by ``webdataset.gopen``, which calls curl, gsutil, ... ``pipe:`` would let a recipe run any command.
 SCHEMES = ("http", "https", "gs", "ais", "hf", "ftps", "sftp")
 _PIECE = 1 << 20
@@ -31,7 +30,7 @@ class Origin:
 
     Args:
         url: of the folder that holds ``index.json``.
-        cache: folder of all fetched sets; default :data:`DEFAULT_CACHE`.
+        cache: folder of all fetched sets; default that of :func:`skyeye.data.files.cache_folder`.
 
     Raises:
         SkyEyeError: a scheme that is not in :data:`SCHEMES`, or signs that a shell could understand.
@@ -44,7 +43,7 @@ class Origin:
                 "is no URL that shards are fetched from", where=url, remedy=f"{', '.join(SCHEMES)}; plain signs only"
             )
         name = hashlib.sha256(self.url.encode()).hexdigest()[:24]
-        self.folder = Path(expanded(str(cache or DEFAULT_CACHE))) / name
+        self.folder = (Path(expanded(str(cache))) if cache else cache_folder("shards")) / name
 
     def fetch(self, name: str, about: dict[str, Any] | None = None) -> Path:
         """The local copy of a file of the set, which bears its checksum in its name; fetched when it is not there.
@@ -60,9 +59,7 @@ class Origin:
         if about is not None and target.is_file() and target.stat().st_size == about["bytes"]:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target.with_name(f".{target.name}.lock"), "w") as lock:  # several workers want the same shard
-            with suppress(OSError):  # a file system without such locks: it is then fetched once by each of them
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with one_at_a_time(target.with_name(f".{target.name}.lock")):  # several workers want the same shard
             if about is None or not target.is_file() or target.stat().st_size != about["bytes"]:
                 self._download(name, target, about)
         return target

@@ -69,7 +69,7 @@ def test_a_cache_on_a_file_system_without_locks(served, tmp_path, monkeypatch):
     def refused(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("skyeye.data.shards.remote.fcntl.flock", refused)
+    monkeypatch.setattr("skyeye.data.locks.fcntl.flock", refused)
     url, folder, _ = served
     far, near = ShardGroups(ShardSet(url, tmp_path / "cache"), "first"), ShardGroups(ShardSet(folder), "first")
     assert far[3].records[0].turns == near[3].records[0].turns
