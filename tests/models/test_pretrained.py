@@ -264,7 +264,7 @@ def test_a_model_that_does_not_fit_is_refused_with_what_each_precision_needs(mon
 
 def test_auto_takes_what_multiplies_faster_where_it_is_worth_it(monkeypatch):
     times = {torch.bfloat16: 1.0, torch.float32: 2.0}
-    monkeypatch.setattr(precisions, "_seconds", times.__getitem__)
+    monkeypatch.setattr(precisions, "_seconds", lambda dtype, *_: times[dtype])
     assert resolve_precision("auto", "cpu", 1000) == torch.float32  # a small model
     assert resolve_precision("auto", "cpu", 7_000_000_000) == torch.bfloat16
     times[torch.bfloat16] = 20.0  # emulated
