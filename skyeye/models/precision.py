@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import psutil
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from skyeye.errors import SkyEyeError
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.quantized import BYTES
 
 Part = Literal["vision", "language"]
 
@@ -44,11 +45,14 @@ def dtype_of(name: str, precision: torch.dtype | Mapping[Part, torch.dtype]) -> 
 def resolve_precision(name: str, device: torch.device | str, values: int) -> torch.dtype:
     """The precision that ``--dtype`` names.
 
-    ``auto``: float32 for a small model, otherwise :func:`fastest_precision`.
+    ``auto``: float32 for a small model, otherwise :func:`fastest_precision`. ``int8`` and ``int4``: that of the products,
+    and of what is not held in 8 or 4 bits.
 
     Args:
         values: numbers in the model.
     """
+    if name in BYTES:  # the rest of such a model, and its products
+        return DTYPES[fastest_precision(device)]
     if name != "auto":
         return DTYPES[name]
     if values * 4 < SMALL:
@@ -98,21 +102,32 @@ def refuse_what_does_not_fit(
     dtypes: Mapping[str, torch.dtype],
     device: torch.device | str,
     where: str,
+    quantizable: Collection[str] = (),
+    kind: str | None = None,
 ) -> None:
     """Refuse a model that is larger than the free memory of its device.
+
+    Args:
+        quantizable: names of the tensors that can be held in 8 or 4 bits.
+        kind: ``int8`` or ``int4``, where they are.
 
     Raises:
         SkyEyeError: says what it needs in each precision, and what is free.
     """
-    needs = sum(tensor.numel() * dtypes[name].itemsize for name, tensor in tensors.items())
+    few = sum(tensors[name].numel() for name in quantizable)
+    rest = sum(tensor.numel() for tensor in tensors.values()) - few
+    needs = sum(t.numel() * dtypes[name].itemsize for name, t in tensors.items() if not (kind and name in quantizable))
+    if kind is not None:
+        needs += few * BYTES[kind]
     on_gpu = torch.device(device).type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
     if needs <= free:
         return
-    values = sum(tensor.numel() for tensor in tensors.values())
-    each = ", ".join(f"{values * dtype.itemsize / 1e9:.1f} in {name}" for name, dtype in DTYPES.items())
+    each = {"fp32": 4 * (few + rest), "bf16 and fp16": 2 * (few + rest)}
+    each |= {kind: 2 * rest + few * size for kind, size in BYTES.items()}
+    listed = ", ".join(f"{size / 1e9:.1f} in {name}" for name, size in each.items())
     raise SkyEyeError(
-        f"needs {needs / 1e9:.1f} GB ({each}); free: {free / 1e9:.1f} GB on {torch.device(device).type}",
+        f"needs {needs / 1e9:.1f} GB ({listed}); free: {free / 1e9:.1f} GB on {torch.device(device).type}",
         where=where,
         remedy="choose a smaller --dtype, another --device, or end other programs",
     )

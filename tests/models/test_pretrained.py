@@ -258,7 +258,10 @@ def test_a_model_that_does_not_fit_is_refused_with_what_each_precision_needs(mon
     monkeypatch.setattr(precisions.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 3_000_000}))
     tensors = {"a": torch.empty(1_000_000, device="meta"), "b": torch.empty(1_000_000, device="meta")}
     refuse_what_does_not_fit(tensors, {"a": torch.int8, "b": torch.bfloat16}, "cpu", "x")  # 3 MB exactly
-    with pytest.raises(SkyEyeError, match=r"x: needs 0.0 GB \(0.0 in fp32, 0.0 in bf16, 0.0 in fp16\); free: 0.0 GB"):
+    with pytest.raises(
+        SkyEyeError,
+        match=r"x: needs 0.0 GB \(0.0 in fp32, 0.0 in bf16 and fp16, 0.0 in int8, 0.0 in int4\); free: 0.0 GB",
+    ):
         refuse_what_does_not_fit(tensors, dict.fromkeys(tensors, torch.bfloat16), "cpu", "x")
 
 
