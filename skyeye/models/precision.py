@@ -45,8 +45,8 @@ def dtype_of(name: str, precision: torch.dtype | Mapping[Part, torch.dtype]) -> 
 def resolve_precision(name: str, device: torch.device | str, values: int) -> torch.dtype:
     """The precision that ``--dtype`` names.
 
-    ``auto``: float32 for a small model, otherwise :func:`fastest_precision`. ``int8`` and ``int4``: that of the products,
-    and of what is not held in 8 or 4 bits.
+    ``auto``: float32 for a small model, otherwise :func:`fastest_precision`. ``int8`` and ``int4``: that of the
+    products, and of what is not held in 8 or 4 bits.
 
     Args:
         values: numbers in the model.

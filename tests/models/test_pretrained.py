@@ -254,6 +254,44 @@ def test_a_whole_checkpoint_opens_too(trained, tmp_path, logits):
     assert torch.equal(logits(open_checkpoint(tmp_path / "x")[0]), logits(model))
 
 
+def test_a_whole_checkpoint_without_its_norm_is_refused(trained, tmp_path):
+    """The reference leaves its norm out, which it never trains; of a folder with everything it was trained."""
+    model, processor = trained
+    export(Trained(copy.deepcopy(model)), processor, tmp_path / "x", {}, "")
+    tensors = load_file(tmp_path / "x/model.safetensors")
+    assert tensors.pop("vision_norm.weight") is not None
+    save_file(tensors, tmp_path / "x/model.safetensors", {"format": "pt"})
+    with pytest.raises(SkyEyeError, match="1 missing: vision_norm.weight"):
+        open_checkpoint(tmp_path / "x")
+
+
+@pytest.fixture
+def in_shards(parts, tmp_path):
+    """The same parts, with the language model in several files; and the last of these."""
+    folder = tmp_path / "shards"
+    AutoModelForCausalLM.from_pretrained(parts.language.pretrained).save_pretrained(folder, max_shard_size="20KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    return replace(parts, language=replace(parts.language, pretrained=str(folder))), shards[-1]
+
+
+def test_a_truncated_shard_is_named(in_shards, trained, tmp_path):
+    """Whatever it is needed for: a file of the reference, an export that names its base, a model to train."""
+    parts, shard = in_shards
+    model, processor = trained
+    export(Trained(model), processor, tmp_path / "x", {"step": 1}, "", base_of(parts, {"vision", "language"}))
+    convert(tmp_path / "x", tmp_path / "x.pth")
+    open_checkpoint(tmp_path / "x.pth", base=parts)
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(SkyEyeError, match=f"{shard.name}: not a readable safetensors file") as error:
+        open_checkpoint(tmp_path / "x.pth", base=parts)
+    assert "\n" not in str(error.value)
+    with pytest.raises(SkyEyeError, match=f"{shard.name}: not a readable safetensors file"):
+        open_checkpoint(tmp_path / "x")  # not: another one than it was trained beside
+    with pytest.raises(SkyEyeError, match=f"{shard.name}: not a readable safetensors file"):
+        build_model(parts, processor.tokenizer)
+
+
 def test_a_model_that_does_not_fit_is_refused_with_what_each_precision_needs(monkeypatch):
     monkeypatch.setattr(precisions.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 3_000_000}))
     tensors = {"a": torch.empty(1_000_000, device="meta"), "b": torch.empty(1_000_000, device="meta")}
