@@ -3,8 +3,8 @@ adapters are trained (QLoRA)."""
 
 from __future__ import annotations
 
+import logging
 import os
-import warnings
 from importlib.util import find_spec
 from typing import Any
 
@@ -111,7 +111,7 @@ def put_quantized(
     """
     from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 
-    warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")  # said of every product
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # of every product: inputs are cast
     parent_name, _, leaf = layer.rpartition(".")
     before = model.get_submodule(layer)
     weight = weight.to(dtype).contiguous()
