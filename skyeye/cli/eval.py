@@ -103,7 +103,11 @@ def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
 
 
 def _notation(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--boxes", metavar="NOTATION", help="how boxes are written in the answers, e.g. geochat")
+    parser.add_argument(
+        "--boxes",
+        metavar="NOTATION",
+        help="how boxes are written in the answers, e.g. geochat; auto: as fifty answers tell",
+    )
 
 
 def _eval(options: argparse.Namespace) -> int:
