@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.last_layer import narrow_last_layer
 from skyeye.models.mapped import give_back_pages, map_safetensors, put_tensor, without_weights
 from skyeye.models.prefix_attention import use_prefix_attention
 from skyeye.models.projectors import Projector
@@ -88,8 +89,8 @@ def _mapped_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedM
 
 
 def _prepared(model: PreTrainedModel) -> PreTrainedModel:
-    """With attention for shared prefixes, and without published sampling defaults (LLaMA-2-chat has some): answers are
-    greedy unless asked otherwise."""
+    """With attention for shared prefixes and a last layer that can be narrowed, and without published sampling defaults
+    (LLaMA-2-chat has some): answers are greedy unless asked otherwise."""
     config = model.config
     model.generation_config = GenerationConfig(
         bos_token_id=config.bos_token_id,
@@ -97,6 +98,7 @@ def _prepared(model: PreTrainedModel) -> PreTrainedModel:
         pad_token_id=config.pad_token_id if config.pad_token_id is not None else config.eos_token_id,
     )
     use_prefix_attention(model)
+    narrow_last_layer(model)
     return model
 
 
