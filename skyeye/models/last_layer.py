@@ -29,9 +29,25 @@ def narrow_last_layer(model: nn.Module) -> None:
     anew, and comes before the other parts. Without the keyword, or where the layer has other names, everything is
     computed.
     """
+    layer = _last(model)
+    if layer is not None and hasattr(layer, "self_attn"):
+        layer.self_attn.register_forward_pre_hook(_Narrowing(layer), with_kwargs=True)
+
+
+def can_narrow(model: nn.Module) -> bool:
+    """Whether a language model hands ``output_places`` to its layers: those do whose attention can be chosen."""
+    return getattr(model, "_supports_attention_backend", False)
+
+
+def narrowed_parts(model: nn.Module) -> list[nn.Module]:
+    """The parts of a language model that are computed where its outputs are read."""
+    layer = _last(model)
+    return [] if layer is None or not can_narrow(model) else tokenwise_parts(layer)
+
+
+def _last(model: nn.Module) -> nn.Module | None:
     layers = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
-    if layers and hasattr(layers[-1], "self_attn"):
-        layers[-1].self_attn.register_forward_pre_hook(_Narrowing(layers[-1]), with_kwargs=True)
+    return layers[-1] if layers else None
 
 
 def tokenwise_parts(layer: nn.Module) -> list[nn.Module]:

@@ -383,8 +383,9 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         if targets is not None and target_places is None:
             target_places = places_of(targets)
         select = None if logits == "all" else target_places
-        if select is not None and self._passes_on and not (middle and self.config.text_config.num_hidden_layers == 1):
-            of_layers[last_layer.KEYWORD] = select  # the middle of a single layer is its output
+        output_is_read = middle and self.config.text_config.num_hidden_layers == 1  # the middle of one layer
+        if select is not None and not output_is_read and last_layer.can_narrow(self.language_model):
+            of_layers[last_layer.KEYWORD] = select
         head = self.get_output_embeddings()
         hold = logits == "none" and not any(getattr(self.config.text_config, name, None) for name in _AFTER_HEAD)
         with before_head(head, select, hold) as held:
@@ -451,12 +452,6 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             raise SkyEyeError(
                 "branch_ids without group_ids and position_ids: a branch's positions continue from its prefix"
             )
-
-    @property
-    def _passes_on(self) -> bool:
-        """Whether the language model hands keywords it does not know to its layers, as those do whose attention can be
-        chosen."""
-        return getattr(self.language_model, "_supports_attention_backend", False)
 
     @property
     def _head_width(self) -> int:
