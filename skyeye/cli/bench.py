@@ -94,6 +94,9 @@ def _common_arguments(parser: argparse.ArgumentParser) -> None:
         choices=DISTRIBUTIONS,
         help="made questions of these numbers and lengths (default: rsvqa, or the data of RECIPE)",
     )
+    parser.add_argument(
+        "--questions-per-image", type=int, metavar="N", help="made questions about an image, at most (default: all)"
+    )
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of weights and products")
@@ -201,6 +204,8 @@ def _model_and_groups(options: argparse.Namespace, images: dict[str | None, int]
     from skyeye.models.precision import in_precision
     from skyeye.plan.workloads import made_groups
 
+    if options.questions_per_image is not None and options.questions_per_image < 1:
+        raise SkyEyeError("must be 1 or more", where="--questions-per-image")
     device, dtype, pixels = _device(options.device), getattr(torch, options.dtype), None
     if options.recipe is None:
         options.distribution = options.distribution or "rsvqa"
@@ -221,7 +226,10 @@ def _model_and_groups(options: argparse.Namespace, images: dict[str | None, int]
     model = in_precision(model.to(device), dtype)
     if options.distribution:
         tokens = model.tokens_per_image
-        groups = made_groups(options.distribution, count, tokens_per_image=tokens, vocabulary=VOCABULARY)
+        most = options.questions_per_image
+        groups = made_groups(
+            options.distribution, count, tokens_per_image=tokens, vocabulary=VOCABULARY, questions_per_image=most
+        )
     return model, groups, pixels
 
 
