@@ -35,6 +35,7 @@ from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
 from skyeye.train.checkpoint.ingredients import contents, files_of_model
 from skyeye.train.parallel.distributed import print_once
+from skyeye.train.parallel.placement import first_device
 
 LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
 
@@ -252,13 +253,14 @@ def prepare_model(
     settings, dtype = setup.model, DTYPES[setup.run.frozen]
     frozen = never_trained([stage.settings for stage in setup.stages])
     precision = {part: dtype for part in frozen}
+    device = first_device(setup.run.strategy)
     if exported is not None:
-        return open_checkpoint(exported, precision=precision)
+        return open_checkpoint(exported, precision=precision, device=device)
     tokenizer = prepare_tokenizer(settings, setup.data.groups)
     processor = SkyEyeProcessor.from_config(settings, tokenizer)
     for line in check_processing(processor, Path(settings.checkpoint)) if settings.checkpoint else ():
         print_once(line)
-    model = build_model(settings, tokenizer, precision=precision)
+    model = build_model(settings, tokenizer, precision=precision, device=device)
     in_precision(model, dtype, frozen)
     if settings.checkpoint:
         if Path(settings.checkpoint).is_dir():

@@ -34,6 +34,7 @@ from skyeye.train.monitor.throughput import peak_operations, step_operations
 from skyeye.train.optim import make_optimizer
 from skyeye.train.parallel.distributed import check_position, make_accelerator, trained_values
 from skyeye.train.parallel.loss_scale import patch_deepspeed_fp16
+from skyeye.train.parallel.placement import hand_out
 from skyeye.train.setup import PlannedStage
 
 
@@ -136,6 +137,7 @@ def _prepare(
     guard = Guard(accelerator, run.guards, context.folder, stage.name)
     guard.guard_optimizer_step(optimizer)
     operations, peak = step_operations(run, settings, objective), peak_operations(run, accelerator)
+    hand_out(accelerator, objective)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     patch_deepspeed_fp16(optimizer, settings.optimizer.clip_norm)
     guard.watch(optimizer)
