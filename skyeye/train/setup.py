@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -287,8 +288,12 @@ def never_trained(stages: Sequence[StageConfig]) -> list[Part]:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that take part in the numbers."""
-    return {name: version(name) for name in LIBRARIES}
+    """Versions of the libraries that take part in the numbers, as far as they are installed."""
+    found = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):  # DeepSpeed, where nothing but single and ddp is wanted
+            found[name] = version(name)
+    return found
 
 
 def texts_of(groups: Mapping[str, GroupSource], style: PromptStyle) -> Iterator[str]:

@@ -14,7 +14,7 @@ from skyeye.bench.full_size import processor, sizes
 from skyeye.bench.full_size import steps as running
 from skyeye.bench.full_size.__main__ import BEGIN, END, main
 from skyeye.bench.full_size.make import WEIGHTS, make_weights, write_recipes
-from skyeye.bench.full_size.plans import cpu_steps, gpu_steps
+from skyeye.bench.full_size.plans import cpu_steps, gpu_steps, zero2_step
 from skyeye.bench.full_size.sizes import Size, needs, refuse_too_little
 from skyeye.bench.full_size.steps import Step, line_of, planned, run_steps
 from skyeye.config.load import load_model, load_recipe
@@ -25,7 +25,7 @@ from skyeye.models.pretrained import open_checkpoint
 
 
 def test_steps_are_measured_skipped_and_ended(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(running, "_has_gpu", lambda: False)
+    monkeypatch.setattr(running, "has_gpu", lambda: False)
     work, out, written = tmp_path / "work", tmp_path / "result.json", tmp_path / "work" / "made.json"
     steps = [
         Step(
@@ -56,7 +56,7 @@ def test_what_does_not_fit_into_the_time_is_skipped(tmp_path):
 
 
 def test_a_step_that_is_meant_to_be_killed_is_done_then(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "_has_gpu", lambda: False)
+    monkeypatch.setattr(running, "has_gpu", lambda: False)
     work, there = tmp_path / "work", tmp_path / "work" / "there"
     code = f"open({str(there)!r}, 'w'); import time; time.sleep(60)"
     steps = [
@@ -82,7 +82,7 @@ def test_memory_stands_beside_what_plan_said_and_the_interpreter():
 
 def test_steps_follow_those_they_need(tmp_path):
     steps = cpu_steps(tmp_path, Size(2, 128, 2), 0)
-    names = [step.name for step in gpu_steps(tmp_path, "x.yaml") + steps]
+    names = [step.name for step in [*gpu_steps(tmp_path, gpu=False), *steps, zero2_step(tmp_path)]]
     assert len(set(names)) == len(names) and names[0] == "doctor"
     for step in steps:
         assert step.after is None or names.index(step.after) < names.index(step.name)

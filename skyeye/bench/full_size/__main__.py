@@ -10,10 +10,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from skyeye.bench.full_size.plans import cpu_steps, gpu_steps
+from skyeye.bench.full_size.plans import cpu_steps, gpu_steps, zero2_step
 from skyeye.bench.full_size.processor import processor, trained_layers
 from skyeye.bench.full_size.sizes import LAYERS, WIDTH, Size, needs, refuse_too_little
-from skyeye.bench.full_size.steps import line_of, run_steps
+from skyeye.bench.full_size.steps import has_gpu, line_of, run_steps
 from skyeye.data.files import write_whole
 from skyeye.errors import SkyEyeError
 
@@ -59,7 +59,10 @@ def _run(options: argparse.Namespace) -> int:
     refuse_too_little(needed, options.work)
     steps = cpu_steps(options.work, size, needed.merged)
     if options.gpu:
-        steps = gpu_steps(options.work, "configs/skyeyegpt_7b.yaml") + steps
+        gpu = has_gpu()
+        if not gpu:
+            print("no NVIDIA GPU: what can be run without one is run at small sizes, and is no measurement\n")
+        steps = [*gpu_steps(options.work, gpu), *steps, zero2_step(options.work)]
     about = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": {"processor": processor(), "cores": os.cpu_count()},
@@ -70,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     print(f"{told_size(about)}\n\n{HEAD}", flush=True)
     found = run_steps(steps, options.work, out, seconds=60 * minutes, about=about)
     print(f"written: {out}")
-    return int(any(entry.get("code", 0) != 0 for entry in found["steps"].values()))
+    return int(any(entry.get("code", 0) != 0 and not entry.get("may_fail") for entry in found["steps"].values()))
 
 
 def told_size(found: dict) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from skyeye.bench.full_size.shapes import POCKET, published, smaller, write_shapes
 from skyeye.bench.full_size.sizes import Size
 from skyeye.bench.full_size.steps import Step
 
 BENCHES = ("rsvqa", "captions", "skyeye968k")
+#: Of the benchmarks' weights and products.
+DTYPE = ("--dtype", "bfloat16")
 
 
 def cpu_steps(work: Path, size: Size, merged: int) -> list[Step]:
@@ -50,20 +54,50 @@ def cpu_steps(work: Path, size: Size, merged: int) -> list[Step]:
     ]
 
 
-def gpu_steps(work: Path, recipe: str) -> list[Step]:
-    """What a GPU is asked, the most valuable first. Speed is that of ``recipe``'s shapes with random weights."""
-    bench, doctor = {}, work / "doctor.json"
-    for kind in ("train", "generate"):
-        for name in BENCHES:
-            out = work / f"{kind}-{name}.json"
-            words = ["skyeye", "bench", kind, recipe, "--distribution", name, "--json", str(out)]
-            words += ["--device", "cuda", "--dtype", "bfloat16", "--seconds", "60"]
-            bench[kind, name] = Step(f"bench-{kind}-{name}", words, 240, out, gpu=True)
-    mask = ["pytest", "-q", "-m", "gpu", "tests/models/test_prefix_attention.py"]
-    return [
-        Step("doctor", ["skyeye", "doctor", "--out", str(work), "--json", str(doctor)], 60),
-        Step("flex-attention", mask, 240, needs=["pytest", "hypothesis"], gpu=True),
-        *(bench["train", name] for name in BENCHES),
-        *(bench["generate", name] for name in BENCHES),
-        Step("gpu-tests", ["pytest", "-q", "-m", "gpu", "tests"], 400, needs=["pytest", "hypothesis"], gpu=True),
+def gpu_steps(work: Path, gpu: bool) -> list[Step]:
+    """What a GPU is asked, the most valuable first; speed is that of published shapes with random weights.
+
+    Args:
+        gpu: False: what can be run without one, at small sizes.
+    """
+    doctor, shapes = work / "doctor.json", _shapes(work, gpu)
+    how = ["--device", "cuda" if gpu else "cpu", "--seconds", "60" if gpu else "1"]
+    few = [] if gpu else ["--images", "1", *DTYPE]
+    plan = work / "plan-7b.json"
+    steps = [
+        Step("doctor", ["skyeye", "doctor", "--out", str(work), "--json", str(doctor)], 60, may_fail=True),
+        _tests("flex-attention", "tests/models/test_prefix_attention.py", 240),
+        Step("plan-7b", ["skyeye", "plan", shapes["published"], "--gpus", "1", "--json", str(plan)], 240, plan),
     ]
+    for kind in ("train", "generate"):
+        for name in BENCHES if gpu else BENCHES[1:2]:
+            words = ["skyeye", "bench", kind, shapes["published"], "--distribution", name, *how, *(few or DTYPE)]
+            steps.append(_into_file(work, f"bench-{kind}-{name}", words))
+    words = ["skyeye", "bench", "train", shapes["pocket"], "--distribution", "captions", *how, *(few or DTYPE)]
+    steps.append(_into_file(work, "pocket-train", words))
+    for what, which in (("tower", "published"), ("decode", "published"), ("precisions", "pocket")):
+        words = ["skyeye", "bench", "parts", what, shapes[which], *how, *(few or DTYPE)]
+        steps.append(_into_file(work, what, words))
+    return [*steps, _tests("gpu-tests", "tests", 400)]
+
+
+def zero2_step(work: Path) -> Step:
+    """ZeRO-2 with one process, on the small model of the CPU steps."""
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=1", "-m", "skyeye.train"]
+    settings = [str(work / "train.yaml"), "run.strategy=zero2", f"output_dir={work / 'zero2'}"]
+    return Step("zero2", [*launcher, *settings], 300, needs=["deepspeed"], after="scenes")
+
+
+def _shapes(work: Path, gpu: bool) -> dict[str, str]:
+    """Recipes by name."""
+    models = {"published": published(Size() if gpu else Size(2, 128, 2)), "pocket": POCKET if gpu else smaller(POCKET)}
+    return {name: write_shapes(work / f"{name}.yaml", model) for name, model in models.items()}
+
+
+def _into_file(work: Path, name: str, words: Sequence[str]) -> Step:
+    out = work / f"{name}.json"
+    return Step(name, [*words, "--json", str(out)], 240, out)
+
+
+def _tests(name: str, place: str, seconds: float) -> Step:
+    return Step(name, ["pytest", "-q", "-m", "gpu", place], seconds, needs=["pytest", "hypothesis"], gpu=True)
