@@ -11,6 +11,7 @@ from accelerate.utils import DistributedType
 
 from skyeye.data.mixture import Mixture
 from skyeye.data.sequence import SequenceBuilder
+from skyeye.models.checkpointing import checkpoint_layers
 from skyeye.models.compile import compile_layers
 from skyeye.models.objective import TrainingObjective
 from skyeye.train.checkpoint.ema import MovingAverage
@@ -61,7 +62,7 @@ def run_stage(context: RunContext, stage: PlannedStage, position: Position) -> t
     run = context.setup.run
     objective = stage.objective(context.model, context.processor.box_token_ids)
     if run.gradient_checkpointing:
-        context.model.activation_checkpointing_enable()
+        checkpoint_layers(context.model)
     accelerator = make_accelerator(run, stage.settings, trained_values(objective))
     check_position(accelerator, (stage.number, position.step))
     if run.compile:
