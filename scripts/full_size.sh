@@ -4,6 +4,7 @@
 # lacks is then taken from wheels/, where scripts/wheels.sh has collected it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/threads.sh
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 if [ -z "${PYTHON:-}" ]; then
     bash scripts/setup.sh

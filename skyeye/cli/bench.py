@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from skyeye.cli.paths import new_file, new_folder
+from skyeye.cli.checkpoints import base_of, checkpoint_arguments
+from skyeye.cli.numbers import positive
+from skyeye.cli.paths import any_path, new_file, new_folder
 from skyeye.errors import SkyEyeError
 
 DISTRIBUTIONS = ("rsvqa", "captions", "skyeye968k")
@@ -56,6 +58,40 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     start.add_argument("--records", type=int, metavar="N", help="default 520,000")
     start.add_argument("--images", type=int, metavar="N", help="default: one for 14 records")
     start.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
+
+    dtype = command(bench, "dtype", _dtype, "a checkpoint in each precision: memory, speed, answers beside fp32")
+    checkpoint_arguments(dtype)
+    dtype.add_argument(
+        "--data", type=any_path, required=True, metavar="PATH", help="annotations whose questions are asked"
+    )
+    dtype.add_argument("--format", default="synthetic", metavar="NAME", help="of --data (default synthetic)")
+    dtype.add_argument("--images", type=any_path, metavar="DIR", help="pictures of --data (default: beside it)")
+    dtype.add_argument("--split", default="test", help="of --data (default test)")
+    dtype.add_argument("--questions", type=positive, default=64, metavar="N", help="asked, spread evenly (default 64)")
+    dtype.add_argument("--max-new-tokens", type=positive, default=32, metavar="N", help="longest answer (default 32)")
+    dtype.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
+
+
+def _dtype(options: argparse.Namespace) -> int:
+    from skyeye.bench.dtypes import KINDS, bench_dtypes, format_text
+    from skyeye.config.schema import SourceConfig
+    from skyeye.data.files import write_json
+    from skyeye.data.formats import read_source
+    from skyeye.generation.opening import Opening
+
+    images = None if options.images is None else str(options.images)
+    records = read_source(SourceConfig(options.format, str(options.data), images, options.split), "--data")
+    if not records:
+        raise SkyEyeError(f"holds no question of split {options.split}", where=str(options.data), remedy="see --split")
+    chosen = records[:: max(1, len(records) // options.questions)][: options.questions]
+    opening = Opening(base_of(options.base), device=options.device, keep_adapters=options.keep_adapters)
+    kinds = KINDS if options.dtype == "auto" else (KINDS[0], options.dtype)
+    result = bench_dtypes(options.checkpoint, chosen, opening, kinds, options.max_new_tokens)
+    print(format_text(result))
+    if options.json:
+        write_json(options.json, result, indent=1)
+        print(f"written: {options.json}")
+    return 0
 
 
 def _common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import resolve_precision
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.quantized import BYTES
 
 #: Encoded images that are kept for further records that show them.
 KEPT_IMAGES = 256
@@ -41,6 +42,7 @@ def open_to_answer(
         precision=lambda values: resolve_precision(opening.dtype, device, values),
         device=device,
         keep_adapters=opening.keep_adapters,
+        quantize=opening.dtype if opening.dtype in BYTES else None,
     )
 
 

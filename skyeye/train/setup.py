@@ -37,6 +37,7 @@ from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
 from skyeye.train.checkpoint.ingredients import contents, files_of_model
 from skyeye.train.parallel.distributed import print_once
 from skyeye.train.parallel.placement import first_device
+from skyeye.train.precision import with_precision
 
 LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
 
@@ -159,12 +160,13 @@ class RunSetup:
 
 
 def setup_run(recipe: Recipe) -> RunSetup:
-    """Read the data of a recipe and plan its stages.
+    """Read the data of a recipe and plan its stages; a precision that the recipe leaves open is chosen.
 
     Raises:
         SkyEyeError: questions are to share a prefix, and the projector reads the question; a source cannot be read; the
             warm-up of a stage takes all of its epochs.
     """
+    recipe = with_precision(recipe)
     if recipe.run.share_prefix:
         refuse_shared_prefix(PROJECTORS[recipe.model.projector.type])
     data = load_data(recipe.sources, recipe.stages, index=recipe.run.source_index)
