@@ -56,7 +56,7 @@ def bench_generate(
     """
     if not can_share(model):
         raise SkyEyeError("this language model cannot share prefixes: there is nothing to compare")
-    work = _Work(model, groups, rows, baseline_rows, pixels)
+    work = Answering(model, groups, rows, baseline_rows, pixels)
     ours, baseline = alternate(work.shared, work.plain, pairs, seconds)
     encoded_once = work.encoded_once[-len(ours) :]  # without the round that warms up
     return {
@@ -72,7 +72,7 @@ def bench_generate(
     }
 
 
-def _shared_result(work: _Work, rates: list[float]) -> dict[str, Any]:
+def _shared_result(work: Answering, rates: list[float]) -> dict[str, Any]:
     return {
         "samples_per_second": round(median(rates), 3),
         "language_tokens_per_sample": round(work.shared_tokens() / len(work.places), 1),
@@ -82,7 +82,7 @@ def _shared_result(work: _Work, rates: list[float]) -> dict[str, Any]:
     }
 
 
-def _baseline_result(work: _Work, rates: list[float], encoded_once: list[float]) -> dict[str, Any]:
+def _baseline_result(work: Answering, rates: list[float], encoded_once: list[float]) -> dict[str, Any]:
     """Of whole prompts.
 
     Args:
@@ -103,7 +103,7 @@ def _baseline_result(work: _Work, rates: list[float], encoded_once: list[float])
     }
 
 
-def _sizes(work: _Work) -> dict[str, Any]:
+def _sizes(work: Answering) -> dict[str, Any]:
     """What was answered with what."""
     samples = len(work.places)
     common = [group.common for group in work.prompts]
@@ -121,7 +121,7 @@ def _sizes(work: _Work) -> dict[str, Any]:
     }
 
 
-class _Work:
+class Answering:
     """What both sides answer, and what they said and spent."""
 
     def __init__(

@@ -40,6 +40,12 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
         "--baseline-rows", type=int, default=12, metavar="N", help="of the baseline's batch, at most (default 12)"
     )
 
+    parts = command(bench, "parts", _parts, "the tower's images a second, the compiled decode, bf16 against fp16")
+    parts.add_argument("what", choices=("tower", "decode", "precisions"), help="which part, or what of it")
+    recipe_arguments(parts, optional=True)
+    _common_arguments(parts)
+    parts.add_argument("--images", type=int, metavar="N", help="images asked about or trained on (default 6)")
+
     data = command(bench, "data", _data, "a made SkyEye-968k, assembled and read: memory, start-up, decoding")
     data.add_argument("--full", action="store_true", help="968 thousand records of 70 thousand images (10 minutes)")
     data.add_argument("--records", type=int, metavar="N", help="default 20,000")
@@ -154,6 +160,29 @@ def _generate(options: argparse.Namespace) -> int:
     return _tell(result, options)
 
 
+def _parts(options: argparse.Namespace) -> int:
+    import torch
+
+    from skyeye.bench.generate import with_openings
+    from skyeye.bench.parts import bench_decode, bench_precisions, bench_tower
+
+    options.distribution = options.distribution or "captions"
+    model, groups, _ = _model_and_groups(options, dict.fromkeys(DISTRIBUTIONS, 6))
+
+    def again(dtype: torch.dtype):
+        options.dtype = str(dtype).removeprefix("torch.")
+        return _model_and_groups(options, dict.fromkeys(DISTRIBUTIONS, 6))[0]
+
+    if options.what == "tower":
+        result = bench_tower(model, options.seconds)
+    elif options.what == "decode":
+        result = bench_decode(model, with_openings(groups), options.seconds)
+    else:
+        del model
+        result = bench_precisions(again, groups, options.seconds)
+    return _written({**result, "recipe": str(options.recipe) if options.recipe else None}, options)
+
+
 def _data(options: argparse.Namespace) -> int:
     from skyeye.bench.common import machine
     from skyeye.bench.data import FULL, SMALL, bench_data, format_text
@@ -244,15 +273,21 @@ def _device(name: str):
 
 def _tell(result: dict, options: argparse.Namespace) -> int:
     """Print the result, its ratio first, and write it where asked."""
+    result = {**result, "distribution": options.distribution, "recipe": str(options.recipe) if options.recipe else None}
+    ratio = result["ratio_samples_per_second"]
+    spread = f"{ratio['min']} to {ratio['max']}, {ratio['pairs']} pairs"
+    told = f"{ratio['median']} x the samples per second of the baseline ({spread})"
+    return _written(result, options, told)
+
+
+def _written(result: dict, options: argparse.Namespace, told: str | None = None) -> int:
     import json
 
     from skyeye.data.files import write_json
 
-    result = {**result, "distribution": options.distribution, "recipe": str(options.recipe) if options.recipe else None}
     print(json.dumps(result, indent=1))
-    ratio = result["ratio_samples_per_second"]
-    spread = f"{ratio['min']} to {ratio['max']}, {ratio['pairs']} pairs"
-    print(f"{ratio['median']} x the samples per second of the baseline ({spread})")
+    if told:
+        print(told)
     if options.json:
         write_json(options.json, result, indent=1)
         print(f"written: {options.json}")

@@ -29,15 +29,19 @@ def fresh_language_model(text_config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def pretrained_language_model(
-    name_or_path: str, dtype: torch.dtype, quantize: Literal["nf4"] | None = None
+    name_or_path: str,
+    dtype: torch.dtype,
+    quantize: Literal["nf4"] | None = None,
+    device: torch.device | str = "cpu",
 ) -> PreTrainedModel:
     """A causal language model from a local directory or the hub, its weights cast to ``dtype``.
 
     Args:
         quantize: hold the weights of linear layers in 4 bits; the model is then on the GPU at once.
+        device: that weights go to, straight from their files, unless these are of an older layout.
     """
     try:
-        if quantize is None and (model := _mapped_language_model(name_or_path, dtype)) is not None:
+        if quantize is None and (model := _mapped_language_model(name_or_path, dtype, device)) is not None:
             return _prepared(model)
         arguments = {} if quantize is None else quantization_arguments()
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype, **arguments)
@@ -68,7 +72,7 @@ def language_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
 
 
-def _mapped_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel | None:
+def _mapped_language_model(name_or_path: str, dtype: torch.dtype, device: torch.device | str) -> PreTrainedModel | None:
     """The model with each tensor straight from its file; None where its files hold other names than the model (older
     layouts, which transformers converts) or are not on this machine."""
     folder = Path(name_or_path)
@@ -82,7 +86,7 @@ def _mapped_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedM
     if differences({n: shape for n, shape in expected.items() if n in tensors or n not in tied}, shapes(tensors)):
         return None
     for name, tensor in tensors.items():
-        if put_tensor(model, name, tensor, dtype).data_ptr() != tensor.data_ptr():
+        if put_tensor(model, name, tensor, dtype, device).data_ptr() != tensor.data_ptr():
             give_back_pages(tensor)
     model.tie_weights()
     return model

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from skyeye.models.checkpointing import checkpoint_layers
 from skyeye.models.losses import loss_in_pieces, word_loss
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.prefix_attention import NAME as SHARED
@@ -145,10 +146,7 @@ class StepCounter:
         """Bytes of one micro-batch, besides weights, gradients and optimiser."""
         live = LiveBytes()
         live.ignore(self.objective)
-        if checkpointing:
-            self.model.activation_checkpointing_enable()
-        else:
-            self.model.activation_checkpointing_disable()
+        checkpoint_layers(self.model, checkpointing)
         with self.mode, live:
             with torch.autocast("cpu", self.autocast or torch.bfloat16, enabled=self.autocast is not None):
                 inputs = self._inputs(load)

@@ -78,7 +78,7 @@ def test_counts_by_arithmetic():
 def test_the_baseline_takes_other_questions_each_round_and_keeps_to_the_memory():
     model, _ = small()
     groups = with_openings(made_groups("rsvqa", 1, tokens_per_image=4, vocabulary=32000))
-    work = generate._Work(model, groups, rows=2, baseline_rows=50, pixels=None)
+    work = generate.Answering(model, groups, rows=2, baseline_rows=50, pixels=None)
     work.shared()
     asked = []
     collate = generate.collate_prompts
@@ -92,7 +92,7 @@ def test_the_baseline_takes_other_questions_each_round_and_keeps_to_the_memory()
 
 def test_answers_that_differ_are_counted(monkeypatch):
     model, _ = small()
-    work = generate._Work(model, [group("a", 3, [(5, 2), (6, 2)])], rows=2, baseline_rows=2, pixels=None)
+    work = generate.Answering(model, [group("a", 3, [(5, 2), (6, 2)])], rows=2, baseline_rows=2, pixels=None)
     work.shared()
     work.said[0, 1] = [0, 0]
     work.plain()

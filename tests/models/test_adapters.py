@@ -13,6 +13,7 @@ from skyeye.config.schema import LanguageConfig, LoraConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert, load_checkpoint
+from skyeye.models.checkpointing import checkpoint_layers
 from skyeye.models.language import AdapterDropout, is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import in_precision
@@ -175,7 +176,7 @@ def test_adapters_under_autocast_take_what_they_are_given(tiny_config, dropout, 
             parameter.data.normal_(std=0.2)
     in_precision(model, torch.bfloat16).train()
     if checkpointing:
-        model.activation_checkpointing_enable()
+        checkpoint_layers(model)
     ids = torch.randint(3, 100, (2, 9))
     losses, casts = [], []
     for way in ("ours", "PEFT's"):

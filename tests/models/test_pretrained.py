@@ -377,3 +377,9 @@ def test_a_configuration_that_is_something_else(trained, tmp_path, content, word
     capsys.readouterr()  # progress of saving
     assert cli.main(["checkpoint", "show", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_pretrained_parts_go_straight_to_their_device(parts):
+    model = build_model(parts, precision=torch.bfloat16, device="meta")
+    elsewhere = {n.split(".")[0] for n, p in model.named_parameters() if not p.is_meta and ".lora_" not in n}
+    assert elsewhere == {"projector", "vision_norm"}
