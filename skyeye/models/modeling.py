@@ -383,9 +383,8 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         if targets is not None and target_places is None:
             target_places = places_of(targets)
         select = None if logits == "all" else target_places
-        output_is_read = middle and self.config.text_config.num_hidden_layers == 1  # the middle of one layer
-        if select is not None and not output_is_read and last_layer.can_narrow(self.language_model):
-            of_layers[last_layer.KEYWORD] = select
+        if select is not None:
+            of_layers |= self.last_layer_arguments(select, middle)
         head = self.get_output_embeddings()
         hold = logits == "none" and not any(getattr(self.config.text_config, name, None) for name in _AFTER_HEAD)
         with before_head(head, select, hold) as held:
@@ -399,6 +398,17 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             )
         kept = output.hidden_states[len(output.hidden_states) // 2] if middle else None
         return Predictions(output.logits, targets, target_places, head, held[0] if held else None, kept)
+
+    def last_layer_arguments(self, places: torch.Tensor, middle: bool = False) -> dict[str, torch.Tensor]:
+        """What the language model is told besides, so that its last layer is computed where its outputs are read.
+
+        Args:
+            places: (N,) places in the B * T tokens.
+            middle: the hidden states in the middle of the layers are read, too; of one layer they are its output.
+        """
+        output_is_read = middle and self.config.text_config.num_hidden_layers == 1
+        narrow = not output_is_read and last_layer.can_narrow(self.language_model)
+        return {last_layer.KEYWORD: places} if narrow else {}
 
     @torch.no_grad()
     def generate(

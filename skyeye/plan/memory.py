@@ -190,16 +190,20 @@ class StepCounter:
             return None, losses
         words = self.model.get_input_embeddings()(torch.zeros(load.tokens - len(shown), dtype=torch.long))
         embeddings = torch.cat([shown.to(words.dtype), words])[None]
+        places = torch.zeros(load.targets, dtype=torch.long)
         held: list[torch.Tensor] = []
 
         def hold(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
-            held.append(arguments[0][0].index_select(0, torch.zeros(load.targets, dtype=torch.long)))
+            held.append(arguments[0][0].index_select(0, places))
             return (held[0][:0],)
 
         handle = self.model.get_output_embeddings().register_forward_pre_hook(hold)
         try:
             output = self.model.language_model(
-                inputs_embeds=embeddings, use_cache=False, output_hidden_states=objective.phrase_reader is not None
+                inputs_embeds=embeddings,
+                use_cache=False,
+                output_hidden_states=objective.phrase_reader is not None,
+                **self.model.last_layer_arguments(places, middle=objective.phrase_reader is not None),
             )
         finally:
             handle.remove()
