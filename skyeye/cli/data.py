@@ -25,6 +25,7 @@ def data_commands(group: Callable, command: Callable) -> None:
     data = group("data", "make data")
     _commands_that_show(data, command)
     _commands_that_write(data, command)
+    _command_that_converts(data, command)
 
 
 def _commands_that_show(data: argparse._SubParsersAction, command: Callable) -> None:
@@ -113,6 +114,17 @@ def _commands_that_write(data: argparse._SubParsersAction, command: Callable) ->
     tile.add_argument("--stretch", metavar="LOW,HIGH", help="percentiles, or abs:LOW..HIGH values (default 2,98)")
     _reader_arguments(tile)
     tile.add_argument("--workers", type=int, default=1, metavar="N", help="processes; change nothing but speed")
+
+
+def _command_that_converts(data: argparse._SubParsersAction, command: Callable) -> None:
+    convert = command(data, "convert", _convert, "write records as other trainers read them; what is lost is told")
+    _target_arguments(convert)
+    convert.add_argument("out", type=new_folder, metavar="OUT", help="new folder to write")
+    convert.add_argument(
+        "--to", required=True, metavar="FORMAT", help="llava, ms_swift, llama_factory, qwen_vl, hf_folder or coco"
+    )
+    convert.add_argument("--boxes", metavar="NAME", help="notation of boxes in texts, instead of the format's own")
+    convert.add_argument("--copy-images", action="store_true", help="write the images into OUT, too")
 
 
 def _shard_arguments(parser: argparse.ArgumentParser) -> None:
@@ -303,6 +315,21 @@ def _pack(options: argparse.Namespace) -> int:
         skipped = sum(source["skipped"].values())
         print(f"  {source['name']}: {source['samples']} samples of {source['groups']} images, {skipped} skipped")
     _say_packed(header, options.out)
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from skyeye.curate.convert import convert, format_text
+
+    told = convert(
+        _target(options),
+        options.out,
+        options.to,
+        boxes=options.boxes,
+        copy_images=options.copy_images,
+        progress=Counter("writing records"),
+    )
+    print(format_text(told, options.out, options.to))
     return 0
 
 

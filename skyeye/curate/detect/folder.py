@@ -17,6 +17,7 @@ from skyeye.data.formats.base.splits import SPLITS, Splits, normal_split, split_
 from skyeye.data.formats.captions import rsitmd
 from skyeye.data.formats.detection import nwpu_vhr10, voc
 from skyeye.data.formats.generic.synthetic import REGIONS
+from skyeye.data.formats.instructions import llama_factory
 from skyeye.data.formats.instructions.skyeye968k import FOLDER_TASKS, published_as
 from skyeye.data.formats.vqa import rsivqa, rsvqa
 from skyeye.errors import SkyEyeError
@@ -82,7 +83,7 @@ def _one_file(path: Path) -> list[SourceConfig]:
         return [SourceConfig("rsitmd", str(path))]
     if rsvqa.FILE.fullmatch(path.name):
         return [SourceConfig("rsvqa", str(path.parent), split=rsvqa.FILE.fullmatch(path.name)["split"])]
-    format = sniff_format(path)
+    format = "llama_factory" if path.name == llama_factory.FILE else sniff_format(path)
     if format in LABEL_FOLDERS:
         raise SkyEyeError(f"is one label file ({format})", where=str(path), remedy="give the folder of the data set")
     if format == "llava" and published_as(path):
@@ -131,6 +132,10 @@ class _Search(Tree):
         if "index.json" in names and '"skyeye-shards"' in head(folder / "index.json"):
             self._take(folder, lambda name: True)
             yield SourceConfig("shards", str(folder))
+        if llama_factory.FILE in names and '"file_name"' in head(folder / llama_factory.FILE):
+            info = folder / llama_factory.FILE
+            self.taken |= {info, *llama_factory.files_of(info)} & {folder / name for name in names}
+            yield SourceConfig("llama_factory", str(info), self.images_for(folder))
         if REGIONS in names:
             self._take(folder, lambda name: name.endswith((".json", ".jsonl")))
             yield SourceConfig("synthetic", str(folder))

@@ -186,6 +186,9 @@ NOTATIONS: dict[str, BoxNotation] = {
     )
 }
 
+#: Notations that :func:`detect_notation` tells apart.
+DETECTED = ("skyeye", "geochat", "fractions", "qwen", "hundredths")
+
 _N = r"\s*-?(?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})\s*"
 # No two neighbouring parts may both match a run of blanks: that would take a hostile text the square of its length.
 _BRACES = re.compile(r"\{((?:\s*<\s*-?\d{1,9}\s*>){4})(?:\s*\|\s*(?:<\s*)?(-?\d{1,4})(?:\s*>)?)?\s*\}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from skyeye.data.geometry.box_text import DELIMITER, BoxNotation, Size
 from skyeye.data.record import MARK, Mention
@@ -45,6 +46,23 @@ def read_mentions(text: str, notation: BoxNotation, size: Size | None = None) ->
             mentions.append(mention)
         last = end
     return "".join(pieces) + text[last:], tuple(mentions)
+
+
+def write_mentions(text: str, mentions: Sequence[Mention], notation: BoxNotation, size: Size | None = None) -> str:
+    """What :func:`read_mentions` reads: the text with boxes and marked phrases in the places of its marks.
+
+    A phrase is marked as Qwen-VL does where boxes are written as points, else as SkyEye-968k and GeoChat do.
+
+    Raises:
+        SkyEyeError: the notation needs the size and there is none.
+    """
+    first, *rest = text.split(MARK)
+    phrase = "<ref>{}</ref>" if notation.form == "points" else "<p>{}</p>"
+    pieces = [first]
+    for mention, behind in zip(mentions, rest, strict=True):
+        marked = "" if mention.phrase is None else phrase.format(mention.phrase)
+        pieces += [marked, notation.write_list(mention.boxes, size), behind]
+    return "".join(pieces)
 
 
 def _belongs(between: str, before: Mention, notation: BoxNotation) -> bool:

@@ -10,20 +10,23 @@ A file is a JSON list, ``{"data": [...]}``, or one object per line. One record i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from skyeye.data.formats.base.annotation_files import annotation_files
-from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
+from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
 from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.formats.base.json_lists import ELSEWHERE, iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, load_json, suggest
 from skyeye.data.formats.base.splits import split_in
-from skyeye.data.formats.instructions.llava import parse_llava
+from skyeye.data.formats.instructions.beside import COLUMN, with_beside
+from skyeye.data.formats.instructions.layouts import as_llava
+from skyeye.data.formats.instructions.llava import image_names, parse_llava
 from skyeye.data.formats.instructions.messages import as_record, messages_of, text_of
 from skyeye.data.formats.instructions.plain import plain_record
+from skyeye.data.formats.instructions.swift_objects import with_objects
 from skyeye.data.geometry.box_text import (
     NOTATIONS,
     SKYEYE,
@@ -38,9 +41,8 @@ from skyeye.data.record import Record
 from skyeye.data.tasks import check_task
 from skyeye.errors import SkyEyeError
 
-_VHM = re.compile(r"\{(VG|VQA|CLS|IT|IDK)\}\s*")
-_VHM_TAGS = {"VG": "[refer] ", "VQA": "[vqa] ", "CLS": "[vqa] "}
 _DATA = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"data"\s*:')
+METADATA = "metadata"  # of an image folder of Hugging Face: the folder around it says the split
 PLAIN = "plain"  # brackets are words
 IN_PARTS = True  # several processes may read a list
 _EDGE = 0.011  # a box may leave the image by the rounding of its notation
@@ -70,33 +72,68 @@ def read(
         strict_tags: see :func:`~skyeye.data.formats.instructions.llava.parse_llava`.
     """
     path = Path(path)
+    check_options(task, boxes)
+    files = annotation_files(path, "**/*.json", "**/*.jsonl") if path.is_dir() else [path]
+    folder = images.folder(path if path.is_dir() else path.parent)
+    for file in files:
+        of = split_in(file if file.stem == METADATA else file.stem) or "train"
+        if split is None or of == split:
+            about = {"source": source or "", "split": of, "task": task, "strict_tags": strict_tags}
+            yield from records_of(items_of(file), file.stem, boxes, folder.find, **about)
+
+
+def check_options(task: str | None, boxes: str) -> None:
+    """Refuse an unknown task or notation.
+
+    Raises:
+        SkyEyeError: it is none.
+    """
     if task is not None:
         check_task(task, "options.task")
     if boxes not in ("auto", PLAIN, *NOTATIONS):
         remedy = suggest(str(boxes), ["auto", PLAIN, *NOTATIONS])
         raise SkyEyeError(f"unknown notation {boxes!r}", where="options.boxes", remedy=remedy)
-    files = annotation_files(path, "**/*.json", "**/*.jsonl") if path.is_dir() else [path]
-    folder = images.folder(path if path.is_dir() else path.parent)
-    for file in files:
-        of = split_in(file.stem) or "train"
-        if split is not None and of != split:
+
+
+def records_of(
+    items: Iterable[tuple[str, Any]],
+    stem: str,
+    boxes: str,
+    find: Callable[[str, str], str],
+    *,
+    source: str,
+    split: str,
+    task: str | None,
+    strict_tags: bool,
+) -> Iterator[Record | Problem]:
+    """The records of (place, JSON value), or what is wrong with them.
+
+    Args:
+        stem: of the file, with which the ids begin.
+        boxes, source, task, strict_tags: as :func:`read` takes them.
+        find: (name, where) -> path of the image.
+        split: of all of them.
+    """
+    for number, (where, item) in enumerate(items):
+        if item is ELSEWHERE:
             continue
-        stem, named = file.stem, source or ""
-        for number, (where, item) in enumerate(_items(file)):
-            if item is ELSEWHERE:
-                continue
-            try:
-                if isinstance(item, BadRecord):
-                    raise item
-                id = f"{stem}:{number}"
-                yield plain_record(item, where, id, named, of, task, folder.find) or _record(
-                    item, where, boxes, folder, id=id, source=named, split=of, task=task, strict_tags=strict_tags
-                )
-            except BadRecord as error:
-                yield error.problem()
+        try:
+            if isinstance(item, BadRecord):
+                raise item
+            id = f"{stem}:{number}"
+            yield plain_record(item, where, id, source, split, task, find) or record_of(
+                item, where, boxes, find, id=id, source=source, split=split, task=task, strict_tags=strict_tags
+            )
+        except BadRecord as error:
+            yield error.problem()
 
 
-def _items(file: Path) -> Iterator[tuple[str, Any]]:
+def items_of(file: Path) -> Iterator[tuple[str, Any]]:
+    """(place, JSON value) of each record of a file; in a list read in parts, ``ELSEWHERE`` for those of another part.
+
+    Raises:
+        SkyEyeError: it cannot be read.
+    """
     if file.suffix == ".jsonl":
         yield from iter_json_lines(file)
         return
@@ -117,45 +154,55 @@ def _items(file: Path) -> Iterator[tuple[str, Any]]:
         yield f"{name}, record {index}", item
 
 
-def _record(item: Any, where: str, boxes: str, folder: ImageFolder, **about: Any) -> Record:
-    item = _as_llava(as_record(item, where))
+def record_of(item: Any, where: str, boxes: str, find: Callable[[str, str], str], **about: Any) -> Record:
+    """One record in any of the layouts.
+
+    Args:
+        item, where, about: as :func:`~skyeye.data.formats.instructions.llava.parse_llava` takes them.
+        boxes: as :func:`read` takes it.
+        find: (name, where) -> path of the image.
+
+    Raises:
+        BadRecord: it is not sound.
+    """
+    item = as_llava(as_record(item, where))
+    column = item.get(COLUMN)
+    if item.get("objects"):
+        record = _with_objects(item, where, find, about)
+    else:
+        record = _with_written_boxes(item, where, boxes, find, about)
+    return record if column is None else with_beside(record, column, where)
+
+
+def _with_objects(item: dict[str, Any], where: str, find: Callable[[str, str], str], about: dict[str, Any]) -> Record:
+    """A record of ms-swift, whose boxes stand beside its texts."""
+    messages_of(item, where)
+    names = image_names(item, where)
+
+    def size_of(number: int) -> Size:
+        if not 0 <= number < len(names):
+            raise BadRecord("no image", where, f"a box is on image {number}, and the record names {len(names)}")
+        return image_size(find(names[number], where), where)
+
+    marked, mentions = with_objects(item, where, size_of)
+    _check_inside([box for turn in mentions for mention in turn for box in mention.boxes], where)
+    return parse_llava(marked, where, find_image=find, mentions=mentions, **about)
+
+
+def _with_written_boxes(
+    item: dict[str, Any], where: str, boxes: str, find: Callable[[str, str], str], about: dict[str, Any]
+) -> Record:
     texts = [text for message in messages_of(item, where) if (text := text_of(message))]
     name = _notation(texts, where) if boxes == "auto" else boxes
     written = SKYEYE if name in (None, PLAIN) else notation(name)
-    size = _size(item, texts, written, folder, where)
+    size = _size(item, texts, written, find, where)
     if written.name != SKYEYE.name:
         found = [box for text in texts for part in written.find(text, size) for box in part.boxes]
         _check_inside(found, where)
-    record = parse_llava(item, where, find_image=folder.find, notation=written, size=size, **about)
+    record = parse_llava(item, where, find_image=find, notation=written, size=size, **about)
     if written.name == SKYEYE.name or not any(turn.mentions for turn in record.turns):
         return record
     return replace(record, references={**record.references, "original": {"notation": written.name, "texts": texts}})
-
-
-def _as_llava(item: dict[str, Any]) -> dict[str, Any]:
-    """The layouts of LHRS-Instruct and the marks of VHM, as LLaVA would write them."""
-    if "messages" in item and "conversations" not in item:
-        item = {**item, "conversations": item["messages"]}
-    if "conversations" not in item:
-        turns = item.get("conv")
-        if turns is None and "question" in item:
-            turns = {"Question": item["question"], "Answer": item.get("answer")}
-        if turns is None:
-            return item
-        messages = []
-        for turn in turns if isinstance(turns, list) else [turns]:
-            turn = turn if isinstance(turn, dict) else {}
-            messages.append({"from": "human", "value": turn.get("Question")})
-            messages.append({"from": "gpt", "value": turn.get("Answer", turn.get("value"))})
-        name = next((item[key] for key in ("image", "name", "filename", "img") if key in item), None)
-        item = {"image": name, "conversations": messages}
-    messages = item["conversations"]
-    if isinstance(messages, list) and messages and isinstance(messages[0], dict):
-        asked = text_of(messages[0])
-        if asked and _VHM.search(asked):
-            asked = _VHM.sub(lambda match: _VHM_TAGS.get(match[1], ""), asked, count=1)
-            item = {**item, "conversations": [{**messages[0], "value": asked}, *messages[1:]]}
-    return item
 
 
 def _notation(texts: list[str], where: str) -> str | None:
@@ -173,7 +220,7 @@ def _notation(texts: list[str], where: str) -> str | None:
 
 
 def _size(
-    item: dict[str, Any], texts: list[str], notation: BoxNotation, folder: ImageFolder, where: str
+    item: dict[str, Any], texts: list[str], notation: BoxNotation, find: Callable[[str, str], str], where: str
 ) -> Size | None:
     """Size of the image, where the boxes of this record cannot be read without it."""
     if not notation.needs_size and not notation.angle:
@@ -184,7 +231,7 @@ def _size(
     name = name[0] if isinstance(name, list) and name else name
     if not isinstance(name, str):
         raise BadRecord("no image", where, f"boxes in {notation.name} need the image; the record names none")
-    return image_size(folder.find(name, where), where)
+    return image_size(find(name, where), where)
 
 
 def _check_inside(boxes: list[Box | OrientedBox], where: str) -> None:

@@ -61,7 +61,7 @@ def parse_llava(
         BadRecord: nothing asked or answered, unknown role, broken box, image not named or not found.
     """
     record = as_record(item, where)
-    names = _image_names(record, where)
+    names = image_names(record, where)
     messages = read_messages(record, len(names), where)
     tags, questions = zip(*(split_tag(question, where, strict_tags) for question, _ in messages.turns), strict=True)
     texts = list(zip(questions, (answer for _, answer in messages.turns), strict=True))
@@ -174,7 +174,12 @@ def _regions(turn: Turn) -> Iterator[Region]:
                 )
 
 
-def _image_names(item: dict[str, Any], where: str) -> list[str]:
+def image_names(item: dict[str, Any], where: str) -> list[str]:
+    """The images that a record names.
+
+    Raises:
+        BadRecord: one of them is not a file name.
+    """
     value = item.get("image", item.get("images"))
     names = value if isinstance(value, list) else [] if value is None or value == "" else [value]
     texts = [text for name in names if (text := as_text(name)) is not None]

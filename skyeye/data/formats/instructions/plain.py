@@ -22,7 +22,7 @@ _OPENINGS = {f"[{tag}": tag for tag in TAG_TASKS}
 _MARKED = "<image>\n"
 #: Each of these may be the beginning of boxes, marked phrases, markers and signs of a template.
 _SIGNS = ("<", "[", "{")
-_ELSEWHERE = frozenset({"system", "ground_truth"})
+_ELSEWHERE = frozenset({"system", "ground_truth", "objects", "skyeye"})
 _CAPTIONS = ("caption", "video_caption")
 _ANSWERS = ("vqa", "classification")
 _TALK = ("detail", FREE)
