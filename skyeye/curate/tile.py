@@ -11,7 +11,6 @@ The result does not depend on the number of workers, and an interrupted run goes
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import re
@@ -20,8 +19,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from importlib import import_module
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -29,21 +27,18 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from skyeye.config.schema import SourceConfig
+from skyeye.curate.objects import iter_annotated
 from skyeye.curate.windows import Window, boxes_in, windows
 from skyeye.data.files import cannot_be_written, check_new_folder, whole_file, write_whole
-from skyeye.data.formats import READERS, check_source, read_with_problems
-from skyeye.data.formats.base.image_folder import ImageLookup, list_images
+from skyeye.data.formats.base.image_folder import list_images
 from skyeye.data.formats.base.problems import Problem
-from skyeye.data.formats.detection.base import Annotated, Labelled
-from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.formats.detection.base import Annotated
 from skyeye.data.images.depth import is_deep
 from skyeye.data.images.failures import decoding
 from skyeye.data.images.load import exif_orientation, image_size, load_image, open_picture, to_rgb
 from skyeye.data.images.raster import open_raster
 from skyeye.data.images.reference import add_details, parse_reference
 from skyeye.data.images.stretch import (
-    IMAGE_OPTIONS,
-    image_details,
     overview_stretch,
     parse_bands,
     parse_stretch,
@@ -142,42 +137,12 @@ def _pictures(source: SourceConfig | Path) -> tuple[list[Annotated], list[Proble
         else:
             found = [(str(source), source.stem)]
         return [Annotated(image, (), key, "train", image) for image, key in found], []
-    check_source(source, "SRC")
-    annotated = getattr(import_module(READERS[source.format]), "annotated", None)
-    if annotated is None:
-        return _from_regions(source)
-    known = inspect.signature(annotated).parameters  # the others are about questions, which are asked of the tiles
-    options = {key: value for key, value in source.options.items() if key in known}
-    details = image_details({key: source.options.get(key) for key in IMAGE_OPTIONS}, "options")
     pictures, problems = [], []
-    for item in annotated(source.path, images=ImageLookup(source.images), split=source.split, **options):
-        if isinstance(item, Annotated):
-            pictures.append(replace(item, image=add_details(item.image, **details)))
-        else:
+    for item in iter_annotated(source, "SRC"):
+        if isinstance(item, Problem):
             problems.append(item)
-    return pictures, problems
-
-
-def _from_regions(source: SourceConfig) -> tuple[list[Annotated], list[Problem]]:
-    """For formats that tell their objects only with their records; what got no record is not known here."""
-    records, problems = read_with_problems(source, "SRC")
-    regions: dict[str, dict[Any, None]] = {}
-    of: dict[str, Any] = {}
-    for record in records:
-        if len(record.images) == 1:
-            regions.setdefault(record.images[0], {}).update(dict.fromkeys(record.regions))
-            of.setdefault(record.images[0], record)
-    pictures = []
-    for image, known in regions.items():
-        objects = tuple(
-            Labelled(
-                region.phrase, Box(*region.box), of[image].where, False, region.polygon and OrientedBox(*region.polygon)
-            )
-            for region in known
-        )
-        pictures.append(
-            Annotated(image, objects, Path(parse_reference(image)[0]).stem, of[image].split, of[image].where)
-        )
+        else:
+            pictures.append(item)
     return pictures, problems
 
 

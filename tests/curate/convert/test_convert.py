@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from skyeye.config.schema import SourceConfig
-from skyeye.curate.convert import _whole_folder, _Writer, convert, format_text
+from skyeye.curate.convert import _whole_folder, convert, format_text
 from skyeye.curate.convert.layouts import LAYOUTS
 from skyeye.curate.convert.losses import losses
+from skyeye.curate.convert.records import RecordWriter
 from skyeye.curate.target import Target, open_target
 from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.instructions.beside import COLUMN, beside, with_beside
@@ -238,7 +239,7 @@ def test_images_without_a_file_are_copied_or_counted(tmp_path):
     target = Target(tmp_path, {"s": SourceConfig("shards", str(tmp_path / "set"))})
     for copy in (False, True):
         (tmp_path / f"out{copy}").mkdir()
-        with _Writer(LAYOUTS["llava"], tmp_path / f"out{copy}", target, None, copy) as writer:
+        with RecordWriter(LAYOUTS["llava"], tmp_path / f"out{copy}", target, None, copy) as writer:
             writer.add(record)
         assert writer.told.files == ({"train.json": 1} if copy else {})
         assert writer.told.lost == ({} if copy else {"not written: image without a file": 1})

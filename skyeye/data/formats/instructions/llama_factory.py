@@ -1,11 +1,13 @@
 """Data sets of LLaMA-Factory: what its ``dataset_info.json`` names, with the columns and tags that stand there.
 
-Both forms are read: ``sharegpt`` (messages) and ``alpaca`` (``instruction``, ``input``, ``output``, ``history``). Boxes are those of the texts, as in :mod:`skyeye.data.formats.instructions.dialects`. The unit is the record, and a data
-set that is passed over (on a hub, of preferences, without its file).
+``sharegpt`` (messages) and ``alpaca`` (``instruction``, ``input``, ``output``, ``history``) are read. Boxes are those
+of the texts, as in :mod:`skyeye.data.formats.instructions.dialects`. The unit is the record, and a data set that is
+passed over (on a hub, of preferences, without its file).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,8 +87,12 @@ def _file(entry: Any, info: Path, name: str) -> Path:
         raise BadRecord("other data set", where, "is of preferences, or has no file_name here")
     if entry.get("formatting", "alpaca") not in ("alpaca", "sharegpt"):
         raise BadRecord("other data set", where, f"has the formatting {str(entry['formatting'])[:30]!r}")
+    for key in ("columns", "tags"):
+        named = entry.get(key) or {}
+        if not isinstance(named, dict) or not all(isinstance(value, str) for value in named.values()):
+            raise BadRecord("wrong value", where, f"{key} is not an object of names: {str(named)[:60]!r}")
     file = info.parent / entry["file_name"]
-    if file.parent != info.parent or not file.is_file():
+    if file.parent != info.parent or not os.path.isfile(file):
         raise BadRecord("missing file", where, f"its file {entry['file_name'][:60]!r} is not beside {FILE}")
     return file
 
@@ -95,7 +101,7 @@ def _as_llava(item: Any, entry: dict[str, Any]) -> Any:
     """A row with ``images``, ``system`` and ``conversations`` under these names."""
     if not isinstance(item, dict):
         return item
-    columns = entry.get("columns") if isinstance(entry.get("columns"), dict) else {}
+    columns = entry.get("columns") or {}
     named = {key: item.get(columns[key]) for key in ("images", "system") if columns.get(key) in item}
     if entry.get("formatting", "alpaca") == "alpaca":
         return {**item, **named, "conversations": _alpaca(item, columns)}
