@@ -51,9 +51,9 @@ LABEL_FOLDERS = {
 _SAMPLE = 12  # files of one ending that are looked at in a folder; the rest is taken to be like them
 _MANY = 60
 _LOOKED_FOR = (
-    "SkyEye-968k, LLaVA-style lists, synthetic scenes, shards, JSON lines, WebDataset tar files; captions (RSICD, UCM, "
-    "Sydney, RSITMD, NWPU, CapERA); questions (RSVQA, RSIVQA); expressions (RSVG, DIOR-RSVG); boxes (DOTA, YOLO, COCO, "
-    "VOC, FAIR1M, NWPU VHR-10); class folders"
+    "SkyEye-968k, LLaVA-style lists, LLaMA-Factory, image folders, synthetic scenes, shards, JSON lines, WebDataset "
+    "tar files; captions (RSICD, UCM, Sydney, RSITMD, NWPU, CapERA); questions (RSVQA, RSIVQA); expressions (RSVG, "
+    "DIOR-RSVG); boxes (DOTA, YOLO, COCO, VOC, FAIR1M, NWPU VHR-10); class folders"
 )
 
 

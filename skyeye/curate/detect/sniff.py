@@ -14,6 +14,7 @@ from skyeye.data.formats.base.problems import BadRecord
 from skyeye.data.formats.detection import nwpu_vhr10
 from skyeye.data.formats.generic.webdataset_pairs import CAPTION_SUFFIXES, tar_members
 from skyeye.data.formats.grounding import rsvg
+from skyeye.data.formats.instructions.layouts import FILE_NAMES
 
 HEAD = 1 << 16  # bytes looked at
 _LINES = 40
@@ -61,7 +62,8 @@ def _json_lines(path: Path) -> str | None:
     text = head(path)
     if not text.lstrip().startswith("{"):
         return None
-    return "llava" if _has("conversations", text) or _has("messages", text) else "jsonl"
+    folder = path.name == "metadata.jsonl" and any(_has(key, text) for key in FILE_NAMES)  # of Hugging Face
+    return "llava" if folder or _has("conversations", text) or _has("messages", text) else "jsonl"
 
 
 def _json(path: Path) -> str | None:

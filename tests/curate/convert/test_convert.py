@@ -252,6 +252,14 @@ def test_images_without_a_file_are_copied_or_counted(tmp_path):
 
 def test_a_column_that_is_not_ours_is_reported():
     record = Record("a", "S", "vqa", "train", (), (Turn("q", "a"),))
-    for column in ("{", "[]", 3, '{"task": "no"}', '{"tasks": ["vqa", 3]}', '{"regions": [{}]}', '{"split": "x"}'):
-        with pytest.raises(SkyEyeError, match="data convert|split"):
+    for column in (
+        "{",
+        "[]",
+        3,
+        '{"task": "no"}',
+        '{"tasks": ["vqa", 3]}',
+        '{"regions": [{}]}',
+        '{"regions": [{"box": "abcd", "phrase": "a"}]}',
+    ):
+        with pytest.raises(SkyEyeError, match="data convert"):
             with_beside(record, column, "here")

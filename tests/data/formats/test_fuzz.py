@@ -11,7 +11,7 @@ import random
 import re
 import signal
 import tarfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
@@ -58,6 +58,30 @@ def llava():
     turns = [{"from": "human", "value": "<image>\n[refer] where is it?"}, {"from": "gpt", "value": "{<1><2><30><40>}"}]
     items = [{"id": n, "image": f"{n}.png", "conversations": turns} for n in range(3)]
     items += [{"image": "1", "text": "[vqa] how many?", "ground_truth": "3"}]
+    return {"x.json": items}
+
+
+def others():
+    """The same in the layouts of other trainers, with what ``data convert`` puts beside a record."""
+    said = [{"role": "user", "content": "<image>where is <ref-object>?"}, {"role": "assistant", "content": "<bbox>"}]
+    objects = {"ref": ["it"], "bbox": [[1, 2, 30, 40]], "bbox_type": "real", "image_id": [0]}
+    beside = {
+        "id": "a",
+        "task": "refer",
+        "tasks": ["refer"],
+        "regions": [{"box": [0, 0, 1, 1], "phrase": "a", "polygon": None}],
+    }
+    shown = [{"from": "user", "value": "Picture 1: <img>1.png</img>\nwhat?"}, {"from": "assistant", "value": "this"}]
+    items = [
+        {"messages": said, "images": ["0.png"], "objects": objects, "skyeye": json.dumps(beside)},
+        {
+            "messages": said,
+            "file_names": ["2.png"],
+            "objects": {**objects, "bbox": [[0, 0, 1, 1]], "bbox_type": "norm1"},
+        },
+        {"conversations": shown, "skyeye": json.dumps({"references": {"answer": "this"}})},
+        {"file_name": "0.png", "messages": [{**said[0], "content": "why?"}, {**said[1], "content": "so"}]},
+    ]
     return {"x.json": items}
 
 
@@ -400,6 +424,32 @@ def batter(format: str, sound: dict[Path, bytes], folder: Path, images: Path, da
         read += check(format, folder, images, told)
         file.write_bytes(sound[file])
     assert read > CASES / 20  # not everything is refused as a whole
+
+
+def test_layouts_of_other_trainers(tmp_path, images, damage):
+    sound = write(tmp_path / "set", others())
+    batter("llava", sound, tmp_path / "set", images, damage, random.Random("others"))
+
+
+def test_a_damaged_dataset_info(tmp_path, images, damage):
+    """What a damaged list of data sets names is not known, so nothing is counted: no other error and no hang."""
+    rng, row = random.Random("dataset_info"), {"instruction": "what?", "input": "a", "output": "b", "h": [["c", "d"]]}
+    tags = {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt", "system_tag": "s"}
+    info = {
+        "a": {"file_name": "a.json", "formatting": "sharegpt", "columns": {"messages": "conversations"}, "tags": tags},
+        "b": {"file_name": "b.json", "columns": {"history": "h", "images": "i"}, "ranking": False},
+    }
+    talk = [{"image": "0.png", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}]
+    files = {"dataset_info.json": info, "a.json": talk, "b.json": [{**row, "i": ["1.png"]}]}
+    sound = write(tmp_path / "set", files)
+    for _ in range(CASES):
+        file = rng.choice(sorted(sound))
+        file.write_bytes(damage(sound[file], rng))
+        with suppress(SkyEyeError), time_limit(SECONDS):
+            read = import_module(READERS["llama_factory"]).read
+            for item in read(tmp_path / "set", images=ImageLookup(str(images))):
+                assert isinstance(item, Problem) or item.turns
+        file.write_bytes(sound[file])
 
 
 @pytest.mark.parametrize("format", sorted(MADE))

@@ -11,12 +11,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from skyeye.data.formats.base.problems import BadRecord
-from skyeye.data.formats.base.splits import checked_split
 from skyeye.data.record import Record, Region
 from skyeye.data.tasks import TASKS
 
 COLUMN = "skyeye"
-_TEXTS = ("id", "source", "task", "split")
+_TEXTS = ("id", "source", "task")
 
 
 def beside(record: Record, plain: Record) -> str:
@@ -42,20 +41,30 @@ def with_beside(record: Record, column: Any, where: str) -> Record:
         said = json.loads(column)
         changed: dict[str, Any] = {key: said[key] for key in (*_TEXTS, "references") if key in said}
         tasks = said.get("tasks", [])
-        regions = [
-            Region(tuple(one["box"]), one["phrase"], one["polygon"] and tuple(one["polygon"]))
-            for one in said.get("regions", [])
-        ]
+        regions = [_region(one) for one in said.get("regions", [])]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadRecord("wrong value", where, f"column {COLUMN} is not what `data convert` wrote") from error
     if not _is_sound(changed, tasks):
         raise BadRecord("wrong value", where, f"column {COLUMN} is not what `data convert` wrote")
-    checked_split(changed.get("split", record.split), where)
     if len(tasks) == len(record.turns):
         changed["turns"] = tuple(replace(turn, task=task) for turn, task in zip(record.turns, tasks, strict=True))
     if "regions" in said:
         changed["regions"] = tuple(regions)
     return replace(record, **changed)
+
+
+def _region(one: Any) -> Region:
+    """A region as ``asdict`` writes it.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is none.
+    """
+    box, polygon = [float(number) for number in one["box"]], one["polygon"]
+    corners = None if polygon is None else tuple(float(number) for number in polygon)
+    if len(box) != 4 or (corners is not None and len(corners) != 8) or not isinstance(one["phrase"], str):
+        raise ValueError("no region")
+    x1, y1, x2, y2 = box
+    return Region((x1, y1, x2, y2), one["phrase"], corners)
 
 
 def _is_sound(changed: dict[str, Any], tasks: Any) -> bool:

@@ -78,7 +78,7 @@ def read(
     for file in files:
         of = split_in(file if file.stem == METADATA else file.stem) or "train"
         if split is None or of == split:
-            about = {"source": source or "", "split": of, "task": task, "strict_tags": strict_tags}
+            about: dict[str, Any] = {"source": source or "", "split": of, "task": task, "strict_tags": strict_tags}
             yield from records_of(items_of(file), file.stem, boxes, folder.find, **about)
 
 

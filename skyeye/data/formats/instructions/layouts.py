@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from skyeye.data.formats.base.problems import as_text, pick
+from skyeye.data.formats.captions.base import PROMPTS
 from skyeye.data.formats.instructions.messages import text_of
 
 _VHM = re.compile(r"\{(VG|VQA|CLS|IT|IDK)\}\s*")
@@ -22,7 +24,7 @@ def as_llava(item: dict[str, Any]) -> dict[str, Any]:
     if "messages" in item and "conversations" not in item:
         item = {**item, "conversations": item["messages"]}
     if "conversations" not in item:
-        item = _with_turns(item)
+        item = _with_caption(_with_turns(item))
     if "image" not in item and "images" not in item:
         item = _with_images(item)
     return _with_tag(item)
@@ -42,6 +44,17 @@ def _with_turns(item: dict[str, Any]) -> dict[str, Any]:
         messages.append({"from": "gpt", "value": turn.get("Answer", turn.get("value"))})
     name = next((item[key] for key in ("image", "name", "filename", "img") if key in item), None)
     return {"image": name, "conversations": messages}
+
+
+def _with_caption(item: dict[str, Any]) -> dict[str, Any]:
+    """A row of an image folder with a caption and nothing else, as its documentation shows it: the answer to a request
+    for one."""
+    said = as_text(item.get("text", item.get("caption")))
+    named = any(key in item for key in FILE_NAMES)
+    if said is None or not named or any(key in item for key in ("conversations", "ground_truth", "answer")):
+        return item
+    asked = f"[caption] {pick(PROMPTS, said)}"
+    return {**item, "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": said}]}
 
 
 def _with_images(item: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def read(
         of = split_in(file.stem) or split_in(name) or "train"
         if split is None or of == split:
             items = ((where, _as_llava(item, entry)) for where, item in items_of(file))
-            about = {"source": source or "", "split": of, "task": task, "strict_tags": strict_tags}
+            about: dict[str, Any] = {"source": source or "", "split": of, "task": task, "strict_tags": strict_tags}
             yield from records_of(items, file.stem, boxes, folder.find, **about)
 
 

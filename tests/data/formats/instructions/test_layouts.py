@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from skyeye.config.schema import SourceConfig
+from skyeye.curate.detect.folder import detect_formats
 from skyeye.data.formats import read_with_problems
 from skyeye.data.geometry.boxes import Box
 from skyeye.data.record import MARK, Mention
@@ -40,3 +41,12 @@ def test_an_image_folder_of_hugging_face(pictures, column):
     records, problems = read_with_problems(SourceConfig("llava", str(pictures / "val")), "hf")
     assert not problems
     assert records[0].images == (str(pictures / "val" / "a.jpg"),) and records[0].split == "val"
+
+
+def test_captions_of_an_image_folder(pictures):
+    (pictures / "metadata.jsonl").write_text(json.dumps({"file_name": "a.jpg", "text": "a harbour"}))
+    (_, source), *more = detect_formats(pictures).sources
+    records, problems = read_with_problems(source, "hf")
+    assert not problems and not more
+    assert (records[0].task, records[0].turns[0].answer) == ("caption", "a harbour")
+    assert records[0].references == {"captions": ["a harbour"]}
