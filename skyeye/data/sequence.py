@@ -125,7 +125,7 @@ class SequenceBuilder:
             if row.input_ids[: len(prefix)] != prefix:
                 raise ValueError(f"the rows of a group begin alike; that of {record.id} begins otherwise")
             input_ids, labels = row.input_ids[len(prefix) :], row.labels[len(prefix) :]
-            if labels[0] != IGNORE_INDEX:
+            if labels[0] != IGNORE_INDEX and self.style.shares_prefix:
                 raise SkyEyeError(
                     f"no token of the question stands before the answer"
                     f" (max_context_len {self.prompt_config.max_context_len})",

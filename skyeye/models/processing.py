@@ -13,6 +13,7 @@ from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, P
 
 from skyeye.config.schema import ModelConfig, PromptConfig, VisionConfig
 from skyeye.data.images.load import load_image, to_rgb
+from skyeye.data.images.square import Resize
 from skyeye.data.record import Turn
 from skyeye.data.sequence import Row, SequenceBuilder, collate_prompts
 from skyeye.models.configuration import SkyEyeConfig
@@ -31,8 +32,8 @@ class SkyEyeProcessor(ProcessorMixin):
     Args:
         tokenizer: see :mod:`skyeye.models.tokenizer`.
         tokens_per_image: image tokens that the model makes of one image.
-        image_size, image_mean, image_std: see :func:`skyeye.data.images.load.to_pixels`; for several towers lists of
-            them.
+        image_size, image_mean, image_std, image_resize: see :func:`skyeye.data.images.load.to_pixels`; for several
+            towers lists of them.
         prompt: fields of :class:`skyeye.config.schema.PromptConfig`; what is missing is the reference's.
     """
 
@@ -45,9 +46,11 @@ class SkyEyeProcessor(ProcessorMixin):
         image_std: Sequence[float] | Sequence[Sequence[float]] = VisionConfig.std,
         prompt: dict[str, Any] | None = None,
         chat_template: str | None = None,
+        image_resize: Resize | Sequence[Resize] = "stretch",
     ):
         self.tokens_per_image = tokens_per_image
         self.image_size, self.image_mean, self.image_std = image_size, tuple(image_mean), tuple(image_std)
+        self.image_resize = image_resize
         self.prompt = asdict(PromptConfig(**(prompt or {})))
         super().__init__(tokenizer, chat_template=chat_template)
 
@@ -66,6 +69,7 @@ class SkyEyeProcessor(ProcessorMixin):
             transform.mean,
             transform.std,
             prompt=asdict(model.prompt),
+            image_resize=transform.resize,
         )
 
     def __call__(
@@ -125,7 +129,7 @@ class SkyEyeProcessor(ProcessorMixin):
     def pixels(self, picture: Picture) -> torch.Tensor:
         """Pixels float32 (3, S, S), for several towers (values,), of a picture or image file."""
         image = to_rgb(picture) if isinstance(picture, Image.Image) else load_image(picture)
-        return PixelTransform(self.image_size, self.image_mean, self.image_std)(image)
+        return PixelTransform(self.image_size, self.image_mean, self.image_std, self.image_resize)(image)
 
     def build_training_row(self, n_images: int, chat: Sequence[dict[str, str]]) -> Row:
         """Ids and labels of a chat that ends with an answer.

@@ -69,7 +69,8 @@ CASES = [
     (TokenizerConfig("x", 100), ["give either path or train_vocab_size"]),
     (PromptConfig(max_txt_len=0), ["max_txt_len: 0 is below 1"]),
     (PromptConfig(template="{} {}"), ["template: must hold {} exactly once"]),
-    (PromptConfig(system="be brief"), ["system: is only used with style: chat_template"]),
+    (PromptConfig(chat_template="x"), ["chat_template: is only used with style: chat_template"]),
+    (PromptConfig(system="be brief"), ["system: style: minigpt_v2 has no place for it"]),
     (OptimizerConfig(lr=-1.0), ["lr: -1.0 is below 0"]),
     (OptimizerConfig(betas=(1.0, -0.5)), ["betas: 1.0 is not in", "betas: -0.5 is not in"]),
     (OptimizerConfig(clip_norm=0.0), ["clip_norm: 0.0 is not above 0 (null: no clipping)"]),
@@ -139,6 +140,10 @@ CASES = [
     (
         recipe(stage(alignment=AlignmentConfig(phrases=1.0)), run=RunConfig(share_prefix=False)),
         ["stages[0].alignment: is learnt on shared prefixes only"],
+    ),
+    (
+        recipe(model=ModelConfig(prompt=PromptConfig(style="plain"))),
+        ["run.share_prefix: in model.prompt.style: plain nothing stands between"],
     ),
     (
         recipe(eval=EvalConfig(every=1), run=RunConfig(strategy="zero3")),

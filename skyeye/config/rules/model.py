@@ -39,7 +39,7 @@ def a_convolutional_stem_belongs_to_timm(vision: VisionConfig) -> Iterator[Issue
 
 @rule(VisionConfig)
 def patches_fill_the_image(vision: VisionConfig) -> Iterator[Issue]:
-    if vision.architecture != "eva" or min(vision.image_size, vision.patch_size) < 1:
+    if vision.architecture == "timm" or min(vision.image_size, vision.patch_size) < 1:
         return
     if vision.image_size % vision.patch_size:
         message = f"{vision.image_size} is not a multiple of patch_size {vision.patch_size}"
@@ -48,7 +48,7 @@ def patches_fill_the_image(vision: VisionConfig) -> Iterator[Issue]:
 
 @rule(VisionConfig)
 def heads_share_the_width(vision: VisionConfig) -> Iterator[Issue]:
-    if vision.architecture != "eva" or min(vision.width, vision.heads) < 1:
+    if vision.architecture == "timm" or min(vision.width, vision.heads) < 1:
         return
     if vision.width % vision.heads:
         message = f"width {vision.width} is not a multiple of heads {vision.heads}"
@@ -64,7 +64,7 @@ def at_least_one_level_is_read(vision: VisionConfig) -> Iterator[Issue]:
 @rule(VisionConfig)
 def levels_are_in_the_tower(vision: VisionConfig) -> Iterator[Issue]:
     """Of a timm tower the depth is known when it is built."""
-    if vision.architecture != "eva" or vision.depth < 1:
+    if vision.architecture == "timm" or vision.depth < 1:
         return
     for i, layer in enumerate(vision.layers or ()):
         if not -vision.depth - 1 <= layer <= vision.depth:
@@ -154,7 +154,8 @@ def the_template_has_one_place_for_the_question(prompt: PromptConfig) -> Iterato
 
 
 @rule(PromptConfig)
-def system_and_template_belong_to_chat_template(prompt: PromptConfig) -> Iterator[Issue]:
-    for name in ("system", "chat_template"):
-        if getattr(prompt, name) is not None and prompt.style != "chat_template":
-            yield Issue(name, "is only used with style: chat_template", (name, "style"))
+def system_and_template_have_their_style(prompt: PromptConfig) -> Iterator[Issue]:
+    if prompt.chat_template is not None and prompt.style != "chat_template":
+        yield Issue("chat_template", "is only used with style: chat_template", ("chat_template", "style"))
+    if prompt.system is not None and prompt.style in ("minigpt_v2", "plain"):
+        yield Issue("system", f"style: {prompt.style} has no place for it", ("system", "style"))

@@ -7,7 +7,8 @@ notation       one box                                       numbers
 ``geochat``    ``{<12><34><56><78>|<30>}``                   hundredths before turning, degrees
 ``fractions``  ``[0.12, 0.34, 0.56, 0.78]``                  0..1 (LHRS-Bot)
 ``padded``     ``[0.12, 0.34, 0.56, 0.78]``                  0..1 of the image padded to a square (MMRS-1M)
-``thousandths`` ``[120, 340, 560, 780]``                     0..1000 (VHM)
+``thousandths`` ``[120, 340, 560, 780]``                     0..1000
+``vhm``         ``[120,340,560,780]``                        0..1000 (VHM)
 ``qwen``       ``<box>(120,340),(560,780)</box>``            0..1000 (Qwen-VL)
 ``pixels``     ``[96, 272, 448, 624]``                       pixels
 ``hundredths`` ``{<12.34><34.0><56.7><78.9>}``               hundredths with decimals (no data set: for scoring)
@@ -46,6 +47,7 @@ class BoxNotation:
         angle: every box is written before it is turned, with its angle in degrees behind it.
         padded: numbers are those of the image padded to a square.
         joiner: between the boxes of a list.
+        comma: between the numbers in brackets.
     """
 
     name: str
@@ -58,6 +60,7 @@ class BoxNotation:
     angle: bool = False
     padded: bool = False
     joiner: str = ", "
+    comma: str = ", "
 
     @property
     def needs_size(self) -> bool:
@@ -84,7 +87,7 @@ class BoxNotation:
         if self.form == "braces":
             return "{" + "".join(f"<{number}>" for number in numbers) + "}"
         if self.form == "brackets":
-            return "[" + ", ".join(numbers) + "]"
+            return f"[{self.comma.join(numbers)}]"
         points = ",".join(f"({x},{y})" for x, y in zip(numbers[::2], numbers[1::2], strict=True))
         return f"<quad>{points}</quad>" if len(numbers) == 8 else f"<box>{points}</box>"
 
@@ -180,6 +183,7 @@ NOTATIONS: dict[str, BoxNotation] = {
         BoxNotation("fractions", "brackets", 1, digits=2),
         BoxNotation("padded", "brackets", 1, digits=2, padded=True),
         BoxNotation("thousandths", "brackets", 1000),
+        BoxNotation("vhm", "brackets", 1000, comma=","),
         BoxNotation("qwen", "points", 1000, joiner=""),
         BoxNotation("pixels", "brackets", None),
         BoxNotation("hundredths", "braces", 100, digits=None, joiner=DELIMITER),
