@@ -8,18 +8,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skyeye.cli.paths import any_path, new_place
+from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
     from skyeye.config.schema import ModelConfig
+    from skyeye.generation.opening import Opening
 
-CHECKPOINT = "folder written by training, a file of the reference (.pth, with --base), or a downloaded name of the hub"
+CHECKPOINT = (
+    "folder written by training, a file of the reference (.pth, with --base), a folder of another project, or a"
+    " downloaded name of the hub"
+)
 #: Precisions of ``--dtype``.
 DTYPES = ("auto", "bf16", "fp16", "fp32")
 
 
 def checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """``CHECKPOINT``, ``--base``, ``--dtype``, ``--keep-adapters``, ``--device``."""
-    parser.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=CHECKPOINT)
+    """``CHECKPOINT``, ``--weights``, ``--base``, ``--resize``, ``--dtype``, ``--keep-adapters``, ``--device``."""
+    named = f"{CHECKPOINT}; or, with --weights, a name of skyeye models list"
+    parser.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=named)
+    parser.add_argument("--weights", type=any_path, metavar="FOLDER", help="published files of the model that is named")
+    parser.add_argument(
+        "--resize",
+        choices=("stretch", "pad", "crop"),
+        help="make pictures square in another way than in training; GeoChat's published scores are of crop",
+    )
     parser.add_argument(
         "--base", type=any_path, metavar="RECIPE", help="recipe, or checkpoint folder, that has the frozen parts"
     )
@@ -40,6 +52,27 @@ def base_of(path: Path | None) -> Path | ModelConfig | None:
     from skyeye.config.load import load_model
 
     return load_model(path) if path is not None and path.suffix in (".yaml", ".yml") else path
+
+
+def opened_as(options: argparse.Namespace) -> tuple[Path, Opening]:
+    """The checkpoint that the arguments of :func:`checkpoint_arguments` name, and how it is opened.
+
+    Raises:
+        SkyEyeError: a model is named that is not in the list, or without its files.
+    """
+    from skyeye.config.catalogue import MODELS, find_model
+    from skyeye.generation.opening import Opening
+
+    named, family = str(options.checkpoint), None
+    if options.weights is not None:
+        family = find_model(named).family
+    elif named in MODELS and not options.checkpoint.exists():
+        files = "; ".join(MODELS[named].files)
+        what = "is a model of the list, whose files have to be given"
+        raise SkyEyeError(what, where=named, remedy=f"--weights FOLDER, with {files}")
+    base = base_of(options.base)
+    how = Opening(base, options.dtype, options.device, options.keep_adapters, family, options.resize)
+    return options.weights or options.checkpoint, how
 
 
 def export_command(commands: argparse._SubParsersAction, command: Callable) -> None:

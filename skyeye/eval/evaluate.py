@@ -130,7 +130,7 @@ def _about(checkpoint: Path, settings: EvalSettings) -> dict[str, Any]:
     return {
         "checkpoint": str(checkpoint),
         **origin(checkpoint),
-        "fingerprint": fingerprint_with_base(checkpoint, settings.opening.base),
+        "fingerprint": fingerprint_with_base(checkpoint, settings.opening),
         "seed": settings.seed,
         "limit": settings.limit,
         "batch_size": settings.batch_size,

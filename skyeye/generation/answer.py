@@ -35,13 +35,17 @@ def open_to_answer(
     """
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     device = opening.device or own
-    return open_checkpoint(
+    model, processor = open_checkpoint(
         checkpoint,
         base=opening.base,
         precision=lambda values: resolve_precision(opening.dtype, device, values),
         device=device,
         keep_adapters=opening.keep_adapters,
+        family=opening.family,
     )
+    if opening.resize is not None:
+        processor.image_resize = opening.resize
+    return model, processor
 
 
 def answers_as_ready(

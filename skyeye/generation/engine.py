@@ -9,6 +9,7 @@ pass that continues the others, also one about another image: a batch stays full
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -93,7 +94,13 @@ def answer_groups(
     penalty = None
     if repetition_penalty != 1.0:
         penalty = RepetitionPenalty(repetition_penalty, model.generation_config.bos_token_id)
-    if not can_share(model):
+    groups = iter(groups)
+    first = next(groups, None)
+    if first is None:
+        return
+    groups = itertools.chain([first], groups)
+    nothing_behind = first.prompts[0][-1] == IMAGE_TOKEN_ID  # a style that asks nothing has no rows of its own
+    if nothing_behind or not can_share(model):
         yield from _in_plain_batches(model, groups, rows, ends, repetition_penalty)
         return
     yield from SharedGeneration(model, rows, ends, penalty, static).run(groups)

@@ -463,9 +463,10 @@ def check_labels(group_ids: torch.Tensor, branch_ids: torch.Tensor, labels: torc
     """Refuse labels that nothing in their row predicts. All are (B, T); they are read back from their device for it.
 
     Raises:
-        SkyEyeError: the first token of a branch has a label.
+        SkyEyeError: the first token of a branch has a label, and the branch does not stand behind its prefix.
     """
     starts = (branch_ids[:, 1:] != branch_ids[:, :-1]) | (group_ids[:, 1:] != group_ids[:, :-1])
+    starts &= ~((group_ids[:, 1:] == group_ids[:, :-1]) & (branch_ids[:, :-1] == 0) & (branch_ids[:, 1:] == 1))
     if bool((starts & (labels[:, 1:] != IGNORE_INDEX)).any()):
         raise SkyEyeError("the first token of a branch has a label, but nothing in its row predicts it")
 

@@ -51,6 +51,7 @@ class Checkpoint:
         base: the parts that it leaves out.
         words: folder of its processor; None: ``recipe`` says how it is made.
         recipe: the model section of the base recipe, where one was named.
+        remedy: what to do where its tensors do not fit together, where the layout knows more of it.
     """
 
     path: Path
@@ -59,13 +60,11 @@ class Checkpoint:
     base: Base
     words: Path | None = None
     recipe: ModelConfig | None = None
+    remedy: str | None = None
 
     def own_words(self) -> dict[str, Any]:
-        """Its configuration as far as its tensors depend on it: of a tower that lies elsewhere, its levels."""
-        words = self.config.to_dict()
-        if self.base.vision and isinstance(words["vision"], dict):
-            words["vision"] = {"layers": words["vision"]["layers"]}
-        return words
+        """Its configuration as far as its tensors depend on it: of a tower that lies elsewhere, nothing."""
+        return self.config.to_dict() | ({"vision": None} if self.base.vision else {})
 
     def processor(self) -> SkyEyeProcessor:
         """The processor that belongs to the model."""
@@ -164,7 +163,7 @@ def find_checkpoint(
     layout = layout_of(where)
     if layout is not None:
         found = layout.read(where, Path(base) if isinstance(base, str) else base, family)
-        return Checkpoint(where, model_config(found.model), found.tensors, found.base, recipe=found.model)
+        return Checkpoint(where, model_config(found.model), found.tensors, found.base, None, found.model, found.remedy)
     return _folder(where, base) if where.is_dir() else _reference(where, base)
 
 
@@ -294,7 +293,9 @@ def _refuse_what_differs(
     if problems:
         theirs = {reference_name(name): tensor for name, tensor in found.tensors.items()}
         remedy = advice(model.state_dict(), theirs)
-        if found.path.is_dir():
+        if found.remedy is not None:
+            remedy = found.remedy
+        elif found.path.is_dir():
             remedy = "config.json and the weights are not of the same model"
         raise SkyEyeError("; ".join(problems), where=str(found.path), remedy=remedy)
     if not found.path.is_dir() and own_words(found.path):

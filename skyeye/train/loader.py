@@ -181,7 +181,8 @@ class StepPacks(Dataset):
             sequence, problems = usable(self.builder, group, self.division.budget)
             skipped += problems
             if sequence is not None:
-                sequences += [sequence] if self.division.share_prefix else single_rows([sequence])
+                shared = self.division.share_prefix and self.builder.style.shares_prefix
+                sequences += [sequence] if shared else single_rows([sequence])
         if skipped:  # every process needs something to compute, or the others wait for it
             missing = self.division.world * self.division.accumulation - sum(
                 len(sequence.branches) for sequence in sequences

@@ -163,7 +163,7 @@ def _step_packs(
         share_prefix=run.share_prefix,
         budget=run.tokens_per_pack,
     )
-    prompt = context.setup.model.prompt
+    prompt = stage.prompt(context.setup.model.prompt)
     return StepPacks(
         mixture,
         SequenceBuilder(context.processor.tokenizer, prompt, model.config.tokens_per_image),

@@ -142,10 +142,6 @@ CASES = [
         ["stages[0].alignment: is learnt on shared prefixes only"],
     ),
     (
-        recipe(model=ModelConfig(prompt=PromptConfig(style="plain"))),
-        ["run.share_prefix: in model.prompt.style: plain nothing stands between"],
-    ),
-    (
         recipe(eval=EvalConfig(every=1), run=RunConfig(strategy="zero3")),
         ["eval.every: under zero3 no process holds the whole model"],
     ),

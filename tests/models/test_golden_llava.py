@@ -28,10 +28,12 @@ from skyeye.data.images.load import load_image, to_pixels
 from skyeye.data.record import Turn
 from skyeye.data.sequence import IMAGE_TOKEN_ID, SequenceBuilder
 from skyeye.models.adapters import plain_name
+from skyeye.models.checkpoint import convert
 from skyeye.models.converters import llava
 from skyeye.models.losses import IGNORE_INDEX
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.tokenizer import load_tokenizer
+from skyeye.models.weights import read_tensors
 
 pytestmark = pytest.mark.golden
 
@@ -195,6 +197,31 @@ def _compare_gradients(model, stored) -> int:
     for name, gradient in wanted.items():
         assert_close(gradients[name], gradient, **GRADIENTS)
     return len(wanted)
+
+
+@pytest.mark.parametrize("which", ["full", "lora", "pretrained_projector"])
+def test_converted_to_ours_and_back_every_bit_is_the_same(published, tmp_path, which):
+    name, _, _, folder = published
+    if not (folder / which).is_dir():
+        pytest.skip(f"no folder {which}")
+    base = {} if which == "full" else {"base": folder / "base"}
+    convert(folder / which, tmp_path / "ours", family=STYLES[name], **base)
+    convert(tmp_path / "ours", tmp_path / "back", layout="llava")
+    compared = 0
+    for file in (folder / which).glob("*.bin"):
+        theirs = {llava.our_name(name): tensor for name, tensor in read_tensors(file).items()}
+        back = {llava.our_name(name): tensor for name, tensor in read_tensors(tmp_path / "back" / file.name).items()}
+        theirs = {
+            name: tensor for name, tensor in theirs.items() if "inv_freq" not in name and "vision_tower" not in name
+        }
+        assert back.keys() == theirs.keys()
+        assert all(torch.equal(back[name], tensor) for name, tensor in theirs.items())
+        compared += len(theirs)
+    assert compared
+    before, after = (read_json(place / "config.json") for place in (folder / which, tmp_path / "back"))
+    asked = [key for key in before if key.startswith("mm_") and key not in ("mm_vision_tower", "mm_use_im_patch_token")]
+    assert {key: after[key] for key in asked} == {key: before[key] for key in asked}
+    assert (after["model_type"], after["image_aspect_ratio"]) == (before["model_type"], before["image_aspect_ratio"])
 
 
 def test_generation(published, opened):

@@ -161,16 +161,6 @@ def alignment_is_learnt_on_shared_prefixes(recipe: Recipe) -> Iterator[Issue]:
 
 
 @rule(Recipe)
-def captions_without_a_question_share_no_prefix(recipe: Recipe) -> Iterator[Issue]:
-    if recipe.model.prompt.style == "plain" and recipe.run.share_prefix:
-        message = (
-            "in model.prompt.style: plain nothing stands between an image and its caption, so that captions cannot"
-            " share what stands before them; set run.share_prefix: false"
-        )
-        yield Issue("run.share_prefix", message, ("run.share_prefix", "model.prompt.style"))
-
-
-@rule(Recipe)
 def scores_in_training_need_a_whole_model(recipe: Recipe) -> Iterator[Issue]:
     if recipe.eval.every is not None and recipe.run.strategy == "zero3":
         message = (

@@ -13,7 +13,7 @@ from skyeye.config.schema.language import LanguageConfig, LoraConfig, TokenizerC
 from skyeye.config.schema.model import ModelConfig
 from skyeye.config.schema.optimizer import OptimizerConfig
 from skyeye.config.schema.projector import LinearProjectorConfig, MLPProjectorConfig, ProjectorConfig
-from skyeye.config.schema.prompt import PromptConfig
+from skyeye.config.schema.prompt import PromptConfig, Style
 from skyeye.config.schema.recipe import Recipe
 from skyeye.config.schema.run import RunConfig
 from skyeye.config.schema.stage import AlignmentConfig, StageConfig, Trainable
@@ -37,6 +37,7 @@ __all__ = [
     "Sampling",
     "SourceConfig",
     "StageConfig",
+    "Style",
     "TokenizerConfig",
     "Trainable",
     "VisionConfig",

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+#: Whose words: minigpt_v2; chat_template: the tokenizer's own, for any model; plain: image and caption alone; the
+#: others are those of LLaVA and of families made from it (skyeye/data/prompts/llava.py).
+Style = Literal["minigpt_v2", "chat_template", "plain", "llava_v1", "rs_llava", "uavit", "geochat", "vhm"]
+
 
 @dataclass
 class PromptConfig:
     """How a conversation becomes text; see docs/sequence.md."""
 
-    # chat_template: the tokenizer's own, for any model; plain: image and caption alone; the others: of that family
-    style: Literal["minigpt_v2", "chat_template", "plain", "llava_v1", "rs_llava", "geochat", "vhm"] = "minigpt_v2"
+    style: Style = "minigpt_v2"
     # how boxes are written (skyeye/data/geometry/box_text.py); null: as the style does
     boxes: Literal["skyeye", "geochat", "fractions", "thousandths", "vhm", "qwen"] | None = None
     clip_boxes: bool = True  # reference: false, it writes <116> for a box that leaves the image

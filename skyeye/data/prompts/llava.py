@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from skyeye.data.geometry.box_text import GEOCHAT, NOTATIONS, BoxNotation
+from skyeye.data.geometry.box_text import GEOCHAT, NOTATIONS, SKYEYE, BoxNotation
 from skyeye.data.prompts.base import BEGIN, IMAGE, PromptStyle, Segment
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
@@ -69,6 +69,20 @@ DIALECTS: dict[str, Dialect] = {
             "identify": "[identify]",
         },
         phrase="<p> {} </p>",
+    ),
+    "uavit": Dialect(
+        _V1,
+        boxes=replace(SKYEYE, joiner=""),
+        tags={
+            "caption": "[img_cap]",
+            "detail": "[deta_cap]",
+            "vqa": "[vqa]",
+            "classification": "[img_cls]",
+            "refer": "[vg]",
+            "detection": "[det]",
+            "identify": "[reg_cap]",
+        },
+        phrase="<p>{}</p>",
     ),
     "vhm": Dialect(
         _V1,

@@ -22,6 +22,7 @@ from skyeye.config.schema import (
     MLPProjectorConfig,
     ModelConfig,
     PromptConfig,
+    Style,
     VisionConfig,
 )
 from skyeye.errors import SkyEyeError
@@ -62,7 +63,7 @@ class Variant:
         position_resize: how it stretches the tower's position table then.
     """
 
-    style: Literal["llava_v1", "rs_llava", "geochat", "vhm"]
+    style: Style
     image_size: int | None = None
     position_resize: Literal["bicubic", "corners"] = "bicubic"
 
@@ -73,6 +74,8 @@ VARIANTS = {
     "rs_llava": Variant("rs_llava"),
     "geochat": Variant("geochat", 504, "corners"),
     "vhm": Variant("vhm"),
+    "llava_uav": Variant("uavit"),
+    "geochat_uav": Variant("uavit", 504, "corners"),
 }
 
 
@@ -125,7 +128,7 @@ def read(folder: Path, base: Path | ModelConfig | None = None, family: str | Non
     covered = Base(
         (None if tower is None else BasePart.of(str(tower)),), BasePart.of(str(under)) if plain_language else None
     )
-    return Published(model, tensors, covered if covered else Base())
+    return Published(model, tensors, covered if covered else Base(), _remedy(folder))
 
 
 def our_name(name: str) -> str:
@@ -203,15 +206,27 @@ def _tower_folder(folder: Path, config: Mapping[str, Any], recipe: ModelConfig |
 
 def _base_folder(folder: Path, base: Path | None) -> Path:
     """Where the language model of adapters or of a projector lies."""
-    file = folder / "adapter_config.json"
-    config = read_json_object(file if file.is_file() else folder / "config.json")
-    stated = config.get("base_model_name_or_path") or config.get("_name_or_path")
+    stated = _stated_base(folder)
     if base is not None:
         if not (base / "config.json").is_file():
             raise SkyEyeError("no language model: no config.json", where=str(base), remedy="--base FOLDER with one")
         tell_other_base(stated, base, folder)
         return base
     return part_beside(stated, folder, "language model", f"name the folder of {stated}: --base FOLDER")
+
+
+def _stated_base(folder: Path) -> str | None:
+    file = folder / "adapter_config.json"
+    config = read_json_object(file if file.is_file() else folder / "config.json")
+    return config.get("base_model_name_or_path") or config.get("_name_or_path")
+
+
+def _remedy(folder: Path) -> str:
+    """What to do where shapes differ: what is most often wrong is the base."""
+    stated = _stated_base(folder)
+    if _is_whole(folder) or not stated:
+        return Published.remedy
+    return f"its adapters were trained beside {stated}: give that base, --base FOLDER"
 
 
 def _own_tower(vision: VisionConfig, parts: Mapping[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]:

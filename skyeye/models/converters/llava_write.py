@@ -45,7 +45,7 @@ def write(
     target.mkdir(parents=True)
     tower = {n.removeprefix(_TOWER): t for n, t in tensors.items() if n.startswith(_TOWER)}
     named = "vision_tower" if tower else base.vision[0].source if base.vision and base.vision[0] else "vision_tower"
-    (target / "config.json").write_text(json.dumps(_settings(config, processor, named, base), indent=2))
+    (target / "config.json").write_text(json.dumps(_settings(config, processor, named, base, bool(tower)), indent=2))
     rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TOWER)}
     if tower:
         _write_tower(target / "vision_tower", config, tower, processor)
@@ -78,14 +78,17 @@ def _refuse_other_models(config: SkyEyeConfig, base: Base) -> None:
         raise SkyEyeError("; ".join(odd), where="--layout llava", remedy=remedy)
 
 
-def _settings(config: SkyEyeConfig, processor: SkyEyeProcessor, tower: str, base: Base) -> dict[str, Any]:
+def _settings(
+    config: SkyEyeConfig, processor: SkyEyeProcessor, tower: str, base: Base, whole_tower: bool
+) -> dict[str, Any]:
+    """``config.json``. Of a tower that is written, which ends at its highest level, levels are counted from 0."""
     text = {name: value for name, value in config.text_config.to_dict().items() if not name.startswith("_attn")}
     rope = text.pop("rope_parameters", None) or {}
     for name in ("dtype", "architectures", "transformers_version"):
         text.pop(name, None)
     style, vision = processor.prompt["style"], config.towers[0]
     kinds = {variant.style: kind for kind, variant in VARIANTS.items()}
-    layers = vision["layers"][0] if len(vision["layers"]) == 1 else vision["layers"]
+    layers = [layer % (vision["depth"] + 1) for layer in vision["layers"]] if whole_tower else vision["layers"]
     return text | {
         "rope_theta": rope.get("rope_theta", 10000.0),
         "rope_scaling": None,
@@ -97,7 +100,7 @@ def _settings(config: SkyEyeConfig, processor: SkyEyeProcessor, tower: str, base
         "mm_use_im_patch_token": False,
         "mm_use_im_start_end": False,
         "mm_vision_select_feature": "patch",
-        "mm_vision_select_layer": layers,
+        "mm_vision_select_layer": layers[0] if len(layers) == 1 else layers,
         "mm_vision_tower": tower,
         "use_mm_proj": True,
     }

@@ -31,11 +31,13 @@ class Published:
         model: the section of a recipe that builds its model.
         tensors: what it holds, by plain name (:func:`skyeye.models.adapters.plain_name`).
         base: the parts that it leaves out.
+        remedy: what to do where its parts do not fit together.
     """
 
     model: ModelConfig
     tensors: dict[str, torch.Tensor]
     base: Base = NO_BASE
+    remedy: str = "its files are not of one model: download them again"
 
 
 def part_beside(named: str | None, folder: Path, what: str, remedy: str, own: Sequence[str] = ()) -> Path:
