@@ -172,6 +172,32 @@ MODELS: dict[str, CataloguedModel] = {
             "golden",
             "geochat",
         ),
+        CataloguedModel(
+            "lhrs_bot",
+            "LHRS-Bot: an attention pooler over three levels of CLIP, LLaMA-2-7B-chat with LoRA, three stages",
+            "models/lhrs_bot.yaml",
+            ("LHRS-Bot Stage3: FINAL.pt with TextLoRA/", "meta-llama/Llama-2-7b-chat-hf"),
+            "Apache-2.0",
+            6.74,
+            0.39,
+            (*_LLAVA_TASKS, "classification", "refer", "identify"),
+            "fractions",
+            "golden",
+            "lhrs",
+        ),
+        CataloguedModel(
+            "lhrs_bot_nova",
+            "LHRS-Bot-Nova: SigLIP at 384 px, 272 queries, four experts, Llama-3-8B-Instruct",
+            "models/lhrs_bot_nova.yaml",
+            ("LHRS-Bot-Nova: FINAL.pt with TextLoRA/", "meta-llama/Meta-Llama-3-8B-Instruct"),
+            "Apache-2.0",
+            8.03,
+            0.67,
+            (*_LLAVA_TASKS, "classification", "refer", "identify"),
+            "bbox",
+            "golden",
+            "lhrs",
+        ),
     )
 }
 

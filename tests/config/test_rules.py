@@ -19,7 +19,9 @@ from skyeye.config.schema import (
     MixtureEntry,
     MLPProjectorConfig,
     ModelConfig,
+    NovaPoolerProjectorConfig,
     OptimizerConfig,
+    PoolerProjectorConfig,
     PromptConfig,
     Recipe,
     RunConfig,
@@ -58,6 +60,8 @@ CASES = [
     (LinearProjectorConfig(join_tokens=0), ["join_tokens: 0 is below 1"]),
     (MLPProjectorConfig(join_tokens=0), ["join_tokens: 0 is below 1"]),
     (LanguageConfig(config={}, quantize="nf4"), ["quantize: fresh weights have to be trained"]),
+    (PoolerProjectorConfig(queries=[]), ["queries: give a number of at least 1 for each level"]),
+    (NovaPoolerProjectorConfig(heads=0, selected=5), ["heads: 0 is below 1", "selected: 5 of 4 experts cannot be"]),
     (LanguageConfig(), ["give either pretrained (a directory or hub name) or config"]),
     (
         LanguageConfig(config={"num_attention_heads": 4, "num_key_value_heads": 3}),

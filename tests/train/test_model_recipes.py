@@ -22,9 +22,16 @@ LLAMA |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embe
 
 def tiny_vision(vision: dict) -> dict:
     """The same kind of tower at a few thousand weights: as many levels, by the same rule for its positions."""
-    sizes = {"image_size": 28, "patch_size": 14, "width": 16, "depth": 4, "heads": 2, "mlp_ratio": 2.0}
     layers = vision["layers"] if len(vision["layers"]) == 1 else [1, 2, 4]
-    return {**vision, **sizes, "layers": layers, "weights": None}
+    common = {**vision, "image_size": 28, "layers": layers, "weights": None}
+    if vision["architecture"] == "timm":
+        sizes = {"embed_dim": 16, "depth": 4, "num_heads": 2, "mlp_ratio": 2.0}
+        return {**common, "arguments": {**vision["arguments"], **sizes}}
+    return {**common, "patch_size": 14, "width": 16, "depth": 4, "heads": 2, "mlp_ratio": 2.0}
+
+
+def tiny_projector(projector: dict) -> dict:
+    return {**projector, "queries": [3, 2, 1], "layers": 1, "heads": 2} if "queries" in projector else projector
 
 
 def tiny(name: str, world: Path, out: Path) -> Path:
@@ -42,6 +49,7 @@ def tiny(name: str, world: Path, out: Path) -> Path:
         "output_dir": str(out / "run"),
         "model": {
             "vision": tiny_vision(_plain(recipe.model.vision)),
+            "projector": tiny_projector(_plain(recipe.model.projector)),
             "language": {"pretrained": None, "config": LLAMA},
             "tokenizer": {"train_vocab_size": 700},
             "checkpoint": None,

@@ -12,6 +12,8 @@ from skyeye.config.schema import (
     LoraConfig,
     MLPProjectorConfig,
     ModelConfig,
+    NovaPoolerProjectorConfig,
+    PoolerProjectorConfig,
     PromptConfig,
     TokenizerConfig,
     VisionConfig,
@@ -96,6 +98,21 @@ def several_towers_are_at_least_two(model: ModelConfig) -> Iterator[Issue]:
 @rule(LinearProjectorConfig, MLPProjectorConfig)
 def at_least_one_token_is_joined(projector: LinearProjectorConfig | MLPProjectorConfig) -> Iterator[Issue]:
     yield from below(projector, 1, "join_tokens")
+
+
+@rule(PoolerProjectorConfig, NovaPoolerProjectorConfig)
+def a_pooler_has_queries_and_layers(projector: PoolerProjectorConfig | NovaPoolerProjectorConfig) -> Iterator[Issue]:
+    yield from below(projector, 1, "layers", "heads", "mlp_ratio")
+    if not projector.queries or min(projector.queries) < 1:
+        yield Issue("queries", "give a number of at least 1 for each level", ("queries",))
+
+
+@rule(NovaPoolerProjectorConfig)
+def a_token_passes_some_of_the_experts(projector: NovaPoolerProjectorConfig) -> Iterator[Issue]:
+    yield from below(projector, 0, "experts")
+    if projector.experts > 0 and not 1 <= projector.selected <= projector.experts:
+        message = f"{projector.selected} of {projector.experts} experts cannot be chosen"
+        yield Issue("selected", message, ("selected", "experts"))
 
 
 @rule(LanguageConfig)

@@ -12,7 +12,13 @@ from skyeye.config.schema.guards import GuardsConfig
 from skyeye.config.schema.language import LanguageConfig, LoraConfig, TokenizerConfig
 from skyeye.config.schema.model import ModelConfig
 from skyeye.config.schema.optimizer import OptimizerConfig
-from skyeye.config.schema.projector import LinearProjectorConfig, MLPProjectorConfig, ProjectorConfig
+from skyeye.config.schema.projector import (
+    LinearProjectorConfig,
+    MLPProjectorConfig,
+    NovaPoolerProjectorConfig,
+    PoolerProjectorConfig,
+    ProjectorConfig,
+)
 from skyeye.config.schema.prompt import PromptConfig, Style
 from skyeye.config.schema.recipe import Recipe
 from skyeye.config.schema.run import RunConfig
@@ -29,7 +35,9 @@ __all__ = [
     "MLPProjectorConfig",
     "MixtureEntry",
     "ModelConfig",
+    "NovaPoolerProjectorConfig",
     "OptimizerConfig",
+    "PoolerProjectorConfig",
     "ProjectorConfig",
     "PromptConfig",
     "Recipe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -22,5 +22,29 @@ class MLPProjectorConfig:
     join_tokens: int = 4
 
 
+@dataclass
+class PoolerProjectorConfig:
+    """LHRS-Bot's attention pooler: queries for each level of ``model.vision.layers``, through the same layers."""
+
+    type: Literal["pooler"] = "pooler"
+    queries: list[int] = field(default_factory=lambda: [64, 48, 32])
+    layers: int = 6
+    heads: int = 16
+    mlp_ratio: int = 4
+
+
+@dataclass
+class NovaPoolerProjectorConfig:
+    """LHRS-Bot-Nova's; ``experts`` of which a token passes ``selected`` stand in the place of the MLP, 0: none."""
+
+    type: Literal["nova_pooler"] = "nova_pooler"
+    queries: list[int] = field(default_factory=lambda: [112, 96, 64])
+    layers: int = 6
+    heads: int = 8
+    mlp_ratio: int = 4
+    experts: int = 4
+    selected: int = 2
+
+
 #: A new kind of projector is a dataclass here and one more member of this union.
-ProjectorConfig = LinearProjectorConfig | MLPProjectorConfig
+ProjectorConfig = LinearProjectorConfig | MLPProjectorConfig | PoolerProjectorConfig | NovaPoolerProjectorConfig

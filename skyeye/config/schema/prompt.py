@@ -7,7 +7,9 @@ from typing import Literal
 
 #: Whose words: minigpt_v2; chat_template: the tokenizer's own, for any model; plain: image and caption alone; the
 #: others are those of LLaVA and of families made from it (skyeye/data/prompts/llava.py).
-Style = Literal["minigpt_v2", "chat_template", "plain", "llava_v1", "rs_llava", "uavit", "geochat", "vhm"]
+Style = Literal[
+    "minigpt_v2", "chat_template", "plain", "llava_v1", "rs_llava", "uavit", "geochat", "vhm", "lhrs", "lhrs_nova"
+]
 
 
 @dataclass
@@ -16,7 +18,7 @@ class PromptConfig:
 
     style: Style = "minigpt_v2"
     # how boxes are written (skyeye/data/geometry/box_text.py); null: as the style does
-    boxes: Literal["skyeye", "geochat", "fractions", "thousandths", "vhm", "qwen"] | None = None
+    boxes: Literal["skyeye", "geochat", "fractions", "thousandths", "vhm", "bbox", "qwen"] | None = None
     clip_boxes: bool = True  # reference: false, it writes <116> for a box that leaves the image
     template: str = "[INST] {} [/INST]"  # of minigpt_v2
     end_symbol: str = "</s>"  # of minigpt_v2

@@ -45,6 +45,10 @@ class Dialect:
     phrase: str = "{}"
 
 
+_LHRS = (
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the user"
+    " provides, and assist the user with a variety of tasks using natural language."
+)
 _V1 = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and"
     " polite answers to the user's questions."
@@ -55,6 +59,8 @@ _RS_LLAVA = (
     " unsure about the answer, it will respectfully communicate, 'I'm sorry, I do not know the answer' to maintain"
     " clarity and honesty in the interaction."
 )
+_NOVA = f"{_V1} If your don't know the answer to a question, please don't share false information."  # its own words
+_LHRS_TAGS = {"refer": "[VG]", "classification": "[CLS]", "vqa": "[VQA]", "identify": "[Identify]"}
 #: ``model.prompt.style`` -> the words of a family; what they were read from is said in docs/models.md.
 DIALECTS: dict[str, Dialect] = {
     "llava_v1": Dialect(_V1),
@@ -83,6 +89,24 @@ DIALECTS: dict[str, Dialect] = {
             "identify": "[reg_cap]",
         },
         phrase="<p>{}</p>",
+    ),
+    "lhrs": Dialect(
+        _LHRS,
+        opening="[INST] <<SYS>>\n{}\n<</SYS>>\n\n",
+        later="<s>[INST] ",
+        behind=" [/INST]",
+        end=" </s>",
+        tags=_LHRS_TAGS,
+    ),
+    "lhrs_nova": Dialect(
+        _NOVA,
+        opening="<|start_header_id|>system<|end_header_id|>\n\n{}<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\n",
+        later="<|start_header_id|>user<|end_header_id|>\n\n",
+        behind="<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        end="<|eot_id|>",
+        boxes=NOTATIONS["bbox"],
+        tags=_LHRS_TAGS,
     ),
     "vhm": Dialect(
         _V1,
