@@ -198,6 +198,20 @@ MODELS: dict[str, CataloguedModel] = {
             "golden",
             "lhrs",
         ),
+        CataloguedModel(
+            "rsgpt",
+            "RSGPT: InstructBLIP, whose Q-Former reads the question, on the captions of RSICap",
+            "models/rsgpt.yaml",
+            ("eva_vit_g.pth", "instruct_blip_vicuna7b_trimmed.pth", "lmsys/vicuna-7b-v1.1", "bert-base-uncased"),
+            "BSD-3 (LAVIS)",
+            6.74,
+            1.17,
+            ("caption", "vqa"),
+            None,
+            "golden",
+            "rsgpt",
+            weights=False,
+        ),
     )
 }
 

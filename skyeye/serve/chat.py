@@ -52,8 +52,8 @@ class ChatSession:
         self.max_new_tokens = max_new_tokens
         self.model, self.processor, self.image = model.eval(), processor, image
         self.turns: list[Turn] = []
-        with torch.no_grad():
-            self._features = model.encode_images(processor.pixels(image)[None].to(model.device))
+        self._pixels = processor.pixels(image)[None].to(model.device)
+        self._features: torch.Tensor | None = None
 
     @classmethod
     def open(
@@ -90,7 +90,7 @@ class ChatSession:
         room = self.max_new_tokens if limit is None else min(self.max_new_tokens, limit - len(ids))
         output = self.model.generate(
             torch.tensor([ids], device=self.model.device),
-            image_features=self._features,
+            image_features=self._encoded([*self.turns, Turn(question, "")][0]),
             max_new_tokens=room,
             do_sample=False,
             eos_token_id=builder.end_token_ids,
@@ -98,6 +98,15 @@ class ChatSession:
         text = self.processor.decode(output[0])
         self.turns.append(Turn(question, text))
         return Reply(text, tuple(labelled_boxes(text, builder.style)))
+
+    @torch.no_grad()
+    def _encoded(self, first: Turn) -> torch.Tensor:
+        """The picture's tokens: encoded once, or for a projector that reads it beside the first question."""
+        question = self.processor.builder.question_ids([(1, first)])
+        if self._features is None or question is not None:
+            question = None if question is None else question.to(self.model.device)
+            self._features = self.model.encode_images(self._pixels, question)
+        return self._features
 
     def forget(self) -> None:
         """Start the conversation over; the picture stays."""

@@ -203,6 +203,9 @@ class StepPacks(Dataset):
             batch["patches"] = self.features.patches_of(images)
         elif images:
             batch["pixel_values"] = torch.stack(self._pictures(groups, unreadable))
+            asked = [(len(group.images), group.branches[0].record.turns[0]) for group in groups if group.images]
+            if (question_ids := self.builder.question_ids(asked)) is not None:  # a row for every question
+                batch["question_ids"] = question_ids
         if self.regions_grid is not None:
             tokenizer, tokens = self.builder.tokenizer, self.builder.tokens_per_image
             shown = [Group(group.images, tuple(branch.record for branch in group.branches)) for group in groups]

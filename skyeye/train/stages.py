@@ -166,7 +166,9 @@ def _step_packs(
     prompt = stage.prompt(context.setup.model.prompt)
     return StepPacks(
         mixture,
-        SequenceBuilder(context.processor.tokenizer, prompt, model.config.tokens_per_image),
+        SequenceBuilder(
+            context.processor.tokenizer, prompt, model.config.tokens_per_image, context.processor.questions
+        ),
         context.setup.model.vision,
         division,
         steps=stage.steps,

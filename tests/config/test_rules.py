@@ -23,6 +23,7 @@ from skyeye.config.schema import (
     OptimizerConfig,
     PoolerProjectorConfig,
     PromptConfig,
+    QFormerProjectorConfig,
     Recipe,
     RunConfig,
     SourceConfig,
@@ -62,6 +63,8 @@ CASES = [
     (LanguageConfig(config={}, quantize="nf4"), ["quantize: fresh weights have to be trained"]),
     (PoolerProjectorConfig(queries=[]), ["queries: give a number of at least 1 for each level"]),
     (NovaPoolerProjectorConfig(heads=0, selected=5), ["heads: 0 is below 1", "selected: 5 of 4 experts cannot be"]),
+    (QFormerProjectorConfig(heads=5), ["heads: width 768 is not a multiple of heads 5"]),
+    (QFormerProjectorConfig(longest_question=600), ["longest_question: 600 is not in 3 <="]),
     (LanguageConfig(), ["give either pretrained (a directory or hub name) or config"]),
     (
         LanguageConfig(config={"num_attention_heads": 4, "num_key_value_heads": 3}),
@@ -144,6 +147,10 @@ CASES = [
     (
         recipe(stage(alignment=AlignmentConfig(phrases=1.0)), run=RunConfig(share_prefix=False)),
         ["stages[0].alignment: is learnt on shared prefixes only"],
+    ),
+    (
+        recipe(stage(feature_cache="x"), model=ModelConfig(projector=QFormerProjectorConfig())),
+        ["stages[0].feature_cache: holds no class tokens"],
     ),
     (
         recipe(eval=EvalConfig(every=1), run=RunConfig(strategy="zero3")),

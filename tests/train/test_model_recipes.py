@@ -22,7 +22,7 @@ LLAMA |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embe
 
 def tiny_vision(vision: dict) -> dict:
     """The same kind of tower at a few thousand weights: as many levels, by the same rule for its positions."""
-    layers = vision["layers"] if len(vision["layers"]) == 1 else [1, 2, 4]
+    layers = vision["layers"] if len(vision["layers"] or "x") == 1 else [1, 2, 4]
     common = {**vision, "image_size": 28, "layers": layers, "weights": None}
     if vision["architecture"] == "timm":
         sizes = {"embed_dim": 16, "depth": 4, "num_heads": 2, "mlp_ratio": 2.0}
@@ -30,7 +30,12 @@ def tiny_vision(vision: dict) -> dict:
     return {**common, "patch_size": 14, "width": 16, "depth": 4, "heads": 2, "mlp_ratio": 2.0}
 
 
-def tiny_projector(projector: dict) -> dict:
+def tiny_projector(projector: dict, out: Path) -> dict:
+    if projector["type"] == "qformer":
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz?", *(f"##{c}" for c in "aeiou")]
+        (out / "vocab.txt").write_text("\n".join(vocabulary))
+        sizes = {"queries": 4, "width": 16, "layers": 2, "heads": 2, "mlp_width": 24, "vocab_size": len(vocabulary)}
+        return {**projector, **sizes, "vocabulary": str(out / "vocab.txt")}
     return {**projector, "queries": [3, 2, 1], "layers": 1, "heads": 2} if "queries" in projector else projector
 
 
@@ -49,7 +54,7 @@ def tiny(name: str, world: Path, out: Path) -> Path:
         "output_dir": str(out / "run"),
         "model": {
             "vision": tiny_vision(_plain(recipe.model.vision)),
-            "projector": tiny_projector(_plain(recipe.model.projector)),
+            "projector": tiny_projector(_plain(recipe.model.projector), out),
             "language": {"pretrained": None, "config": LLAMA},
             "tokenizer": {"train_vocab_size": 700},
             "checkpoint": None,

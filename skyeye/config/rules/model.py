@@ -15,6 +15,7 @@ from skyeye.config.schema import (
     NovaPoolerProjectorConfig,
     PoolerProjectorConfig,
     PromptConfig,
+    QFormerProjectorConfig,
     TokenizerConfig,
     VisionConfig,
 )
@@ -107,6 +108,17 @@ def a_pooler_has_queries_and_layers(projector: PoolerProjectorConfig | NovaPoole
         yield Issue("queries", "give a number of at least 1 for each level", ("queries",))
 
 
+@rule(QFormerProjectorConfig)
+def sizes_of_the_qformer_are_at_least_one(projector: QFormerProjectorConfig) -> Iterator[Issue]:
+    yield from below(projector, 1, "queries", "width", "layers", "heads", "mlp_width", "cross_every", "vocab_size")
+    if projector.heads >= 1 and projector.width % projector.heads:
+        message = f"width {projector.width} is not a multiple of heads {projector.heads}"
+        yield Issue("heads", message, ("width", "heads"))
+    if not 3 <= projector.longest_question <= projector.positions:
+        message = f"{projector.longest_question} is not in 3 <= longest_question <= positions"
+        yield Issue("longest_question", message, ("longest_question", "positions"))
+
+
 @rule(NovaPoolerProjectorConfig)
 def a_token_passes_some_of_the_experts(projector: NovaPoolerProjectorConfig) -> Iterator[Issue]:
     yield from below(projector, 0, "experts")
@@ -174,5 +186,5 @@ def the_template_has_one_place_for_the_question(prompt: PromptConfig) -> Iterato
 def system_and_template_have_their_style(prompt: PromptConfig) -> Iterator[Issue]:
     if prompt.chat_template is not None and prompt.style != "chat_template":
         yield Issue("chat_template", "is only used with style: chat_template", ("chat_template", "style"))
-    if prompt.system is not None and prompt.style in ("minigpt_v2", "plain"):
+    if prompt.system is not None and prompt.style in ("minigpt_v2", "plain", "rsgpt"):
         yield Issue("system", f"style: {prompt.style} has no place for it", ("system", "style"))

@@ -18,6 +18,7 @@ from skyeye.config.schema.projector import (
     NovaPoolerProjectorConfig,
     PoolerProjectorConfig,
     ProjectorConfig,
+    QFormerProjectorConfig,
 )
 from skyeye.config.schema.prompt import PromptConfig, Style
 from skyeye.config.schema.recipe import Recipe
@@ -40,6 +41,7 @@ __all__ = [
     "PoolerProjectorConfig",
     "ProjectorConfig",
     "PromptConfig",
+    "QFormerProjectorConfig",
     "Recipe",
     "RunConfig",
     "Sampling",

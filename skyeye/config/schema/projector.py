@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from skyeye.config.paths import PathText
+
 
 @dataclass
 class LinearProjectorConfig:
@@ -46,5 +48,29 @@ class NovaPoolerProjectorConfig:
     selected: int = 2
 
 
+@dataclass
+class QFormerProjectorConfig:
+    """InstructBLIP's Q-Former (RSGPT): BERT-base with queries, which reads the question. Needs share_prefix: false."""
+
+    type: Literal["qformer"] = "qformer"
+    queries: int = 32
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    cross_every: int = 2  # layers of which one looks at the image
+    positions: int = 512
+    vocabulary: PathText | None = None  # vocab.txt of bert-base-uncased, its folder or name on the hub
+    vocab_size: int = 30523  # with InstructBLIP's [DEC]
+    longest_question: int = 160  # ids
+    dropout: float = 0.1
+
+
 #: A new kind of projector is a dataclass here and one more member of this union.
-ProjectorConfig = LinearProjectorConfig | MLPProjectorConfig | PoolerProjectorConfig | NovaPoolerProjectorConfig
+ProjectorConfig = (
+    LinearProjectorConfig
+    | MLPProjectorConfig
+    | PoolerProjectorConfig
+    | NovaPoolerProjectorConfig
+    | QFormerProjectorConfig
+)

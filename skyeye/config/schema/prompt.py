@@ -8,7 +8,17 @@ from typing import Literal
 #: Whose words: minigpt_v2; chat_template: the tokenizer's own, for any model; plain: image and caption alone; the
 #: others are those of LLaVA and of families made from it (skyeye/data/prompts/llava.py).
 Style = Literal[
-    "minigpt_v2", "chat_template", "plain", "llava_v1", "rs_llava", "uavit", "geochat", "vhm", "lhrs", "lhrs_nova"
+    "minigpt_v2",
+    "chat_template",
+    "plain",
+    "llava_v1",
+    "rs_llava",
+    "uavit",
+    "geochat",
+    "vhm",
+    "lhrs",
+    "lhrs_nova",
+    "rsgpt",
 ]
 
 

@@ -15,6 +15,7 @@ from skyeye.data.prompts.base import BEGIN, IMAGE, PromptStyle, Segment
 from skyeye.data.prompts.chat_template import ChatTemplate
 from skyeye.data.prompts.llava import DIALECTS, Llava, Plain
 from skyeye.data.prompts.minigpt_v2 import MiniGPTv2, read_tag
+from skyeye.data.prompts.rsgpt import Rsgpt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,6 +28,7 @@ __all__ = [
     "MiniGPTv2",
     "Plain",
     "PromptStyle",
+    "Rsgpt",
     "Segment",
     "prompt_style",
     "read_tag",
@@ -49,8 +51,9 @@ def prompt_style(prompt: PromptConfig, tokenizer: PreTrainedTokenizerBase | None
         dialect = DIALECTS[prompt.style]
         boxes = replace(own or dialect.boxes, clip=prompt.clip_boxes)
         return Llava(dialect, boxes, system=prompt.system, as_trained=as_trained)
-    if prompt.style == "plain":
-        return Plain(replace(own or NOTATIONS["fractions"], clip=prompt.clip_boxes))
+    if prompt.style in ("plain", "rsgpt"):
+        kind = Plain if prompt.style == "plain" else Rsgpt
+        return kind(replace(own or NOTATIONS["fractions"], clip=prompt.clip_boxes))
     if prompt.style == "chat_template":
         boxes = replace(own or NOTATIONS["thousandths"], clip=prompt.clip_boxes)
         return ChatTemplate(tokenizer, boxes, system=prompt.system, template=prompt.chat_template)

@@ -9,6 +9,7 @@ from skyeye.models.projectors.base import Projector, refuse_shared_prefix
 from skyeye.models.projectors.linear import LinearProjector
 from skyeye.models.projectors.mlp import MLPProjector
 from skyeye.models.projectors.pooler import NovaPoolerProjector, PoolerProjector
+from skyeye.models.projectors.qformer import QFormerProjector
 
 __all__ = ["PROJECTORS", "Projector", "build_projector", "projector_settings", "refuse_shared_prefix"]
 
@@ -18,6 +19,7 @@ PROJECTORS: dict[str, type[Projector]] = {
     "mlp": MLPProjector,
     "pooler": PoolerProjector,
     "nova_pooler": NovaPoolerProjector,
+    "qformer": QFormerProjector,
 }
 
 
