@@ -88,6 +88,11 @@ def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--max-new-tokens", type=positive, metavar="N", help="longest answer; default: the benchmark's"
     )
+    evaluate.add_argument(
+        "--no-images",
+        action="store_true",
+        help="ask without the images: what the words alone answer",
+    )
     evaluate.add_argument("--no-controls", action="store_true", help="shuffle no images or phrases: half the work")
     evaluate.add_argument(
         "--prompt", action="append", default=[], metavar="NAME=TEXT", help="ask this instead of a benchmark's prompt"
@@ -98,7 +103,11 @@ def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
 
 
 def _notation(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--boxes", metavar="NOTATION", help="how boxes are written in the answers, e.g. geochat")
+    parser.add_argument(
+        "--boxes",
+        metavar="NOTATION",
+        help="how boxes are written in the answers, e.g. geochat; auto: as fifty answers tell",
+    )
 
 
 def _eval(options: argparse.Namespace) -> int:
@@ -124,6 +133,7 @@ def _eval(options: argparse.Namespace) -> int:
     how = EvalSettings(
         limit=settings.limit if options.limit is None else options.limit,
         batch_size=settings.batch_size if options.batch_size is None else options.batch_size,
+        images=not options.no_images,
         controls=not options.no_controls,
         max_new_tokens=options.max_new_tokens,
         prompts=dict(_prompt(text) for text in options.prompt),

@@ -82,8 +82,11 @@ def evaluate(
     runs = [prepare(benchmark, root, settings) for benchmark in chosen]
     about = _about(checkpoint, settings) | {"data_root": str(data_root), "not_there": not_there}
     answerer, style, of_model = load_answerer(checkpoint, settings)
-    answers = Path(out_dir) / "answers" / _answers_key(checkpoint, about["fingerprint"], of_model)
+    key = _answers_key(checkpoint, about["fingerprint"], of_model)
+    if not settings.images:
+        answerer, key = without_images(answerer), f"{key}-no-images"
     about |= {"processes": process.world_size, **of_model}
+    answers = Path(out_dir) / "answers" / key
     return run_benchmarks(answerer, runs, Path(out_dir), about, answers=answers, process=process, style=style)
 
 
@@ -133,6 +136,7 @@ def _about(checkpoint: Path, settings: EvalSettings) -> dict[str, Any]:
         "fingerprint": fingerprint_with_base(checkpoint, settings.opening),
         "seed": settings.seed,
         "limit": settings.limit,
+        "images": settings.images,
         "batch_size": settings.batch_size,
         "missing_images": settings.missing_images,
         "prompts": dict(settings.prompts),
@@ -177,6 +181,15 @@ def model_answerer(model: SkyEyeForConditionalGeneration, processor: SkyEyeProce
         return ((index, Answer(text, cut=index in cut)) for index, text in ready)
 
     return answerer
+
+
+def without_images(answerer: Answerer) -> Answerer:
+    """An answerer that is not shown the images of the records."""
+
+    def blind(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
+        return answerer([replace(record, images=()) for record in records], max_new_tokens)
+
+    return blind
 
 
 def run_benchmarks(

@@ -12,7 +12,7 @@ from typing import Any
 
 from skyeye.data.record import Record
 from skyeye.eval.benchmarks import Benchmark
-from skyeye.eval.box_forms import other_reading
+from skyeye.eval.box_detective import detect
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.normalise import normalise_answer
 from skyeye.eval.report.to_text import on_a_line
@@ -48,7 +48,7 @@ def near_zero(
     if value >= NEAR_ZERO:
         return told
     if benchmark.output == "boxes":
-        told += other_reading([records[i] for i in said], texts, value)
+        told += _other_frame([records[i] for i in said], texts)
     else:
         told += _shape(texts, truths) if not told else []
         told += _shifted(texts, truths)
@@ -56,6 +56,14 @@ def near_zero(
     example = f"{_shown(answers[place])} where {_shown(_truth(scores.items[place]))} is expected"
     lead = f"{benchmark.main_metric} {value:.1f} over {len(said):,} answers is near zero"
     return [f"{lead}: {'; '.join(told)}{'; ' if told else ''}{records[place].id} is answered {example}"]
+
+
+def _other_frame(records: Sequence[Record], texts: Sequence[str]) -> list[str]:
+    """What the detective makes of boxes that do not fit as they are read now."""
+    verdict = detect(records, texts)
+    if verdict.frame is None:
+        return [str(verdict)]
+    return [f"boxes look like {verdict.frame}: score it with --boxes auto"]
 
 
 def _truth(item: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,17 @@ from skyeye.data.geometry.box_text import detect_notation, is_ambiguous
 from skyeye.data.images.reference import parse_reference
 from skyeye.data.record import Record
 from skyeye.eval.answers import Matched, Prediction, match, read_predictions
-from skyeye.eval.answers.boxes import in_notation, read_boxes
+from skyeye.eval.answers.boxes import AUTO, in_notation, read_boxes
 from skyeye.eval.benchmarks import Benchmark
 from skyeye.eval.benchmarks.base import MissingImages
 from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.benchmarks.published import size_note
+from skyeye.eval.box_detective import Verdict, detect
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.bootstrap import intervals
 from skyeye.eval.near_zero import near_zero
 from skyeye.eval.report.to_text import on_a_line
-from skyeye.eval.results import Answer, PredictionFileScores
+from skyeye.eval.results import Answer, PredictionFileScores, Protocol
 from skyeye.eval.score import images_of, protocol, rounded, said_of
 from skyeye.eval.write import about_scoring, write_results
 
@@ -39,7 +40,8 @@ class PredictionFile:
 
     Attributes:
         path: the file; see :mod:`skyeye.eval.answers.read` for the kinds of files.
-        notation: how its answers write boxes (:mod:`skyeye.data.geometry.box_text`); None: as this project does.
+        notation: how its answers write boxes (:mod:`skyeye.data.geometry.box_text`); None: as this project does;
+            ``auto``: as fifty of its answers tell.
         answer_key: under which name the answers stand, where the file holds the truth under another.
     """
 
@@ -58,6 +60,7 @@ class _Read:
     skipped: list[Problem]
     matched: Matched
     answers: list[Answer | None]
+    verdict: Verdict | None  # on the boxes, where it was asked for
 
 
 def score_file(
@@ -87,10 +90,11 @@ def score_file(
     given, problems = read_predictions(file.path, file.answer_key)
     records, skipped = benchmark.load(data_root, missing_images)
     matched = match(given, records)
-    read = _Read(
-        given, problems, records, skipped, matched, answers_of(matched.answers, records, benchmark, file.notation)
-    )
+    answers = answers_of(matched.answers, records, benchmark, file.notation)
+    verdict = _verdict(matched.answers, records, benchmark, file.notation)
+    read = _Read(given, problems, records, skipped, matched, answers, verdict)
     about = {"checkpoint": str(file.path), "data_root": str(data_root), "notation": file.notation}
+    about |= {"boxes": str(verdict)} if verdict else {}
     about["missing_images"] = missing_images
     if out_dir is not None:
         odd = {kind: n for kind, n in _counts(read).items() if kind not in ("records", "answered")}
@@ -106,8 +110,20 @@ def answers_of(
     """Texts as answers, with their boxes where the benchmark scores boxes; None stays None."""
     answers = [Answer(text or "") for text in texts]
     if benchmark.output == "boxes":
-        answers = read_boxes(records, answers, in_notation(notation))
+        verdict = _verdict(texts, records, benchmark, notation)
+        read = verdict.read if verdict is not None and verdict.frame is not None else in_notation(notation)
+        answers = read_boxes(records, answers, read)
     return [None if text is None else answer for text, answer in zip(texts, answers, strict=True)]
+
+
+def _verdict(
+    texts: Sequence[str | None], records: Sequence[Record], benchmark: Benchmark, notation: str | None
+) -> Verdict | None:
+    """What the detective says of boxes in answers, where it is asked."""
+    if notation != AUTO or benchmark.output != "boxes":
+        return None
+    said = [(record, text) for record, text in zip(records, texts, strict=True) if text]
+    return detect([record for record, _ in said], [text for _, text in said])
 
 
 def _scored(read: _Read, benchmark: Benchmark, notation: str | None, about: dict[str, Any]) -> PredictionFileScores:
@@ -134,6 +150,7 @@ def _scored(read: _Read, benchmark: Benchmark, notation: str | None, about: dict
             "answer": sorted({prediction.keys[1] for prediction in read.given}),
         },
         hints=[
+            *([str(read.verdict)] if read.verdict is not None and read.verdict.frame is None else []),
             *_hint_at_ids(matched, read.records, read.given),
             *(
                 _hint_at_boxes(matched.answers, scores.counts, notation)
@@ -143,9 +160,13 @@ def _scored(read: _Read, benchmark: Benchmark, notation: str | None, about: dict
         unreadable=_listed(read.problems),
         skipped=_listed(read.skipped),
         size=size_note(benchmark, read.records) if benchmark.published else None,
-        protocol=protocol(benchmark, read.records, scores, DECODING),
+        protocol=_with_frame(protocol(benchmark, read.records, scores, DECODING), read.verdict),
         about=about,
     )
+
+
+def _with_frame(how: Protocol, verdict: Verdict | None) -> Protocol:
+    return how if verdict is None or verdict.frame is None else replace(how, notes=(*how.notes, str(verdict)))
 
 
 def _counts(read: _Read) -> dict[str, int]:

@@ -16,6 +16,7 @@ class EvalSettings:
     Attributes:
         limit: records per benchmark at most, drawn with ``seed``; whole scenes where phrases can be shuffled.
         batch_size: changes speed and memory only.
+        images: False: the questions are asked without their images, which tells what the words alone answer.
         controls: also ask with shuffled images and shuffled phrases.
         max_new_tokens: longest answer; None: what each benchmark says.
         prompts: benchmark -> what is asked instead of its own prompt.
@@ -27,6 +28,7 @@ class EvalSettings:
 
     limit: int | None = None
     batch_size: int = 32
+    images: bool = True
     controls: bool = True
     max_new_tokens: int | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)

@@ -52,6 +52,8 @@ def write_results(
     for run in runs:
         name = run.benchmark.name
         how = decoding or f"greedy, one beam, at most {run.max_new_tokens} new tokens, asked once"
+        if not about.get("images", True):
+            how += ", without the images"
         benchmarks[name], predictions[name] = score_run(run, answers[name], how, style)
         files |= _write_predictions(out_dir / "predictions", run, predictions[name], answers[name])
     _move_away(out_dir / "predictions", files)

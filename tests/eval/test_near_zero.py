@@ -83,13 +83,13 @@ def braces(box) -> str:
 @pytest.mark.parametrize(
     ("words", "form"),
     [
-        ("x1, y1, x2, y2 in 0..1000 (100 % of them would fit): score it with --boxes thousandths",
+        ("boxes look like x1, y1, x2, y2 in 0..1000: score it with --boxes auto",
          lambda b: "{" + "".join(f"<{round(1000 * v)}>" for v in b) + "}"),
-        ("y1, x1, y2, x2 in 0..100 (100 % of them would fit): write x1, y1, x2, y2",
+        ("boxes look like y1, x1, y2, x2 in 0..100: score it with --boxes auto",
          lambda b: braces((b[1], b[0], b[3], b[2]))),
-        ("x, y, width, height in 0..100",
+        ("boxes look like x, y, width, height in 0..100",
          lambda b: braces((*b[:2], b[2] - b[0], b[3] - b[1]))),
-        ("pixels (100 % of them would fit): score it with --boxes pixels",
+        ("x1, y1, x2, y2 in pixels: score it with --boxes auto",
          lambda b: "[" + ", ".join(str(round(400 * v)) for v in b) + "]"),
         ("0 of 100 answers hold four numbers", lambda b: "top left"),
     ],

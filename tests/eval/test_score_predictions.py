@@ -195,6 +195,27 @@ def test_boxes_in_pixels_are_not_rounded(tmp_path, read_jsonl):
     assert read_scores(out / "scores.json").about["notation"] == "pixels"
 
 
+def test_the_notation_is_found_out_from_the_answers_and_told(tmp_path):
+    if not (ROOT / "aerial_cars").is_dir():
+        pytest.skip("../shared/data is not there")
+    benchmark = select(["vehicles.refer"])[0]
+    records, _ = benchmark.load(ROOT, "keep")
+    lines, elsewhere = [], []
+    for record in records:
+        w, h = image_size(record.images[0])
+        x1, y1, x2, y2 = record.references["boxes"][0]
+        lines.append({"id": record.id, "answer": f"[{y1 * h:.1f}, {x1 * w:.1f}, {y2 * h:.1f}, {x2 * w:.1f}]"})
+        elsewhere.append({"id": record.id, "answer": f"[{x1 * 0.1:.3f}, {1 - y1:.3f}, 0.1, 0.9]"})
+    file = written(tmp_path, lines)
+    out = tmp_path / "out"
+    result = score_file(PredictionFile(file, "auto"), benchmark, ROOT, out_dir=out)
+    assert result.metrics["accuracy@0.9"] == 100 and result.hints == []
+    assert "boxes are y1, x1, y2, x2 in pixels" in format_text(result)
+    assert read_scores(out / "scores.json").about["boxes"] == result.about["boxes"]
+    untold = score_file(PredictionFile(written(tmp_path, elsewhere), "auto"), benchmark, ROOT)
+    assert "cannot be told" in untold.hints[0] and untold.metrics["accuracy@0.5"] == 0
+
+
 def test_captions_of_coco_s_form(tmp_path, without_java):
     """Image ids are those of the annotation, which counts from 0 what the files count from 1."""
     if not (ROOT / "UCM_captions").is_dir():

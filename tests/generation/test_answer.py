@@ -167,6 +167,27 @@ def test_a_saved_model_is_evaluated_the_same_for_any_batch_size(parts, world, tm
 
 
 @pytest.mark.usefixtures("without_java")
+def test_without_images_a_question_has_one_answer_whatever_the_picture(parts, world, tmp_path, read_jsonl):
+    """The control of a text-only model; what was answered with the pictures in the same folder is not taken for it."""
+    model, processor = parts
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+
+    def ask(images: bool) -> list[dict]:
+        settings = EvalSettings(max_new_tokens=5, images=images)
+        scores = evaluate(tmp_path / "model", ["synth.caption"], world, tmp_path / "out", settings)
+        result = scores.benchmarks["synth.caption"]
+        assert scores.about["images"] is images and ("without the images" in result.protocol.decoding) is not images
+        assert (result.main.shuffled_images is None) is not images
+        return read_jsonl(tmp_path / "out" / "predictions" / "synth.caption.jsonl")
+
+    seen, blind = ask(images=True), ask(images=False)
+    assert len({row["answer"] for row in seen}) > 1  # every picture is asked the same
+    assert len({row["answer"] for row in blind}) == 1 and len(blind) == len(seen) == 4
+    assert [row["images"] for row in blind] == [row["images"] for row in seen]
+
+
+@pytest.mark.usefixtures("without_java")
 def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, tmp_path, read_jsonl):
     """Answers are found again by model and question; of another model, or to another prompt, none is."""
     model, processor = parts

@@ -135,8 +135,8 @@ class OrientedBox:
 def iou(a: Box | Sequence[float], b: Box | Sequence[float], plus_one: bool = False) -> float:
     """Intersection over union of two boxes given as four corner numbers in the same unit.
 
-    ``plus_one`` counts both border pixels as the reference does; the numbers are then pixels or hundredths
-    (``box.to_pixels(100, 100)``), not fractions. Two boxes without area have IoU 0.
+    ``plus_one`` counts both border pixels as the reference does; it means something of pixels or hundredths
+    (``box.to_pixels(100, 100)``), not of fractions. Two boxes without area have IoU 0.
     """
     ax1, ay1, ax2, ay2 = a
     bx1, by1, bx2, by2 = b

@@ -21,6 +21,8 @@ from skyeye.errors import SkyEyeError
 from skyeye.eval.metrics.sizes import sizes
 from skyeye.eval.results import Answer
 
+#: In the place of a notation: the answers are looked at.
+AUTO = "auto"
 _INTEGER = re.compile(r"-?\d+")
 #: (text, size of the image or None) -> its boxes, in order: what a prompt style reads, or a notation.
 BoxReader = Callable[[str, Size | None], Sequence[Box | OrientedBox]]
@@ -35,13 +37,15 @@ def in_notation(name: str | None) -> BoxReader:
 
     Args:
         name: one of :data:`skyeye.data.geometry.box_text.NOTATIONS`; None: this project's, also with decimals.
+            :data:`AUTO` is found out from the answers and their truths (:mod:`skyeye.eval.box_detective`); where that
+            cannot tell, it is this project's.
 
     Raises:
         SkyEyeError: there is no such notation.
     """
-    if name is not None and name not in NOTATIONS:
-        raise SkyEyeError(f"unknown notation {name!r}", where="boxes", remedy=f"known: {', '.join(NOTATIONS)}")
-    if name in (None, "skyeye", "hundredths"):
+    if name not in (None, AUTO) and name not in NOTATIONS:
+        raise SkyEyeError(f"unknown notation {name!r}", where="boxes", remedy=f"known: {', '.join(NOTATIONS)}, {AUTO}")
+    if name in (None, AUTO, "skyeye", "hundredths"):
         return _own
     if name == "geochat":
         return _of_geochat

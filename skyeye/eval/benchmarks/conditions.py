@@ -59,7 +59,7 @@ def prepare(benchmark: Benchmark, data_root: Path, settings: EvalSettings) -> Be
     seen = limited(records, settings.limit, settings.seed, by_scene=benchmark.chosen is not None)
     seed, indices, phrases, images = f"{settings.seed} {benchmark.drawn_as or benchmark.name}", [], None, None
     if settings.controls:
-        images = shuffle_images(seen, seed)
+        images = shuffle_images(seen, seed) if settings.images else None
         if benchmark.chosen is not None:
             indices, phrases = shuffle_phrases(seen, benchmark.chosen, seed)
     longest = benchmark.max_new_tokens if settings.max_new_tokens is None else settings.max_new_tokens

@@ -48,8 +48,9 @@ BESIDE = ImageLookup()
 class ImageFolder:
     """The images below a folder, listed once when the first is asked for.
 
-    Names are looked up in that list and never joined to a path, so no name in an annotation (``../../x``, an absolute
-    path) reaches a file outside the folder.
+    Names are looked up in that list and never joined to a path, so no name in an annotation (``../../x``) reaches a
+    file outside the folder. An absolute name below the folder is that file; below ``/``, which is never listed, there
+    are only absolute names.
 
     Args:
         root: the folder.
@@ -82,9 +83,23 @@ class ImageFolder:
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         if not parts or ".." in parts:
             raise BadRecord("missing image", where, f"image name {name!r} leaves the image folder {self.root}")
+        if os.path.isabs(name) and (file := self._below(name)):
+            return file
+        whole_disk = self.root.parent == self.root
+        best = [] if whole_disk else self._agreeing(name, parts)
+        if not best:
+            if self.keep_absent:
+                return ABSENT + name
+            raise BadRecord("missing image", where, f"image {name!r} {self._why_not(name, parts, whole_disk)}")
+        if len(best) > 1:
+            raise BadRecord("ambiguous image", where, f"image {name!r} is {len(best)} files: {best[0]}, {best[1]} ...")
+        return self._path(best[0])
+
+    def _agreeing(self, name: str, parts: list[str]) -> list[str]:
+        """The files of the folder whose names agree best with this one."""
         wanted = _key(parts)
         if self._listing().get(wanted[-1]) == [name]:  # as in nearly all data sets
-            return self._path(name)
+            return [name]
         best: list[str] = []
         best_rank = (0, False, False)
         for candidate in self._listing().get(wanted[-1], ()):
@@ -99,15 +114,27 @@ class ImageFolder:
                 best, best_rank = [candidate], rank
             elif rank == best_rank:
                 best.append(candidate)
-        if not best:
-            if self.keep_absent:
-                return ABSENT + name
-            folder = os.path.isdir(self.root.joinpath(*parts))  # False for names that no file may have
-            what = f"image {name!r} is a folder in {self.root}" if folder else f"image {name!r} is not in {self.root}"
-            raise BadRecord("missing image", where, what)
-        if len(best) > 1:
-            raise BadRecord("ambiguous image", where, f"image {name!r} is {len(best)} files: {best[0]}, {best[1]} ...")
-        return self._path(best[0])
+        return best
+
+    def _why_not(self, name: str, parts: list[str], whole_disk: bool) -> str:
+        if whole_disk:
+            return "is not there" if os.path.isabs(name) else "is not absolute, as names below `images: /` have to be"
+        if os.path.isabs(name) and os.path.isfile(name):
+            outside = "it is outside the folder that this source may read: set `images: /` to allow absolute names"
+            return f"is not in {self.root}; {outside}"
+        if os.path.isdir(self.root.joinpath(*parts)):  # False for names that no file may have
+            return f"is a folder in {self.root}"
+        return f"is not in {self.root}"
+
+    def _below(self, name: str) -> str | None:
+        """An absolute name of an image below the folder, links followed; None of any other."""
+        if os.path.splitext(name)[1].lower() not in self.suffixes or not os.path.isfile(name):
+            return None
+        root = os.path.realpath(self.root)
+        if os.path.commonpath([root, os.path.realpath(name)]) != root:
+            return None
+        note("picture", name)
+        return name
 
     def find_frames(self, name: str, n: int, where: str) -> tuple[str, ...]:
         """References of ``n`` frames, spread evenly over the video, or over the pictures of the folder, ``name``.

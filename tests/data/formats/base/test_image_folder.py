@@ -85,8 +85,33 @@ def test_no_name_leaves_the_folder(tmp_path_factory, name):
 
 
 def test_absolute_path_of_a_real_file_is_not_followed(root):
-    with pytest.raises(BadRecord):
-        ImageFolder(root).find(str(root.parent / "secret.png"), "here")
+    secret = str(root.parent / "secret.png")
+    with pytest.raises(BadRecord, match="outside the folder that this source may read: set `images: /`"):
+        ImageFolder(root).find(secret, "here")
+    (root / "leads_out.png").symlink_to(secret)
+    with pytest.raises(BadRecord, match="outside the folder"):
+        ImageFolder(root / "train").find(str(root / "leads_out.png"), "here")
+
+
+def test_absolute_names_below_the_folder_are_those_files(root):
+    name = str(root / "train" / "0001.png")
+    assert ImageFolder(root).find(name, "here") == name  # by its end alone it could be val/0001.png of another machine
+    assert ImageFolder(root.parent).find(name, "here") == name
+
+
+def test_below_the_root_of_the_disk_only_absolute_names_are_looked_for(root, monkeypatch):
+    monkeypatch.setattr(os, "walk", lambda *args, **options: pytest.fail("the whole disk is listed"))
+    disk = ImageFolder("/")
+    assert disk.find(str(root / "one.tif"), "here") == str(root / "one.tif")
+    for name, reason in (
+        ("one.tif", "is not absolute"),
+        (str(root / "two.tif"), "is not there"),
+        ("/etc/passwd", "is not"),
+    ):
+        with pytest.raises(BadRecord, match=reason) as error:
+            disk.find(name, "here")
+        assert error.value.kind == "missing image"
+    assert ImageFolder("/", keep_absent=True).find("/x/two.tif", "here") == "absent:/x/two.tif"
 
 
 def test_links_are_followed_and_circles_are_not(root, write_images):
