@@ -27,8 +27,9 @@ class VisionConfig:
     level_norm: bool = False  # the tower's final norm also stands behind the levels in layers
     arguments: dict[str, Any] = field(default_factory=dict)  # further keyword arguments for timm
     weights: PathText | None = None  # file in the layout of eva_vit_g.pth (or of the timm model); CLIP's file or folder
-    # how a position table of another grid is stretched: bicubic (reference); corners: with align_corners (GeoChat)
-    position_resize: Literal["bicubic", "corners"] = "bicubic"
+    # how a position table of another grid is stretched: bicubic (reference); corners: with align_corners (GeoChat);
+    # antialias: as open_clip does
+    position_resize: Literal["bicubic", "corners", "antialias"] = "bicubic"
     # to a square: stretch (reference); pad: on a square of the mean colour; crop: the middle, by the shorter side
     resize: Literal["stretch", "pad", "crop"] = "stretch"
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)

@@ -3,7 +3,7 @@
 ========================== ===========================================================================================
 layout                     what its names begin with
 ========================== ===========================================================================================
-transformers               ``vision_model.``, with anything before it (``model.vision_tower.vision_tower.``)
+transformers               ``vision_model.``, with anything before it (``model.vision_tower.vision_tower.``), or nothing
 open_clip, OpenAI          ``visual.``, with ``module.`` before it where a trainer wrote the file; text side beside it
 GeoRSCLIP's older files    ``image_backbone.`` instead of ``visual.``
 ========================== ===========================================================================================
@@ -47,6 +47,7 @@ _OPEN_CLIP_BLOCK = {
     "mlp.c_fc": "mlp.fc1",
     "mlp.c_proj": "mlp.fc2",
 }
+_PATCHES = "embeddings.patch_embedding.weight"  # every tower of transformers has it
 _HEADS = ("proj", "head.")  # of open_clip and of SigLIP: what only pooled features pass
 
 
@@ -57,8 +58,9 @@ def timm_tensors(found: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Ten
     """
     theirs = {name.removeprefix("module."): tensor for name, tensor in found.items()}
     theirs = {re.sub(r"^image_backbone\.", "visual.", name): tensor for name, tensor in theirs.items()}
-    if any("vision_model." in name for name in theirs):
-        opening, names, block = r".*?\bvision_model\.", _TRANSFORMERS, _TRANSFORMERS_BLOCK
+    patches = next((name for name in theirs if name.endswith(_PATCHES)), None)
+    if patches is not None:
+        opening, names, block = re.escape(patches.removesuffix(_PATCHES)), _TRANSFORMERS, _TRANSFORMERS_BLOCK
     elif any(name.startswith("visual.") for name in theirs):
         opening, names, block = r"visual\.", _OPEN_CLIP, _OPEN_CLIP_BLOCK
     else:

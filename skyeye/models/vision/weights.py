@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from timm.models.eva import Eva
@@ -71,8 +72,8 @@ def fitted(tower: VisionTower, published: Mapping[str, torch.Tensor], path: str 
     if name in expected and name in found and found[name].shape[1] != expected[name][1]:
         prefix = 0 if getattr(backbone, "no_embed_class", False) else tower.num_prefix_tokens
         logger.info("%s: position embedding resized %d -> %d tokens", path, found[name].shape[1], expected[name][1])
-        corners = tower.settings["position_resize"] == "corners"
-        found[name] = resize_position_embedding(found[name], expected[name][1], prefix, align_corners=corners)
+        how = tower.settings["position_resize"]
+        found[name] = resize_position_embedding(found[name], expected[name][1], prefix, how)
     problems = differences(expected, shapes(found))
     if problems:
         raise SkyEyeError(
@@ -84,14 +85,18 @@ def fitted(tower: VisionTower, published: Mapping[str, torch.Tensor], path: str 
 
 
 def resize_position_embedding(
-    embedding: torch.Tensor, tokens: int, prefix_tokens: int = 1, *, align_corners: bool = False
+    embedding: torch.Tensor,
+    tokens: int,
+    prefix_tokens: int = 1,
+    how: Literal["bicubic", "corners", "antialias"] = "bicubic",
 ) -> torch.Tensor:
-    """Resize a square grid of position embeddings as the reference does: float32, bicubic, no antialias.
+    """Resize a square grid of position embeddings, bicubically and in float32.
 
     Args:
         embedding: (1, prefix_tokens + n * n, width).
         tokens: length of the result, prefix included.
-        align_corners: the outermost positions stay where they are, as in GeoChat; the reference: False.
+        how: ``bicubic`` is the reference's; ``corners``: the outermost positions stay where they are, as in GeoChat;
+            ``antialias``: as open_clip does.
 
     Returns:
         (1, tokens, width) float32; the prefix is kept as it is.
@@ -101,7 +106,8 @@ def resize_position_embedding(
     if old * old != grid.shape[1] or new * new != tokens - prefix_tokens:
         raise SkyEyeError(f"position embeddings of {grid.shape[1]} and {tokens - prefix_tokens} tokens are not square")
     grid = grid.reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=align_corners, antialias=False)
+    size, corners, smooth = (new, new), how == "corners", how == "antialias"
+    grid = F.interpolate(grid, size=size, mode="bicubic", align_corners=corners, antialias=smooth)
     return torch.cat([prefix, grid.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
 
 
@@ -122,7 +128,7 @@ def _is_surplus(name: str, tower: VisionTower) -> bool:
         return block_behind or (match is not None and match[1] is not None)
     if tower.layers is not None and (block_behind or name.startswith("norm.")):
         return True
-    classifier = (backbone.pretrained_cfg or {}).get("classifier") or "head"
+    classifier = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or "head"
     names = classifier if isinstance(classifier, list | tuple) else [classifier]
     return name.startswith(tuple(f"{part}." for part in (*names, "head", "fc_norm")))
 
