@@ -155,7 +155,9 @@ def _checkpoint_commands(group: Callable, command: Callable) -> None:
     )
     convert.add_argument("target", type=new_place, metavar="DST", help="what to write: a directory, or a .pth file")
     convert.add_argument(
-        "--layout", metavar="NAME", help="write DST as another project's folder: llava; default: the reference's file"
+        "--layout",
+        choices=("llava", "lhrs", "rsgpt"),
+        help="write DST as files of another project (docs/models.md); default: the reference's file",
     )
     convert.add_argument("--model", metavar="NAME", help="SRC holds this model of skyeye models list")
     convert.add_argument(

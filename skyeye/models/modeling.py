@@ -476,10 +476,12 @@ def check_labels(group_ids: torch.Tensor, branch_ids: torch.Tensor, labels: torc
     """Refuse labels that nothing in their row predicts. All are (B, T); they are read back from their device for it.
 
     Raises:
-        SkyEyeError: the first token of a branch has a label, and the branch does not stand behind its prefix.
+        SkyEyeError: the first token of a branch has a label, and the branch is not the only one behind its prefix.
     """
     starts = (branch_ids[:, 1:] != branch_ids[:, :-1]) | (group_ids[:, 1:] != group_ids[:, :-1])
-    starts &= ~((group_ids[:, 1:] == group_ids[:, :-1]) & (branch_ids[:, :-1] == 0) & (branch_ids[:, 1:] == 1))
+    of_row = group_ids + torch.arange(len(group_ids), device=group_ids.device)[:, None] * group_ids.shape[1]
+    behind_prefix = (of_row[:, 1:] == of_row[:, :-1]) & (branch_ids[:, :-1] == 0) & (branch_ids[:, 1:] == 1)
+    starts &= ~behind_prefix | torch.isin(of_row[:, 1:], of_row[branch_ids == 2])
     if bool((starts & (labels[:, 1:] != IGNORE_INDEX)).any()):
         raise SkyEyeError("the first token of a branch has a label, but nothing in its row predicts it")
 
