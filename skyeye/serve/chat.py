@@ -53,7 +53,8 @@ class ChatSession:
         self.model, self.processor, self.image = model.eval(), processor, image
         self.turns: list[Turn] = []
         self._pixels = processor.pixels(image)[None].to(model.device)
-        self._features: torch.Tensor | None = None
+        with torch.no_grad():
+            self._features = None if model.projector.reads_text else model.encode_images(self._pixels)
 
     @classmethod
     def open(
@@ -101,12 +102,11 @@ class ChatSession:
 
     @torch.no_grad()
     def _encoded(self, first: Turn) -> torch.Tensor:
-        """The picture's tokens: encoded once, or for a projector that reads it beside the first question."""
+        """The picture's tokens: encoded once, or beside the first question for a projector that reads it."""
         question = self.processor.builder.question_ids([(1, first)])
-        if self._features is None or question is not None:
-            question = None if question is None else question.to(self.model.device)
-            self._features = self.model.encode_images(self._pixels, question)
-        return self._features
+        if self._features is not None or question is None:
+            return self._features
+        return self.model.encode_images(self._pixels, question.to(self.model.device))
 
     def forget(self) -> None:
         """Start the conversation over; the picture stays."""

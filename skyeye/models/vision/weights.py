@@ -113,6 +113,9 @@ def resize_position_embedding(
 
 def _read(tower: VisionTower, path: str | Path) -> dict[str, torch.Tensor]:
     folder = local_path(str(path))
+    if folder is None and not Path(path).suffix:
+        what = "no such weights: neither a path nor a name of the hub that was downloaded"
+        raise SkyEyeError(what, where=str(path), remedy=f"hf download {path}, or give the path of its folder")
     if folder is None or not folder.is_dir():
         return read_tensors(folder or path)
     if tower.settings["architecture"] == "clip":
