@@ -51,7 +51,10 @@ def folder_weights(folder: Path) -> dict[str, torch.Tensor]:
     files = sorted(folder.glob("*.safetensors"))
     tensors = map_safetensors(files)
     for file in [] if files else sorted(folder.glob("pytorch_model*.bin")):
-        tensors |= read_tensors(file)
+        found = read_tensors(file)
+        if twice := next((name for name in found if name in tensors), None):
+            raise SkyEyeError(f"{twice} stands in another file of this folder, too", where=str(file))
+        tensors |= found
     if not tensors:
         raise SkyEyeError("holds no weights", where=str(folder), remedy="download the model again")
     return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}

@@ -32,6 +32,7 @@ from skyeye.models.converters.published import (
     adapter_tensors,
     lora_section,
     part_beside,
+    refuse_other_family,
     tell_other_base,
     tokenizer_of,
 )
@@ -68,11 +69,12 @@ def read(folder: Path, base: Path | ModelConfig | None = None, family: str | Non
     Args:
         base: folder of the language model; or the model section of a recipe, for models of other sizes than the
             published one: neither the tower's heads nor the division of the queries stand in the files.
-        family: not asked: there is one.
+        family: this one, or None.
 
     Raises:
         SkyEyeError: a part is not there, or the file is none of LHRS-Bot's.
     """
+    refuse_other_family(family, "lhrs", folder)
     parts = _parts(folder)
     lora = folder / ADAPTERS
     recipe = base if isinstance(base, ModelConfig) else None

@@ -77,6 +77,8 @@ VARIANTS = {
     "llava_uav": Variant("uavit"),
     "geochat_uav": Variant("uavit", 504, "corners"),
 }
+#: ``model_type`` that is one family's own -> the families that have it; all others may say llava.
+_OWN_TYPES = {"geochat": ("geochat", "geochat_uav"), "vhm": ("vhm",)}
 
 
 def knows(path: Path) -> bool:
@@ -98,6 +100,8 @@ def read(folder: Path, base: Path | ModelConfig | None = None, family: str | Non
     config = read_json_object(folder / "config.json")
     _refuse_unknown(config, folder)
     recipe = base if isinstance(base, ModelConfig) else None
+    if isinstance(base, Path) and _is_whole(folder):
+        raise SkyEyeError("it holds its language model itself", where=str(folder), remedy="leave out --base")
     tower = _tower_folder(folder, config, recipe)
     under = None
     if not _is_whole(folder):
@@ -161,8 +165,20 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _variant(config: Mapping[str, Any], family: str | None) -> Variant:
+    """What no file says, of the family that is named or that ``model_type`` means.
+
+    Raises:
+        SkyEyeError: the files are of another family than the one that is named.
+    """
     kind = str(config.get("model_type", "")).removesuffix("_llama")
-    return VARIANTS[family] if family else VARIANTS.get(kind, VARIANTS["llava"])
+    if family is None:
+        return VARIANTS.get(kind, VARIANTS["llava"])
+    if family not in VARIANTS:
+        raise SkyEyeError(f"{family} is no family in LLaVA's layout", remedy=f"there are {', '.join(VARIANTS)}")
+    if kind in _OWN_TYPES and family not in _OWN_TYPES[kind]:
+        what = f"its files say that they are of {kind}, not of {family}"
+        raise SkyEyeError(what, where="model_type of config.json", remedy=f"skyeye chat {kind} --weights FOLDER")
+    return VARIANTS[family]
 
 
 def _vision(config: Mapping[str, Any], tower: Path | None, family: str | None) -> VisionConfig:
@@ -191,9 +207,9 @@ KNOWN_TOWERS = {
 
 def _tower_folder(folder: Path, config: Mapping[str, Any], recipe: ModelConfig | None) -> Path | None:
     """Where the tower lies; None: its weights are in the folder's own files, and its settings are known by its name."""
-    named = str(config["mm_vision_tower"])
-    if recipe is not None and recipe.towers[0].weights:
-        named = recipe.towers[0].weights
+    named = (recipe.towers[0].weights if recipe is not None else None) or config["mm_vision_tower"]
+    if not isinstance(named, str):
+        raise SkyEyeError("names no vision tower", where=str(folder / "config.json"), remedy="set mm_vision_tower")
     remedy = f"put its folder (config.json and weights of {named}) at {folder / 'vision_tower'}"
     try:
         return part_beside(named, folder, "vision tower", remedy, own=("vision_tower",))
@@ -226,6 +242,8 @@ def _remedy(folder: Path) -> str:
     stated = _stated_base(folder)
     if _is_whole(folder) or not stated:
         return Published.remedy
+    if (folder / "adapter_config.json").is_file() and not (folder / "non_lora_trainables.bin").is_file():
+        return f"put non_lora_trainables.bin beside its adapters, or give the base {stated} with its projector: --base"
     return f"its adapters were trained beside {stated}: give that base, --base FOLDER"
 
 

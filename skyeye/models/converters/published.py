@@ -55,6 +55,8 @@ def part_beside(named: str | None, folder: Path, what: str, remedy: str, own: Se
         last = named.rstrip("/").rpartition("/")[2]
         places += [Path(named), folder / last, folder.parent / last]
     found = next((place for place in places if (place / "config.json").is_file()), None)
+    if found is None and (bare := next((place for place in places if place.is_dir() and any(place.iterdir())), None)):
+        raise SkyEyeError(f"the {what} has no config.json", where=str(bare), remedy="download the whole folder")
     found = found or (local_path(named) if named else None)
     if found is None:
         said = f"its {what} {named} is not on this machine" if named else f"says nothing of its {what}"
@@ -114,6 +116,17 @@ def lora_section(folder: Path) -> LoraConfig:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SkyEyeError(f"does not describe LoRA adapters: {error!r}", where=where) from error
+
+
+def refuse_other_family(family: str | None, own: str, where: Path) -> None:
+    """Refuse files of a layout that only one family has, where another one is named.
+
+    Raises:
+        SkyEyeError: it is.
+    """
+    if family not in (None, own):
+        remedy = "skyeye models list shows the files of each model"
+        raise SkyEyeError(f"its files are of {own}, not of {family}", where=str(where), remedy=remedy)
 
 
 def tell_other_base(stated: str | None, given: Path, folder: Path) -> None:

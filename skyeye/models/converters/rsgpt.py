@@ -17,7 +17,7 @@ from skyeye.data.files import whole_file
 from skyeye.errors import SkyEyeError
 from skyeye.models.base import Base, base_of
 from skyeye.models.configuration import SkyEyeConfig
-from skyeye.models.converters.published import Published, tokenizer_of
+from skyeye.models.converters.published import Published, refuse_other_family, tokenizer_of
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.weights import read_tensors
 
@@ -48,11 +48,12 @@ def read(path: Path, base: Path | ModelConfig | None = None, family: str | None 
 
     Args:
         base: the model section of a recipe with tower, language model and the vocabulary of questions.
-        family: not asked: there is one.
+        family: this one, or None.
 
     Raises:
         SkyEyeError: no recipe is given, or its projector is another one.
     """
+    refuse_other_family(family, "rsgpt", path)
     if not isinstance(base, ModelConfig) or not isinstance(base.projector, QFormerProjectorConfig):
         raise SkyEyeError(
             "holds only what was trained: Q-Former, queries, their norm and the last layer",

@@ -34,6 +34,11 @@ def test_the_language_model_is_asked_for_by_its_name(folder, tmp_path):
         convert(folder, tmp_path / "ours", base="elsewhere/absent")
 
 
+def test_other_files_than_the_model_that_is_named(folder):
+    with pytest.raises(SkyEyeError, match="its files are of lhrs, not of geochat"):
+        open_checkpoint(folder, family="geochat")
+
+
 def test_a_file_that_lacks_a_part(folder):
     write(folder)
     with pytest.raises(SkyEyeError, match=r"FINAL.pt: holds no rgb_ckpt and rgb_pooler"):

@@ -60,7 +60,7 @@ def ours(tmp_path_factory):
         projector=MLPProjectorConfig(join_tokens=1),
         language=LanguageConfig(config=text),
         lora=LoraConfig(r=0),
-        prompt=PromptConfig(style="geochat", pad_token=None),
+        prompt=PromptConfig(style="llava_v1", pad_token=None),
     )
     built = build_model(model, tokenizer)
     save_checkpoint(folder, built, built.state_dict(), processor=SkyEyeProcessor.from_config(model, tokenizer))
@@ -205,6 +205,29 @@ def test_a_tower_of_another_kind_is_called_so(copied):
     edit(copied / "vision_tower" / "config.json", model_type="dinov2")
     with pytest.raises(SkyEyeError, match="describes a model of type 'dinov2', no CLIP tower"):
         open_checkpoint(copied, family="vhm")
+
+
+def test_other_files_than_the_model_that_is_named(copied):
+    edit(copied / "config.json", model_type="geochat")
+    with pytest.raises(SkyEyeError, match="its files say that they are of geochat, not of vhm"):
+        open_checkpoint(copied, family="vhm")
+    edit(copied / "config.json", mm_vision_tower=0)
+    with pytest.raises(SkyEyeError, match="config.json: names no vision tower"):
+        open_checkpoint(copied)
+
+
+def test_parts_that_are_not_whole(copied, adapters):
+    (copied / "vision_tower" / "config.json").unlink()
+    with pytest.raises(SkyEyeError, match="vision_tower: the vision tower has no config.json"):
+        open_checkpoint(copied)
+    with pytest.raises(SkyEyeError, match="it holds its language model itself"):
+        open_checkpoint(copied, base=adapters[1])
+    (adapters[0] / "non_lora_trainables.bin").unlink()
+    with pytest.raises(SkyEyeError, match="4 missing: projector.*put non_lora_trainables.bin beside its adapters"):
+        open_checkpoint(adapters[0], family="vhm")
+    shutil.copy(adapters[1] / "pytorch_model.bin", adapters[1] / "pytorch_model-00002-of-00002.bin")
+    with pytest.raises(SkyEyeError, match="stands in another file of this folder, too"):
+        open_checkpoint(adapters[0], family="vhm")
 
 
 def test_a_folder_without_a_tokenizer_names_what_is_missing(copied):
