@@ -14,6 +14,7 @@ from torch.testing import assert_close
 
 from skyeye.cli import main
 from skyeye.config.catalogue import MODELS, table
+from skyeye.config.load import load_model
 from skyeye.config.schema import (
     LanguageConfig,
     LoraConfig,
@@ -26,6 +27,7 @@ from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert, load_checkpoint
+from skyeye.models.converters import llava
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.save import save_checkpoint
@@ -246,6 +248,16 @@ def test_what_the_layout_has_no_place_for(ours, tmp_path):
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(SkyEyeError, match="model.vision_norm is true"):
         convert(folder, tmp_path / "out", layout="llava")
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.family in llava.VARIANTS])
+def test_what_no_file_says_is_what_the_recipe_says(name):
+    variant, recipe = llava.VARIANTS[MODELS[name].family], load_model(MODELS[name].path)
+    vision = recipe.towers[0]
+    assert (variant.style, variant.position_resize) == (recipe.prompt.style, vision.position_resize)
+    assert (variant.image_size or 336, vision.resize, vision.activation) == (vision.image_size, "pad", "quick_gelu")
+    known = llava.KNOWN_TOWERS["clip-vit-large-patch14-336"]
+    assert all(getattr(vision, key) == value for key, value in known.items() if key != "image_size")
 
 
 def test_a_model_of_the_list_is_asked_by_its_name(whole, tmp_path, capsys):
