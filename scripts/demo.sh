@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# From nothing to a trained, measured, talking tiny SkyEyeGPT, about ten minutes on two CPU cores. Everything lands in runs/demo.
+# From nothing to a trained, measured, talking tiny SkyEyeGPT; how long that takes here it says itself. Everything lands in runs/demo.
 # Called again it goes on where it was interrupted, or says that all is there; rm -r runs/demo starts over.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/threads.sh
 bash scripts/setup.sh
 
 images=3000
@@ -59,7 +60,13 @@ if [ -f $model/manifest.json ]; then
     say "2/4 Training: done before"
 else
     say "2/4 Training: all parts from scratch, then single tasks and conversations with adapters"
-    if [ -f $out/recipe.yaml ]; then resume=--resume; else resume=; fi
+    if [ -f $out/recipe.yaml ]; then
+        resume=--resume
+    else
+        resume=
+        skyeye plan $recipe --here
+        echo "The scores and answers after it take a few minutes more."
+    fi
     skyeye train $recipe $resume
 fi
 

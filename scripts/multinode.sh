@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ $# -lt 4 ]; then sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; fi
+source scripts/threads.sh
 bash scripts/setup.sh
 nodes=$1 node=$2 endpoint=$3
 shift 3

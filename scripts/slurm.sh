@@ -26,6 +26,7 @@ queue_again() {
 
 cd "${SLURM_SUBMIT_DIR:?this script is for sbatch}"
 if [ $# -lt 1 ]; then echo "usage: sbatch scripts/slurm.sh RECIPE.yaml [key=value ...] [--quick]" >&2; exit 2; fi
+source scripts/threads.sh
 code=0
 bash scripts/setup.sh || code=$?
 if [ $code != 0 ] && [ $asked = 0 ]; then exit $code; fi

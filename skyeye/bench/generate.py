@@ -56,7 +56,7 @@ def bench_generate(
     """
     if not can_share(model):
         raise SkyEyeError("this language model cannot share prefixes: there is nothing to compare")
-    work = _Work(model, groups, rows, baseline_rows, pixels)
+    work = Answering(model, groups, rows, baseline_rows, pixels)
     ours, baseline = alternate(work.shared, work.plain, pairs, seconds)
     encoded_once = work.encoded_once[-len(ours) :]  # without the round that warms up
     return {
@@ -72,16 +72,17 @@ def bench_generate(
     }
 
 
-def _shared_result(work: _Work, rates: list[float]) -> dict[str, Any]:
+def _shared_result(work: Answering, rates: list[float]) -> dict[str, Any]:
     return {
         "samples_per_second": round(median(rates), 3),
         "language_tokens_per_sample": round(work.shared_tokens() / len(work.places), 1),
         "vision_share_of_time": round(work.spent["shared vision"] / work.spent["shared"], 4),
+        "cores_used": round(work.spent["shared processor"] / work.spent["shared"], 2),
         "cache": work.cache,
     }
 
 
-def _baseline_result(work: _Work, rates: list[float], encoded_once: list[float]) -> dict[str, Any]:
+def _baseline_result(work: Answering, rates: list[float], encoded_once: list[float]) -> dict[str, Any]:
     """Of whole prompts.
 
     Args:
@@ -92,6 +93,7 @@ def _baseline_result(work: _Work, rates: list[float], encoded_once: list[float])
         "samples_per_second_images_encoded_once": round(median(encoded_once), 3),
         "language_tokens_per_sample": round(work.plain_tokens() / len(work.places), 1),
         "vision_share_of_time": round(work.spent["plain vision"] / work.spent["plain"], 4),
+        "cores_used": round(work.spent["plain processor"] / work.spent["plain"], 2),
         "cache": {
             "bytes": work.together * work.longest * work.bytes_per_token,
             "rows": work.together,
@@ -101,7 +103,7 @@ def _baseline_result(work: _Work, rates: list[float], encoded_once: list[float])
     }
 
 
-def _sizes(work: _Work) -> dict[str, Any]:
+def _sizes(work: Answering) -> dict[str, Any]:
     """What was answered with what."""
     samples = len(work.places)
     common = [group.common for group in work.prompts]
@@ -119,7 +121,7 @@ def _sizes(work: _Work) -> dict[str, Any]:
     }
 
 
-class _Work:
+class Answering:
     """What both sides answer, and what they said and spent."""
 
     def __init__(
@@ -136,23 +138,25 @@ class _Work:
             names = dict.fromkeys(name for group in groups for name in group.images)
             pixels = {name: torch.randn(model.config.pixel_shape, generator=generator) for name in names}
         self.images = [[pixels[name] for name in group.images] for group in groups]
-        self.prompts = [_prompts(group) for group in groups]
+        self.prompts = [prompts_of(group) for group in groups]
         self.places = [(g, p) for g, group in enumerate(self.prompts) for p in range(len(group.prompts))]
         self.longest = max(self._tokens(*place) for place in self.places)
         self.said: dict[tuple[int, int], list[int]] = {}
         self.cache: dict[str, int] = {}
         self.bytes_per_token = self.compared = self.differing = self.rounds = 0
-        self.spent = dict.fromkeys(("shared", "shared vision", "plain", "plain vision"), 0.0)
+        sides = ("shared", "plain")
+        self.spent = dict.fromkeys((f"{side}{part}" for side in sides for part in ("", " vision", " processor")), 0.0)
         self.encoded_once: list[float] = []
 
     def shared(self) -> float:
         """All questions with shared prefixes; samples per second."""
-        began = time.perf_counter()
+        began, processor = time.perf_counter(), time.process_time()
         generation = SharedGeneration(self.model, self.rows, set())
         for said in generation.run(self._encoded()):
             self.said[said.group, said.prompt] = said.ids
         spent = time.perf_counter() - began
         self.spent["shared"] += spent
+        self.spent["shared processor"] += time.process_time() - processor
         keys, have = generation.keys, generation.keys.capacity
         self.bytes_per_token = keys.bytes // (have.prefixes * have.prefix_tokens + have.rows * have.row_tokens)
         self.cache = {"bytes": keys.bytes, "tokens_stored_at_most": generation.peak, **vars(have)}
@@ -183,6 +187,7 @@ class _Work:
             for n in range(self.together)
         ]
         self.rounds += 1
+        processor = time.process_time()
         features, seeing = self._encode([image for g, _ in chosen for image in self.images[g]])
         began = time.perf_counter()
         batch = collate_prompts([self.prompts[g].prompts[p] for g, p in chosen], 0)
@@ -196,6 +201,7 @@ class _Work:
             pad_token_id=0,
         ).tolist()
         speaking = time.perf_counter() - began
+        self.spent["plain processor"] += time.process_time() - processor
         for place, ids, length in zip(chosen, answers, longest, strict=True):
             self.compared += 1
             self.differing += ids[:length] != self.said[place]
@@ -226,7 +232,7 @@ class _Work:
         return self.plain_tokens() - sum(group.common * (len(group.prompts) - 1) for group in self.prompts)
 
 
-def _prompts(group: GroupSequence) -> PromptGroup:
+def prompts_of(group: GroupSequence) -> PromptGroup:
     """The first question of each branch behind the prefix, and the length of its answer."""
     prompts, longest = [], []
     for branch in group.branches:

@@ -6,7 +6,8 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any
 
 import torch
 
@@ -183,9 +184,9 @@ def bench_train(
     equal = equality(step.of(checked or step.groups))
     few, flops = some_samples(step.groups, baseline_samples), StepFlops(step.objective)
     dtype = step.autocast or next(step.model.language_model.parameters()).dtype
-    device = Device(peak_tflops or known_peak(step.device), matmul_rate(step.device, dtype))
-    shared = Layout(step.groups, sum(map(len, step.groups)), flops.shared(step.groups))
-    separate = Layout(few, sum(map(sum, map(_row_lengths, few))), flops.separate(few))
+    peak = peak_tflops or known_peak(step.device)
+    shared = Layout(step.groups, sum(map(len, step.groups)), flops.parts_shared(step.groups), dtype)
+    separate = Layout(few, sum(map(sum, map(_row_lengths, few))), flops.parts_separate(few), dtype)
     ours, baseline = alternate(
         lambda: shared.timed(step, step.shared),
         lambda: separate.timed(step, lambda: step.separate(few)),
@@ -195,8 +196,8 @@ def bench_train(
     return {
         "benchmark": "train",
         "ratio_samples_per_second": ratios(ours, baseline),
-        "shared": shared.result(ours, device),
-        "separate": separate.result(baseline, device),
+        "shared": shared.result(ours, peak),
+        "separate": separate.result(baseline, peak),
         "ratio_by_operations": round((flops.separate(step.groups) / flops.shared(step.groups)), 2),
         "equality": equal,
         "sizes": {
@@ -208,18 +209,11 @@ def bench_train(
             "tokens_per_pack": step.budget,
             "dtype": str(dtype).removeprefix("torch."),
         },
-        "peak_tflops": device.peak,
-        "measured_matmul_tflops": round(device.measured, 4),
+        "peak_tflops": peak,
+        "measured_matmul_tflops": round(median(shared.products + separate.products), 4),
         "peak_memory_gib": round(_peak_memory(step.device) / 2**30, 3),
         "machine": machine(step.device),
     }
-
-
-class Device(NamedTuple):
-    """TFLOP/s of a device: its peak, where it is known, and what it reached in products of matrices."""
-
-    peak: float | None
-    measured: float
 
 
 class Layout:
@@ -227,11 +221,20 @@ class Layout:
 
     Args:
         tokens: of the step, padding not counted.
-        operations: of the step.
+        operations: of the step, by part.
+        dtype: of the products.
+
+    Attributes:
+        products: TFLOP/s that products of matrices reached before each round.
+        shares: of that rate that each part of each round reached; ``step`` is the whole.
     """
 
-    def __init__(self, groups: Sequence[GroupSequence], tokens: int, operations: float):
-        self.groups, self.tokens, self.operations = groups, tokens, operations
+    def __init__(
+        self, groups: Sequence[GroupSequence], tokens: int, operations: Mapping[str, float], dtype: torch.dtype
+    ):
+        self.groups, self.tokens, self.operations, self.dtype = groups, tokens, operations, dtype
+        self.products: list[float] = []
+        self.shares: dict[str, list[float]] = {name: [] for name in (*operations, "step")}
         self.samples = sum(len(group.branches) for group in groups)
         self.seconds: dict[str, float] = {}
         self.padding = self.computed = 0
@@ -239,17 +242,22 @@ class Layout:
     def timed(self, step: TrainingStep, run: Callable[[], float]) -> float:
         """One round; samples per second."""
         step.clear()
+        self.products.append(matmul_rate(step.device, self.dtype))
         rate = run()
         for part, spent in step.parts.items():
             self.seconds[part] = self.seconds.get(part, 0.0) + spent
+        possible = self.products[-1] * 1e12
+        for part, operations in self.operations.items():
+            self.shares[part].append(operations / step.parts[part] / possible)
+        self.shares["step"].append(sum(self.operations.values()) / sum(step.parts.values()) / possible)
         self.padding += step.padding
         self.computed += step.computed
         return rate
 
-    def result(self, rates: list[float], device: Device) -> dict[str, Any]:
+    def result(self, rates: list[float], peak: float | None) -> dict[str, Any]:
         """The figures of all rounds."""
         rate, spent = sorted(rates)[len(rates) // 2], sum(self.seconds.values())
-        tflops = self.operations * rate / self.samples / 1e12
+        tflops = sum(self.operations.values()) * rate / self.samples / 1e12
         return {
             "samples_per_second": round(rate, 3),
             "tokens_per_second": round(self.tokens * rate / self.samples, 1),
@@ -257,8 +265,8 @@ class Layout:
             "tokens_per_sample": round(self.tokens / self.samples, 1),
             "padding_share": round(self.padding / self.computed, 4),
             "tflops": round(tflops, 4),
-            "mfu": round(tflops / device.peak, 4) if device.peak else None,
-            "share_of_measured_matmul_rate": round(tflops / device.measured, 4),
+            "mfu": round(tflops / peak, 4) if peak else None,
+            "share_of_measured_matmul_rate": {part: round(median(shares), 4) for part, shares in self.shares.items()},
             "time_share": {part: round(seconds / spent, 4) for part, seconds in self.seconds.items()},
         }
 

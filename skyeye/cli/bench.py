@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from skyeye.cli.paths import new_file, new_folder
+from skyeye.cli.checkpoints import base_of, checkpoint_arguments
+from skyeye.cli.numbers import positive
+from skyeye.cli.paths import any_path, new_file, new_folder
 from skyeye.errors import SkyEyeError
 
 DISTRIBUTIONS = ("rsvqa", "captions", "skyeye968k")
@@ -38,6 +40,12 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
         "--baseline-rows", type=int, default=12, metavar="N", help="of the baseline's batch, at most (default 12)"
     )
 
+    parts = command(bench, "parts", _parts, "the tower's images a second, the compiled decode, bf16 against fp16")
+    parts.add_argument("what", choices=("tower", "decode", "precisions"), help="which part, or what of it")
+    recipe_arguments(parts, optional=True)
+    _common_arguments(parts)
+    parts.add_argument("--images", type=int, metavar="N", help="images asked about or trained on (default 6)")
+
     data = command(bench, "data", _data, "a made SkyEye-968k, assembled and read: memory, start-up, decoding")
     data.add_argument("--full", action="store_true", help="968 thousand records of 70 thousand images (10 minutes)")
     data.add_argument("--records", type=int, metavar="N", help="default 20,000")
@@ -51,12 +59,49 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     start.add_argument("--images", type=int, metavar="N", help="default: one for 14 records")
     start.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
 
+    dtype = command(bench, "dtype", _dtype, "a checkpoint in each precision: memory, speed, answers beside fp32")
+    checkpoint_arguments(dtype)
+    dtype.add_argument(
+        "--data", type=any_path, required=True, metavar="PATH", help="annotations whose questions are asked"
+    )
+    dtype.add_argument("--format", default="synthetic", metavar="NAME", help="of --data (default synthetic)")
+    dtype.add_argument("--images", type=any_path, metavar="DIR", help="pictures of --data (default: beside it)")
+    dtype.add_argument("--split", default="test", help="of --data (default test)")
+    dtype.add_argument("--questions", type=positive, default=64, metavar="N", help="asked, spread evenly (default 64)")
+    dtype.add_argument("--max-new-tokens", type=positive, default=32, metavar="N", help="longest answer (default 32)")
+    dtype.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
+
+
+def _dtype(options: argparse.Namespace) -> int:
+    from skyeye.bench.dtypes import KINDS, bench_dtypes, format_text
+    from skyeye.config.schema import SourceConfig
+    from skyeye.data.files import write_json
+    from skyeye.data.formats import read_source
+    from skyeye.generation.opening import Opening
+
+    images = None if options.images is None else str(options.images)
+    records = read_source(SourceConfig(options.format, str(options.data), images, options.split), "--data")
+    if not records:
+        raise SkyEyeError(f"holds no question of split {options.split}", where=str(options.data), remedy="see --split")
+    chosen = records[:: max(1, len(records) // options.questions)][: options.questions]
+    opening = Opening(base_of(options.base), device=options.device, keep_adapters=options.keep_adapters)
+    kinds = KINDS if options.dtype == "auto" else (KINDS[0], options.dtype)
+    result = bench_dtypes(options.checkpoint, chosen, opening, kinds, options.max_new_tokens)
+    print(format_text(result))
+    if options.json:
+        write_json(options.json, result, indent=1)
+        print(f"written: {options.json}")
+    return 0
+
 
 def _common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--distribution",
         choices=DISTRIBUTIONS,
         help="made questions of these numbers and lengths (default: rsvqa, or the data of RECIPE)",
+    )
+    parser.add_argument(
+        "--questions-per-image", type=int, metavar="N", help="made questions about an image, at most (default: all)"
     )
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
@@ -115,6 +160,29 @@ def _generate(options: argparse.Namespace) -> int:
     return _tell(result, options)
 
 
+def _parts(options: argparse.Namespace) -> int:
+    import torch
+
+    from skyeye.bench.generate import with_openings
+    from skyeye.bench.parts import bench_decode, bench_precisions, bench_tower
+
+    options.distribution = options.distribution or "captions"
+    model, groups, _ = _model_and_groups(options, dict.fromkeys(DISTRIBUTIONS, 6))
+
+    def again(dtype: torch.dtype):
+        options.dtype = str(dtype).removeprefix("torch.")
+        return _model_and_groups(options, dict.fromkeys(DISTRIBUTIONS, 6))[0]
+
+    if options.what == "tower":
+        result = bench_tower(model, options.seconds)
+    elif options.what == "decode":
+        result = bench_decode(model, with_openings(groups), options.seconds)
+    else:
+        del model
+        result = bench_precisions(again, groups, options.seconds)
+    return _written({**result, "recipe": str(options.recipe) if options.recipe else None}, options)
+
+
 def _data(options: argparse.Namespace) -> int:
     from skyeye.bench.common import machine
     from skyeye.bench.data import FULL, SMALL, bench_data, format_text
@@ -165,6 +233,8 @@ def _model_and_groups(options: argparse.Namespace, images: dict[str | None, int]
     from skyeye.models.precision import in_precision
     from skyeye.plan.workloads import made_groups
 
+    if options.questions_per_image is not None and options.questions_per_image < 1:
+        raise SkyEyeError("must be 1 or more", where="--questions-per-image")
     device, dtype, pixels = _device(options.device), getattr(torch, options.dtype), None
     if options.recipe is None:
         options.distribution = options.distribution or "rsvqa"
@@ -185,7 +255,10 @@ def _model_and_groups(options: argparse.Namespace, images: dict[str | None, int]
     model = in_precision(model.to(device), dtype)
     if options.distribution:
         tokens = model.tokens_per_image
-        groups = made_groups(options.distribution, count, tokens_per_image=tokens, vocabulary=VOCABULARY)
+        most = options.questions_per_image
+        groups = made_groups(
+            options.distribution, count, tokens_per_image=tokens, vocabulary=VOCABULARY, questions_per_image=most
+        )
     return model, groups, pixels
 
 
@@ -200,15 +273,21 @@ def _device(name: str):
 
 def _tell(result: dict, options: argparse.Namespace) -> int:
     """Print the result, its ratio first, and write it where asked."""
+    result = {**result, "distribution": options.distribution, "recipe": str(options.recipe) if options.recipe else None}
+    ratio = result["ratio_samples_per_second"]
+    spread = f"{ratio['min']} to {ratio['max']}, {ratio['pairs']} pairs"
+    told = f"{ratio['median']} x the samples per second of the baseline ({spread})"
+    return _written(result, options, told)
+
+
+def _written(result: dict, options: argparse.Namespace, told: str | None = None) -> int:
     import json
 
     from skyeye.data.files import write_json
 
-    result = {**result, "distribution": options.distribution, "recipe": str(options.recipe) if options.recipe else None}
     print(json.dumps(result, indent=1))
-    ratio = result["ratio_samples_per_second"]
-    spread = f"{ratio['min']} to {ratio['max']}, {ratio['pairs']} pairs"
-    print(f"{ratio['median']} x the samples per second of the baseline ({spread})")
+    if told:
+        print(told)
     if options.json:
         write_json(options.json, result, indent=1)
         print(f"written: {options.json}")

@@ -19,7 +19,7 @@ CHECKPOINT = (
     " downloaded name of the hub"
 )
 #: Precisions of ``--dtype``.
-DTYPES = ("auto", "bf16", "fp16", "fp32")
+DTYPES = ("auto", "bf16", "fp16", "fp32", "int8", "int4")
 
 
 def checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,8 @@ def checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=DTYPES,
         default="auto",
-        help="precision of tower and language model (default auto: fp32 below 1 GB, else what computes fastest here)",
+        help="precision of tower and language model (default auto: fp32 below 1 GB, else what computes fastest here);"
+        " int8 and int4: of the linear layers of the language model",
     )
     parser.add_argument(
         "--keep-adapters", action="store_true", help="leave adapters beside their weights instead of adding them"
@@ -89,6 +90,9 @@ def _export(options: argparse.Namespace) -> int:
     from skyeye.models.precision import DTYPES as PRECISIONS
     from skyeye.models.save import export_checkpoint
 
+    if options.dtype not in PRECISIONS:
+        remedy = "export in bf16, and open the export with --dtype " + options.dtype
+        raise SkyEyeError(f"{options.dtype} is for asking a model, not for writing it", where="--dtype", remedy=remedy)
     precision = PRECISIONS[options.dtype]
     base = base_of(options.base)
     export_checkpoint(options.checkpoint, options.out, base=base, precision=precision, keep_adapters=not options.merged)

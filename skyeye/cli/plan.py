@@ -21,6 +21,9 @@ def plan_command(commands: argparse._SubParsersAction, command: Callable, recipe
     plan.add_argument(
         "--peak-tflops", type=float, default=312.0, metavar="X", help="of a GPU in bfloat16 (default 312, an A100)"
     )
+    plan.add_argument(
+        "--here", action="store_true", help="minutes on this machine instead, from a few steps of each stage"
+    )
     plan.add_argument("--json", type=new_file, metavar="FILE", help="write the plan there as well")
 
 
@@ -29,12 +32,19 @@ def _plan(options: argparse.Namespace) -> int:
 
     recipe = load_recipe(options.recipe, options.overrides)  # mistakes are answered before torch is imported
     from skyeye.data.files import write_json
-    from skyeye.plan.plan import Hardware, make_plan
-    from skyeye.plan.text import format_text
 
-    hardware = Hardware(options.gpus, options.gpu_memory, options.reserve, options.mfu, options.peak_tflops)
-    plan = make_plan(recipe, hardware)
-    print(format_text(plan))
+    if options.here:
+        from skyeye.plan.here import format_time, time_here
+
+        plan = time_here(recipe)
+        print(format_time(plan))
+    else:
+        from skyeye.plan.plan import Hardware, make_plan
+        from skyeye.plan.text import format_text
+
+        hardware = Hardware(options.gpus, options.gpu_memory, options.reserve, options.mfu, options.peak_tflops)
+        plan = make_plan(recipe, hardware)
+        print(format_text(plan))
     if options.json:
         write_json(options.json, plan, indent=1)
         print(f"written: {options.json}")

@@ -18,6 +18,7 @@ from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import resolve_precision
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.quantized import BYTES
 
 #: Encoded images that are kept for further records that show them.
 KEPT_IMAGES = 256
@@ -42,6 +43,7 @@ def open_to_answer(
         device=device,
         keep_adapters=opening.keep_adapters,
         family=opening.family,
+        quantize=opening.dtype if opening.dtype in BYTES else None,
     )
     if opening.resize is not None:
         processor.image_resize = opening.resize

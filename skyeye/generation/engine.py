@@ -21,6 +21,7 @@ from skyeye.data.sequence import IMAGE_TOKEN_ID, collate_prompts
 from skyeye.errors import SkyEyeError
 from skyeye.generation.prefix_cache import Capacity, Entering, ForwardLayout, SharedKeys, StaticLayout
 from skyeye.models.language import before_head
+from skyeye.models.last_layer import KEYWORD
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.prefix_attention import NAME
 from skyeye.models.repetition_penalty import RepetitionPenalty
@@ -327,7 +328,7 @@ def _logits(
     """Logits at the ``places`` (N,) of a line of tokens (1, T); None: at all of them."""
     with before_head(model.get_output_embeddings(), places):
         line = torch.tensor([list(positions)], device=ids.device)
-        return _language_model(model, model.embed(ids, features), line, step)
+        return _language_model(model, model.embed(ids, features), line, step, places)
 
 
 def _static_logits(model: SkyEyeForConditionalGeneration, keys: SharedKeys, state: torch.Tensor) -> torch.Tensor:
@@ -347,7 +348,13 @@ def _language_model(
     embeddings: torch.Tensor,
     positions: torch.Tensor,
     step: ForwardLayout | StaticLayout,
+    places: torch.Tensor | None = None,
 ) -> torch.Tensor:
+    """Logits of a line of tokens.
+
+    Args:
+        places: (N,), where the last layer is computed; None: everywhere.
+    """
     output = model.language_model(
         inputs_embeds=embeddings,
         # transformers makes no mask where it is given one of four dimensions; the step does not read it
@@ -355,6 +362,7 @@ def _language_model(
         position_ids=positions,
         use_cache=False,
         shared_keys=step,
+        **({} if places is None or len(places) == embeddings.shape[1] else {KEYWORD: places}),
     )
     return output.logits
 

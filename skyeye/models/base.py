@@ -14,6 +14,7 @@ from skyeye.config.schema import ModelConfig
 from skyeye.data.files import file_fingerprint, write_json
 from skyeye.data.hub import local_path
 from skyeye.errors import SkyEyeError
+from skyeye.models.weights import open_safetensors
 
 FILE = "base.json"
 #: Files of a folder that hold weights; the others may be edited without making another model of it.
@@ -117,7 +118,7 @@ def checked(part: BasePart, what: str, where: str) -> Path:
     """The place of a part on this machine.
 
     Raises:
-        SkyEyeError: it is not there, or is not the one that the checkpoint was trained beside.
+        SkyEyeError: it is not there, is damaged, or is not the one that the checkpoint was trained beside.
     """
     path = local_path(part.source)
     if path is None:
@@ -128,6 +129,10 @@ def checked(part: BasePart, what: str, where: str) -> Path:
         )
     found = None if part.fingerprint is None else file_fingerprint(path, WEIGHTS)
     if found != part.fingerprint:
+        for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
+            if file.suffix == ".safetensors":
+                with open_safetensors(file):  # one that is cut short is called that
+                    pass
         raise SkyEyeError(
             f"its {what} {path} is another one than it was trained beside: fingerprint {found}, not {part.fingerprint}",
             where=where,

@@ -31,6 +31,7 @@ def build_model(
     *,
     vocab_size: int | None = None,
     precision: torch.dtype | Mapping[Part, torch.dtype] = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> SkyEyeForConditionalGeneration:
     """Build the model of a recipe.
 
@@ -43,6 +44,7 @@ def build_model(
         vocab_size: instead of a tokenizer, for planning.
         precision: of the weights of pretrained parts, see :func:`~skyeye.models.precision.dtype_of`. What starts fresh
             is float32.
+        device: that pretrained weights go to, straight from their files. What starts fresh is left where it is made.
 
     Raises:
         SkyEyeError: weights do not fit, the language model is unknown, the tokenizer has more tokens than the model, or
@@ -53,7 +55,7 @@ def build_model(
     language_model = vision_tower = None
     if model.language.pretrained and not planning:
         dtype = dtype_of("language_model.", precision)
-        language_model = pretrained_language_model(model.language.pretrained, dtype, model.language.quantize)
+        language_model = pretrained_language_model(model.language.pretrained, dtype, model.language.quantize, device)
     if all(section.weights for section in model.towers) and not planning:
         with without_weights():  # no number is drawn that is about to be overwritten
             vision_tower = build_tower(config.vision)
@@ -62,7 +64,7 @@ def build_model(
         _all_targets_are_there(built, model.lora.target_modules)
     for tower, section in zip(built.vision_tower.towers, model.towers, strict=True):
         if section.weights and not planning:
-            load_vision_weights(tower, section.weights, dtype_of("vision_tower.", precision))
+            load_vision_weights(tower, section.weights, dtype_of("vision_tower.", precision), device)
     return built
 
 

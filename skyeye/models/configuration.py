@@ -6,8 +6,7 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from skyeye.config.schema import ModelConfig, VisionConfig
 from skyeye.models.projectors import PROJECTORS, projector_settings
@@ -31,9 +30,7 @@ class SkyEyeConfig(PreTrainedConfig):
     """
 
     model_type = "skyeye"
-    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
-        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama")
-    }
+    sub_configs: ClassVar[dict[str, Any]] = {"text_config": AutoConfig}
 
     vision: dict[str, Any] | list[dict[str, Any]] | None = None
     vision_norm: bool = True
@@ -47,6 +44,9 @@ class SkyEyeConfig(PreTrainedConfig):
         towers = [asdict(VisionConfig(**fields)) for fields in (self.vision if several else [self.vision or {}])]
         self.vision = towers if several else towers[0]
         self.projector = asdict(projector_settings(self.projector))
+        if not isinstance(self.text_config, PreTrainedConfig):
+            fields = dict(self.text_config or {})
+            self.text_config = CONFIG_MAPPING[fields.pop("model_type", "llama")](**fields)
         attention = getattr(self.text_config, "_attn_implementation", None)
         super().__post_init__(**kwargs)
         self.text_config._attn_implementation = attention  # the line above clears what was chosen for this part

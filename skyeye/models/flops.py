@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from skyeye.data.sequence import GroupSequence
 from skyeye.models.language import is_adapter
+from skyeye.models.last_layer import narrowed_parts
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.vision import VisionTower, vision_shape
 
@@ -18,12 +19,30 @@ from skyeye.models.vision import VisionTower, vision_shape
 PEAKS = {"H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "A10": 125.0, "L4": 121.0}
 
 
+class Products(NamedTuple):
+    """Operations of a token, an image or a target in the forward and in the backward pass."""
+
+    forward: float
+    backward: float
+
+    @staticmethod
+    def of(weights: Iterable[torch.Tensor]) -> Products:
+        """Of products with these matrices; what comes in needs a gradient."""
+        counted = [(weight.numel(), weight.requires_grad) for weight in weights]
+        return Products(2 * sum(n for n, _ in counted), sum((4 if trained else 2) * n for n, trained in counted))
+
+    @property
+    def total(self) -> float:
+        return self.forward + self.backward
+
+
 class StepFlops:
     """Operations of a training step of an objective, the trained parts of its model chosen.
 
     A product with a frozen matrix costs 2 operations a weight and token forward and 2 backward (the gradient of what
-    came in); a trained one 2 more. A frozen tower has no backward pass. Norms, softmax and embeddings are left out, as
-    usual, and so is what gradient checkpointing computes again.
+    came in); a trained one 2 more. A frozen tower has no backward pass. What the last layer computes at targets alone
+    (:mod:`skyeye.models.last_layer`) counts there alone. Norms, softmax and embeddings are left out, as usual, and so
+    is what gradient checkpointing computes again.
 
     Args:
         cached: what the tower sees comes from a feature cache.
@@ -33,44 +52,63 @@ class StepFlops:
         model = objective.model
         config = model.config.text_config
         self.layers, self.width = config.num_hidden_layers, config.hidden_size
-        output = model.get_output_embeddings().weight
-        self.head = (6 if output.requires_grad else 4) * output.numel()
-        linear = {name: part for name, part in model.language_model.named_modules() if isinstance(part, nn.Linear)}
-        head = id(model.get_output_embeddings())
-        self.token = sum(  # adapters that are not trained are skipped
-            (6 if part.weight.requires_grad else 4) * part.weight.numel()
-            for name, part in linear.items()
-            if id(part) != head and (part.weight.requires_grad or not is_adapter(f".{name}."))
-        )
+        output = model.get_output_embeddings()
+        self.head = Products.of([output.weight])
+        linear = [  # adapters that are not trained are skipped
+            part
+            for name, part in model.language_model.named_modules()
+            if isinstance(part, nn.Linear)
+            and part is not output
+            and (part.weight.requires_grad or not is_adapter(f".{name}."))
+        ]
+        at_targets = {id(inner) for part in narrowed_parts(model.language_model) for inner in part.modules()}
+        self.token = Products.of(part.weight for part in linear if id(part) not in at_targets)
+        self.target = Products.of(part.weight for part in linear if id(part) in at_targets)
         trained = any(p.requires_grad for p in model.vision_tower.parameters())
         once = sum(map(_of_tower, model.vision_tower.towers, model.config.towers))
-        self.image = 0 if cached else (3 if trained else 1) * once
+        self.image = Products(0 if cached else once, 2 * once if trained and not cached else 0)
         projector = list(model.projector.parameters())
-        per_weight = 6 if any(p.requires_grad for p in projector) else 4 if trained else 2
-        self.projection = per_weight * sum(p.numel() for p in projector) * model.tokens_per_image
+        weights = sum(p.numel() for p in projector) * model.tokens_per_image
+        per_weight = 4 if any(p.requires_grad for p in projector) else 2 if trained else 0
+        self.projection = Products(2 * weights, per_weight * weights)
         self.answers = objective.answers
         if objective.alignment.words:  # image tokens are compared with every word
-            self.projection += (6 if output.requires_grad else 4) * output.numel() * model.tokens_per_image
+            each = (x * model.tokens_per_image for x in self.head)
+            self.projection = Products(*map(sum, zip(self.projection, each, strict=True)))
 
     def shared(self, groups: Sequence[GroupSequence]) -> float:
         """Of groups whose prefix is computed once."""
+        return sum(self.parts_shared(groups).values())
+
+    def separate(self, groups: Sequence[GroupSequence]) -> float:
+        """Of the same samples in rows of their own, padding not counted."""
+        return sum(self.parts_separate(groups).values())
+
+    def parts_shared(self, groups: Sequence[GroupSequence]) -> dict[str, float]:
+        """As :meth:`shared`, by part of the step: ``vision``, ``language forward``, ``backward``."""
         pairs = sum(
             _triangle(len(g.prefix_ids))
             + sum(len(b.input_ids) * len(g.prefix_ids) + _triangle(len(b.input_ids)) for b in g.branches)
             for g in groups
         )
-        return self._sum(sum(map(len, groups)), pairs, groups, sum(len(g.images) for g in groups))
+        return self._parts(sum(map(len, groups)), pairs, groups, sum(len(g.images) for g in groups))
 
-    def separate(self, groups: Sequence[GroupSequence]) -> float:
-        """Of the same samples in rows of their own, padding not counted."""
+    def parts_separate(self, groups: Sequence[GroupSequence]) -> dict[str, float]:
+        """As :meth:`separate`, by the same parts."""
         lengths = [len(g.prefix_ids) + len(b.input_ids) for g in groups for b in g.branches]
         images = sum(len(g.images) * len(g.branches) for g in groups)
-        return self._sum(sum(lengths), sum(map(_triangle, lengths)), groups, images)
+        return self._parts(sum(lengths), sum(map(_triangle, lengths)), groups, images)
 
-    def _sum(self, tokens: int, pairs: float, groups: Sequence[GroupSequence], images: int) -> float:
-        attention = 12 * self.width * self.layers * pairs  # two products forward, four backward
-        language = self.token * tokens + attention + self.head * supervised(groups)
-        return self.answers * language + images * (self.image + self.projection)
+    def _parts(self, tokens: int, pairs: float, groups: Sequence[GroupSequence], images: int) -> dict[str, float]:
+        targets, attention = supervised(groups), 4 * self.width * self.layers * pairs  # backward four products for two
+        read = Products(*(t + h for t, h in zip(self.target, self.head, strict=True)))
+        forward = self.token.forward * tokens + attention + read.forward * targets
+        backward = self.token.backward * tokens + 2 * attention + read.backward * targets
+        return {
+            "vision": images * self.image.forward,
+            "language forward": self.answers * forward + images * self.projection.forward,
+            "backward": self.answers * backward + images * (self.projection.backward + self.image.backward),
+        }
 
 
 def _of_tower(tower: VisionTower, vision: Mapping[str, Any]) -> int:

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.last_layer import narrow_last_layer
 from skyeye.models.mapped import folder_weights, give_back_pages, put_tensor, without_weights
 from skyeye.models.prefix_attention import use_prefix_attention
 from skyeye.models.projectors import Projector
@@ -28,15 +29,19 @@ def fresh_language_model(text_config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def pretrained_language_model(
-    name_or_path: str, dtype: torch.dtype, quantize: Literal["nf4"] | None = None
+    name_or_path: str,
+    dtype: torch.dtype,
+    quantize: Literal["nf4"] | None = None,
+    device: torch.device | str = "cpu",
 ) -> PreTrainedModel:
     """A causal language model from a local directory or the hub, its weights cast to ``dtype``.
 
     Args:
         quantize: hold the weights of linear layers in 4 bits; the model is then on the GPU at once.
+        device: that weights go to, straight from their files, unless these are of an older layout.
     """
     try:
-        if quantize is None and (model := _mapped_language_model(name_or_path, dtype)) is not None:
+        if quantize is None and (model := _mapped_language_model(name_or_path, dtype, device)) is not None:
             return _prepared(model)
         arguments = {} if quantize is None else quantization_arguments()
         model = AutoModelForCausalLM.from_pretrained(name_or_path, dtype=dtype, **arguments)
@@ -52,7 +57,7 @@ def pretrained_language_model(
     return _prepared(model)
 
 
-def _mapped_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedModel | None:
+def _mapped_language_model(name_or_path: str, dtype: torch.dtype, device: torch.device | str) -> PreTrainedModel | None:
     """The model with each tensor straight from its file; None where its files hold other names than the model (older
     layouts, which transformers converts) or are not on this machine."""
     folder = Path(name_or_path)
@@ -66,15 +71,15 @@ def _mapped_language_model(name_or_path: str, dtype: torch.dtype) -> PreTrainedM
     if differences({n: shape for n, shape in expected.items() if n in tensors or n not in tied}, shapes(tensors)):
         return None
     for name, tensor in tensors.items():
-        if put_tensor(model, name, tensor, dtype).data_ptr() != tensor.data_ptr():
+        if put_tensor(model, name, tensor, dtype, device).data_ptr() != tensor.data_ptr():
             give_back_pages(tensor)
     model.tie_weights()
     return model
 
 
 def _prepared(model: PreTrainedModel) -> PreTrainedModel:
-    """With attention for shared prefixes, and without published sampling defaults (LLaMA-2-chat has some): answers are
-    greedy unless asked otherwise."""
+    """With attention for shared prefixes and a last layer that can be narrowed, and without published sampling defaults
+    (LLaMA-2-chat has some): answers are greedy unless asked otherwise."""
     config = model.config
     model.generation_config = GenerationConfig(
         bos_token_id=config.bos_token_id,
@@ -82,6 +87,7 @@ def _prepared(model: PreTrainedModel) -> PreTrainedModel:
         pad_token_id=config.pad_token_id if config.pad_token_id is not None else config.eos_token_id,
     )
     use_prefix_attention(model)
+    narrow_last_layer(model)
     return model
 
 
@@ -95,7 +101,7 @@ def add_adapters(model: PreTrainedModel, lora: Mapping[str, Any]) -> nn.Module:
         with warnings.catch_warnings():  # PEFT asks for a property that transformers has renamed
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
             config = _peft_config(lora, list(lora["target_modules"]), task_type="CAUSAL_LM")
-            return _in_the_precision_of_autocast(get_peft_model(model, config))
+            return _prepared_adapters(get_peft_model(model, config))
     except ValueError as error:  # PEFT found none of the target modules
         names = sorted({name.split(".")[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
         raise SkyEyeError(
@@ -108,20 +114,42 @@ def add_adapters(model: PreTrainedModel, lora: Mapping[str, Any]) -> nn.Module:
 def add_projector_adapters(projector: Projector, lora: Mapping[str, Any]) -> None:
     """Put LoRA on the projector's linear layers, in place."""
     names = [name for name, part in projector.named_modules() if isinstance(part, nn.Linear)]
-    _in_the_precision_of_autocast(inject_adapter_in_model(_peft_config(lora, names), projector))
+    _prepared_adapters(inject_adapter_in_model(_peft_config(lora, names), projector))
 
 
-def _in_the_precision_of_autocast(module: nn.Module) -> nn.Module:
-    """Let adapters take what they are given where autocast is on.
+def _prepared_adapters(module: nn.Module) -> nn.Module:
+    """With :class:`AdapterDropout`, and adapters that take what they are given where autocast is on.
 
     PEFT casts it to the float32 of their weights, drops out in that, and autocast casts it back for the product: the
     same numbers for two copies and twice the memory. DoRA takes the lengths of weights in the type of what it is given,
     so it keeps the cast.
     """
     for layer in module.modules():
-        if isinstance(layer, LoraLayer) and not any(layer.use_dora.values()):
+        if not isinstance(layer, LoraLayer):
+            continue
+        for name, dropout in layer.lora_dropout.items():
+            if isinstance(dropout, nn.Dropout):  # without a rate PEFT has none
+                layer.lora_dropout[name] = AdapterDropout(dropout.p)
+        if not any(layer.use_dora.values()):
             layer.register_forward_pre_hook(_cast_without_autocast)
     return module
+
+
+class AdapterDropout(nn.Dropout):
+    """Dropout that on a CPU takes its mask from 16 random bits a value.
+
+    torch draws a number for each value there, and on one core: a tenth of the forward pass of a small model. The rate
+    is rounded to 1/65,536, and what is kept is scaled by what is kept on average.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        dropped = round(self.p * (1 << 16))
+        if not self.training or x.device.type != "cpu" or torch.compiler.is_compiling() or dropped == 1 << 16:
+            return super().forward(x)
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = bits >= dropped - (1 << 15)
+        return x * kept.to(x.dtype).mul_((1 << 16) / ((1 << 16) - dropped))
 
 
 def _cast_without_autocast(layer: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from transformers.utils import ModelOutput
 
 from skyeye.config.schema import Trainable
 from skyeye.errors import SkyEyeError
-from skyeye.models import base
+from skyeye.models import base, last_layer
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.language import (
     add_adapters,
@@ -69,7 +69,7 @@ class Predictions:
         head: the output head.
         held: (N, H), what the head would get where a target is predicted, when the loss is to be computed piece by
             piece; None otherwise.
-        hidden_states: (B, T, H) after the embeddings and after each layer, when they were asked for.
+        middle: (B, T, H) in the middle of the layers, when it was asked for.
     """
 
     logits: torch.Tensor | None
@@ -77,7 +77,7 @@ class Predictions:
     places: torch.Tensor | None
     head: nn.Module
     held: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
+    middle: torch.Tensor | None = None
 
     def loss(self, count: int | torch.Tensor | None = None, **numbers) -> torch.Tensor:
         """Cross entropy of the targets, summed and divided by ``count`` (None: by their number).
@@ -369,7 +369,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         branch_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         target_places: torch.Tensor | None = None,
-        hidden_states: bool = False,
+        middle: bool = False,
     ) -> Predictions:
         """Run the language model on (B, T, hidden_size) embeddings.
 
@@ -380,20 +380,22 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             position_ids: (B, T); None counts from 0.
             target_places: (N,), where in the B * T tokens a target is predicted, by
                 :func:`~skyeye.models.losses.places_of`; None: it is read off the labels, and a GPU waited for.
-            hidden_states: keep those of all layers.
+            middle: keep the hidden states in the middle of the layers.
         """
-        of_layout = {}
+        of_layers: dict[str, Any] = {}
         if branch_ids is not None:
             self._check_branches(group_ids, position_ids)
             dtype, width = self._attention_dtype(embeddings), self._head_width
             implementation = self.language_model.config._attn_implementation
             attention_mask = prefix_mask(group_ids, branch_ids, implementation, dtype, width)
             if is_split(attention_mask):
-                of_layout["prefix_layout"] = lay_out(attention_mask)
+                of_layers["prefix_layout"] = lay_out(attention_mask)
         targets = None if labels is None else targets_of(labels)
         if targets is not None and target_places is None:
             target_places = places_of(targets)
         select = None if logits == "all" else target_places
+        if select is not None:
+            of_layers |= self.last_layer_arguments(select, middle)
         head = self.get_output_embeddings()
         hold = logits == "none" and not any(getattr(self.config.text_config, name, None) for name in _AFTER_HEAD)
         with before_head(head, select, hold) as held:
@@ -402,10 +404,22 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 use_cache=False,
-                output_hidden_states=hidden_states,
-                **of_layout,
+                output_hidden_states=middle,
+                **of_layers,
             )
-        return Predictions(output.logits, targets, target_places, head, held[0] if held else None, output.hidden_states)
+        kept = output.hidden_states[len(output.hidden_states) // 2] if middle else None
+        return Predictions(output.logits, targets, target_places, head, held[0] if held else None, kept)
+
+    def last_layer_arguments(self, places: torch.Tensor, middle: bool = False) -> dict[str, torch.Tensor]:
+        """What the language model is told besides, so that its last layer is computed where its outputs are read.
+
+        Args:
+            places: (N,) places in the B * T tokens.
+            middle: the hidden states in the middle of the layers are read, too; of one layer they are its output.
+        """
+        output_is_read = middle and self.config.text_config.num_hidden_layers == 1
+        narrow = not output_is_read and last_layer.can_narrow(self.language_model)
+        return {last_layer.KEYWORD: places} if narrow else {}
 
     @torch.no_grad()
     def generate(

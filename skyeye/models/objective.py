@@ -105,9 +105,9 @@ class TrainingObjective(nn.Module):
         if blank is not None:  # here, so that the backward pass, too, asks for what that of images does
             embeddings = embeddings + nothing.to(embeddings.dtype)
         keep = self.phrase_reader is not None
-        predictions = self.model.predict(embeddings, labels, "none", hidden_states=keep, **layout)
+        predictions = self.model.predict(embeddings, labels, "none", middle=keep, **layout)
         loss = predictions.loss(None if counts is None else max(counts["labels"], 1), **self.number_targets)
-        return loss + aligned + self.phrases(predictions.hidden_states, phrase_boxes, counts)
+        return loss + aligned + self.phrases(predictions.middle, phrase_boxes, counts)
 
     def noisy_box_tokens(self, input_ids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """(B, T) ids with some box numbers of the answers replaced by random ones, in training."""
@@ -145,7 +145,7 @@ class TrainingObjective(nn.Module):
 
     def phrases(
         self,
-        hidden_states: Sequence[torch.Tensor] | None,
+        hidden: torch.Tensor | None,
         boxes: torch.Tensor | None,
         counts: Mapping[str, int] | None,
     ) -> torch.Tensor | float:
@@ -155,13 +155,13 @@ class TrainingObjective(nn.Module):
         of the answer.
 
         Args:
-            hidden_states: (B, T, H) after the embeddings and after each layer.
+            hidden: (B, T, H) in the middle of the layers.
             boxes: (B, T, 4), -100 where nothing is named.
         """
         if self.phrase_reader is None or boxes is None or not self.training:
             return 0.0
         known = boxes[..., 0] != IGNORE_INDEX
-        total = self.phrase_reader.loss(hidden_states[len(hidden_states) // 2][known], boxes[known])
+        total = self.phrase_reader.loss(hidden[known], boxes[known])
         return self.alignment.phrases * total / _count(counts, "phrase_boxes", known)
 
     def word_embeddings(self) -> torch.Tensor:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import psutil
 import torch
+from torch.nn import functional
 
 from skyeye.errors import SkyEyeError
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.quantized import BYTES
 
 Part = Literal["vision", "language"]
 
@@ -24,6 +26,8 @@ _PREFIXES = {"vision": "vision_tower.", "language": "language_model."}
 _KEPT = tuple(SkyEyeForConditionalGeneration._keep_in_fp32_modules_strict)
 #: A model that is smaller than this in float32 gains nothing from another precision but rounding.
 SMALL = 1 << 30
+#: Layers are measured up to this width: wider ones compare alike and take seconds where bfloat16 is emulated.
+WIDEST = 512
 
 
 def dtype_of(name: str, precision: torch.dtype | Mapping[Part, torch.dtype]) -> torch.dtype:
@@ -41,30 +45,55 @@ def dtype_of(name: str, precision: torch.dtype | Mapping[Part, torch.dtype]) -> 
 def resolve_precision(name: str, device: torch.device | str, values: int) -> torch.dtype:
     """The precision that ``--dtype`` names.
 
-    ``auto``: float32 for a small model; on a GPU bfloat16, or float16 where it has none; on a CPU whichever of bfloat16
-    and float32 multiplies faster here, measured.
+    ``auto``: float32 for a small model, otherwise :func:`fastest_precision`. ``int8`` and ``int4``: that of the
+    products, and of what is not held in 8 or 4 bits.
 
     Args:
         values: numbers in the model.
     """
+    if name in BYTES:  # the rest of such a model, and its products
+        return DTYPES[fastest_precision(device)]
     if name != "auto":
         return DTYPES[name]
     if values * 4 < SMALL:
         return torch.float32
+    return DTYPES[fastest_precision(device)]
+
+
+def fastest_precision(device: torch.device | str, width: int = WIDEST, inner: int = WIDEST) -> str:
+    """The precision that a device computes fastest in, as recipes name it.
+
+    On a GPU bfloat16, or float16 where that is only emulated. On a CPU bfloat16 where its products take a tenth less
+    time than those of float32, measured: without hardware for them they take eight to forty times as long.
+
+    Args:
+        width, inner: sizes of the layers of the model.
+    """
     if torch.device(device).type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if _seconds(torch.bfloat16) < _seconds(torch.float32) else torch.float32
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    sizes = min(width, WIDEST), min(inner, WIDEST)
+    return "bf16" if _seconds(torch.bfloat16, *sizes) < 0.9 * _seconds(torch.float32, *sizes) else "fp32"
 
 
-def _seconds(dtype: torch.dtype) -> float:
-    """Of a product as language models have them, best of three."""
-    left, right = torch.ones(64, 2048, dtype=dtype), torch.ones(2048, 2048, dtype=dtype)
-    left @ right
-    best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
-        left @ right
-        best = min(best, time.perf_counter() - start)
+def _seconds(dtype: torch.dtype, width: int, inner: int) -> float:
+    """Processor time of the products of two layers, forward and backward, as in a training step; best of three.
+
+    One thread, and its own time: several that wait for each other tell nothing where other work runs.
+    """
+    x = torch.ones(256, width)
+    up, down = torch.ones(inner, width, requires_grad=True), torch.ones(width, inner, requires_grad=True)
+    best, threads = float("inf"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.enable_grad():
+            for _ in range(3):
+                began = time.thread_time()
+                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                    total = functional.linear(functional.linear(x, up), down).sum()
+                total.backward()
+                best = min(best, time.thread_time() - began)
+    finally:
+        torch.set_num_threads(threads)
     return best
 
 
@@ -73,21 +102,32 @@ def refuse_what_does_not_fit(
     dtypes: Mapping[str, torch.dtype],
     device: torch.device | str,
     where: str,
+    quantizable: Collection[str] = (),
+    kind: str | None = None,
 ) -> None:
     """Refuse a model that is larger than the free memory of its device.
+
+    Args:
+        quantizable: names of the tensors that can be held in 8 or 4 bits.
+        kind: ``int8`` or ``int4``, where they are.
 
     Raises:
         SkyEyeError: says what it needs in each precision, and what is free.
     """
-    needs = sum(tensor.numel() * dtypes[name].itemsize for name, tensor in tensors.items())
+    few = sum(tensors[name].numel() for name in quantizable)
+    rest = sum(tensor.numel() for tensor in tensors.values()) - few
+    needs = sum(t.numel() * dtypes[name].itemsize for name, t in tensors.items() if not (kind and name in quantizable))
+    if kind is not None:
+        needs += few * BYTES[kind]
     on_gpu = torch.device(device).type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else psutil.virtual_memory().available
     if needs <= free:
         return
-    values = sum(tensor.numel() for tensor in tensors.values())
-    each = ", ".join(f"{values * dtype.itemsize / 1e9:.1f} in {name}" for name, dtype in DTYPES.items())
+    each = {"fp32": 4 * (few + rest), "bf16 and fp16": 2 * (few + rest)}
+    each |= {kind: 2 * rest + few * size for kind, size in BYTES.items()}
+    listed = ", ".join(f"{size / 1e9:.1f} in {name}" for name, size in each.items())
     raise SkyEyeError(
-        f"needs {needs / 1e9:.1f} GB ({each}); free: {free / 1e9:.1f} GB on {torch.device(device).type}",
+        f"needs {needs / 1e9:.1f} GB ({listed}); free: {free / 1e9:.1f} GB on {torch.device(device).type}",
         where=where,
         remedy="choose a smaller --dtype, another --device, or end other programs",
     )

@@ -31,6 +31,7 @@ from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import Part, dtype_of, refuse_what_does_not_fit
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.published import layout_of
+from skyeye.models.quantized import check_available, put_quantized, quantizable
 from skyeye.models.tokenizer import load_tokenizer
 from skyeye.models.vision.weights import tower_tensors
 from skyeye.models.weights import differences, read_json_object, read_tensors, shapes
@@ -88,6 +89,7 @@ def open_checkpoint(
     device: torch.device | str = "cpu",
     keep_adapters: bool = True,
     family: str | None = None,
+    quantize: str | None = None,
 ) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
     """Load a checkpoint.
 
@@ -98,11 +100,15 @@ def open_checkpoint(
             needs it; of a folder that names its base, other places of the same files.
         keep_adapters: False adds the adapters to their weights, in float32 and before these are rounded.
         family: of a folder of another project, where its files do not say it.
+        quantize: ``int8`` or ``int4``: the linear layers of the language model are held so, for inference alone;
+            ``precision`` is that of the rest.
 
     Raises:
         SkyEyeError: there is no checkpoint; its base is missing or another one; tensors are missing, unexpected or
             mis-shaped; it does not fit into memory. All this is known before anything large is read.
     """
+    if quantize is not None:
+        check_available(quantize)
     found = find_checkpoint(path, base, family)
     model, tensors = empty_model(found)
     if callable(precision):
@@ -111,13 +117,18 @@ def open_checkpoint(
         name: dtype_of(name, precision) if tensor.is_floating_point() else tensor.dtype
         for name, tensor in tensors.items()
     }
-    refuse_what_does_not_fit(tensors, dtypes, device, str(found.path))
+    few = {plain_name(f"language_model.{n}") for n in quantizable(model.language_model)}
+    refuse_what_does_not_fit(tensors, dtypes, device, str(found.path), few, quantize)
     items: Iterable[tuple[str, torch.Tensor, torch.Tensor]] = ((name, t, t) for name, t in tensors.items())
     if not keep_adapters:
         items = merged(tensors, found.config.lora)
         _take_adapters_out(model)
     own = {plain_name(name): name for name in model.state_dict()}
     for name, value, original in items:
+        if quantize and name in few:
+            put_quantized(model, own[name].removesuffix(".weight"), value, quantize, dtypes[name], device)
+            give_back_pages(original)
+            continue
         placed = put_tensor(model, own[name], value, dtypes[name], device)
         if placed.data_ptr() != original.data_ptr():
             give_back_pages(original)
@@ -125,7 +136,7 @@ def open_checkpoint(
         if hasattr(module, "k_bias"):  # EVA's zero bias of keys is no weight, and stands beside two that are
             module.k_bias = module.k_bias.to(module.q_bias.dtype)
     model.tie_weights(recompute_mapping=False)
-    model.set_trainable(**model._trainable)
+    model.set_trainable(**({"vision": "frozen", "language": "frozen"} if quantize else model._trainable))
     return model.eval().to(device), found.processor()
 
 

@@ -1,7 +1,9 @@
-"""QLoRA: a language model whose frozen weights are held in 4 bits (NF4), through bitsandbytes."""
+"""Weights in 8 and 4 bits, through bitsandbytes: of a language model that is asked, and in 4 bits of one whose
+adapters are trained (QLoRA)."""
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib.util import find_spec
 from typing import Any
@@ -11,6 +13,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from skyeye.errors import SkyEyeError
+
+#: Weights in 8 and 4 bits, as ``--dtype`` names them, and their bytes each with all scales.
+BYTES = {"int8": 1.0, "int4": 0.516}
+#: The library rounds to 4 bits in blocks of so many weights, and its products on a CPU want whole ones.
+BLOCK = 64
 
 
 def check_quantization() -> None:
@@ -63,3 +70,61 @@ def save_dequantized(model: PreTrainedModel) -> None:
     for layer in model.modules():
         if isinstance(layer, Linear4bit):
             layer.register_state_dict_post_hook(plain)
+
+
+def quantizable(language_model: PreTrainedModel) -> set[str]:
+    """The names of the weights of its linear layers, but for its head, that are whole blocks.
+
+    Head and embeddings stay as they are: they choose the words, and are often one tensor.
+    """
+    head = language_model.get_output_embeddings()
+    layers = {name: layer for name, layer in language_model.named_modules() if type(layer) is nn.Linear}
+    return {
+        f"{name}.weight"
+        for name, layer in layers.items()
+        if layer is not head and ".lora_" not in name and not (layer.in_features % BLOCK or layer.out_features % BLOCK)
+    }
+
+
+def check_available(kind: str) -> None:
+    """Refuse weights in 8 or 4 bits without the library for them.
+
+    Raises:
+        SkyEyeError: bitsandbytes is not installed.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise SkyEyeError(
+            f"{kind} needs the package bitsandbytes", where="--dtype", remedy='pip install "bitsandbytes>=0.50"'
+        )
+
+
+def put_quantized(
+    model: nn.Module, layer: str, weight: torch.Tensor, kind: str, dtype: torch.dtype, device: torch.device | str
+) -> None:
+    """Put a linear layer whose weight is held in 8 or 4 bits in the place of another one.
+
+    Args:
+        layer: name of the layer in the model; a bias that it has stays.
+        weight: (out, in), of any floating-point type.
+        kind: ``int8`` (a scale for each row) or ``int4`` (NF4, doubly quantised scales).
+        dtype: precision of the products.
+    """
+    from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # of every product: inputs are cast
+    parent_name, _, leaf = layer.rpartition(".")
+    before = model.get_submodule(layer)
+    weight = weight.to(dtype).contiguous()
+    size = before.in_features, before.out_features
+    with torch.device("meta"):  # its own weight is never made
+        if kind == "int8":
+            after = Linear8bitLt(*size, bias=False, has_fp16_weights=False)
+        else:
+            after = Linear4bit(*size, bias=False, compute_dtype=dtype, quant_type="nf4", compress_statistics=True)
+    if kind == "int8":
+        value = Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+    else:
+        value = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
+    after.weight = value.to(device)  # which quantises it, there
+    after.bias = before.bias
+    setattr(model.get_submodule(parent_name), leaf, after)

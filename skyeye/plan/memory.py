@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from skyeye.models.checkpointing import checkpoint_layers
 from skyeye.models.losses import loss_in_pieces, word_loss
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.prefix_attention import NAME as SHARED
@@ -145,10 +146,7 @@ class StepCounter:
         """Bytes of one micro-batch, besides weights, gradients and optimiser."""
         live = LiveBytes()
         live.ignore(self.objective)
-        if checkpointing:
-            self.model.activation_checkpointing_enable()
-        else:
-            self.model.activation_checkpointing_disable()
+        checkpoint_layers(self.model, checkpointing)
         with self.mode, live:
             with torch.autocast("cpu", self.autocast or torch.bfloat16, enabled=self.autocast is not None):
                 inputs = self._inputs(load)
@@ -192,16 +190,20 @@ class StepCounter:
             return None, losses
         words = self.model.get_input_embeddings()(torch.zeros(load.tokens - len(shown), dtype=torch.long))
         embeddings = torch.cat([shown.to(words.dtype), words])[None]
+        places = torch.zeros(load.targets, dtype=torch.long)
         held: list[torch.Tensor] = []
 
         def hold(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
-            held.append(arguments[0][0].index_select(0, torch.zeros(load.targets, dtype=torch.long)))
+            held.append(arguments[0][0].index_select(0, places))
             return (held[0][:0],)
 
         handle = self.model.get_output_embeddings().register_forward_pre_hook(hold)
         try:
             output = self.model.language_model(
-                inputs_embeds=embeddings, use_cache=False, output_hidden_states=objective.phrase_reader is not None
+                inputs_embeds=embeddings,
+                use_cache=False,
+                output_hidden_states=objective.phrase_reader is not None,
+                **self.model.last_layer_arguments(places, middle=objective.phrase_reader is not None),
             )
         finally:
             handle.remove()

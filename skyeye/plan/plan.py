@@ -78,6 +78,8 @@ def make_plan(recipe: Recipe, hardware: Hardware | None = None) -> dict[str, Any
     Returns:
         Plain values, as ``--json`` writes them; bytes where a name does not say otherwise.
     """
+    if recipe.run.precision == "auto":  # on the GPUs that are planned for
+        recipe = replace(recipe, run=replace(recipe.run, precision="bf16"))
     hardware, run, settings = hardware or Hardware(), recipe.run, recipe.model
     model = planned_model(settings, run, recipe.stages)
     data = planned_data(recipe, model.tokens_per_image, model.config.text_config.vocab_size)

@@ -32,6 +32,7 @@ from skyeye.train.hooks import asked_to_stop
 from skyeye.train.monitor.background import CHORES, BackgroundTracker
 from skyeye.train.monitor.trackers import check_trackers, start_trackers
 from skyeye.train.parallel.distributed import check_strategy, print_once, shut_down
+from skyeye.train.precision import with_precision
 from skyeye.train.run_lock import claimed
 from skyeye.train.setup import RunSetup, prepare_model, setup_run
 from skyeye.train.stages import run_stage
@@ -65,6 +66,7 @@ def train(
     check_trackers(recipe.run)
     interrupt = Interrupt()
     with claimed(Path(recipe.folder)):
+        recipe = with_precision(recipe, Path(recipe.folder) / "recipe.yaml" if resume else None)
         finished = _run(recipe, resume, evaluator, interrupt)
     if finished:
         last = Path(recipe.folder) / "checkpoints" / recipe.stages[-1].name

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
 from skyeye.train.checkpoint.ingredients import contents, files_of_model
 from skyeye.train.parallel.distributed import print_once
+from skyeye.train.parallel.placement import first_device
+from skyeye.train.precision import with_precision
 
 LIBRARIES = ("torch", "transformers", "peft", "timm", "accelerate", "deepspeed", "numpy", "pillow")
 
@@ -161,12 +164,13 @@ class RunSetup:
 
 
 def setup_run(recipe: Recipe) -> RunSetup:
-    """Read the data of a recipe and plan its stages.
+    """Read the data of a recipe and plan its stages; a precision that the recipe leaves open is chosen.
 
     Raises:
         SkyEyeError: questions are to share a prefix, and the projector reads the question; a source cannot be read; the
             warm-up of a stage takes all of its epochs.
     """
+    recipe = with_precision(recipe)
     if recipe.run.share_prefix:
         refuse_shared_prefix(PROJECTORS[recipe.model.projector.type])
     data = load_data(recipe.sources, recipe.stages, index=recipe.run.source_index)
@@ -256,13 +260,14 @@ def prepare_model(
     settings, dtype = setup.model, DTYPES[setup.run.frozen]
     frozen = never_trained([stage.settings for stage in setup.stages])
     precision = {part: dtype for part in frozen}
+    device = first_device(setup.run.strategy)
     if exported is not None:
-        return open_checkpoint(exported, precision=precision)
+        return open_checkpoint(exported, precision=precision, device=device)
     tokenizer = prepare_tokenizer(settings, setup.data.groups)
     processor = SkyEyeProcessor.from_config(settings, tokenizer)
     for line in check_processing(processor, Path(settings.checkpoint)) if settings.checkpoint else ():
         print_once(line)
-    model = build_model(settings, tokenizer, precision=precision)
+    model = build_model(settings, tokenizer, precision=precision, device=device)
     in_precision(model, dtype, frozen)
     if settings.checkpoint:
         if Path(settings.checkpoint).is_dir():
@@ -289,8 +294,12 @@ def never_trained(stages: Sequence[StageConfig]) -> list[Part]:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that take part in the numbers."""
-    return {name: version(name) for name in LIBRARIES}
+    """Versions of the libraries that take part in the numbers, as far as they are installed."""
+    found = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):  # DeepSpeed, where nothing but single and ddp is wanted
+            found[name] = version(name)
+    return found
 
 
 def texts_of(groups: Mapping[str, GroupSource], style: PromptStyle) -> Iterator[str]:

@@ -11,6 +11,7 @@ from accelerate.utils import DistributedType
 
 from skyeye.data.mixture import Mixture
 from skyeye.data.sequence import SequenceBuilder
+from skyeye.models.checkpointing import checkpoint_layers
 from skyeye.models.compile import compile_layers
 from skyeye.models.objective import TrainingObjective
 from skyeye.train.checkpoint.ema import MovingAverage
@@ -34,6 +35,7 @@ from skyeye.train.monitor.throughput import peak_operations, step_operations
 from skyeye.train.optim import make_optimizer
 from skyeye.train.parallel.distributed import check_position, make_accelerator, trained_values
 from skyeye.train.parallel.loss_scale import patch_deepspeed_fp16
+from skyeye.train.parallel.placement import hand_out
 from skyeye.train.setup import PlannedStage
 
 
@@ -60,7 +62,7 @@ def run_stage(context: RunContext, stage: PlannedStage, position: Position) -> t
     run = context.setup.run
     objective = stage.objective(context.model, context.processor.box_token_ids)
     if run.gradient_checkpointing:
-        context.model.activation_checkpointing_enable()
+        checkpoint_layers(context.model)
     accelerator = make_accelerator(run, stage.settings, trained_values(objective))
     check_position(accelerator, (stage.number, position.step))
     if run.compile:
@@ -136,6 +138,7 @@ def _prepare(
     guard = Guard(accelerator, run.guards, context.folder, stage.name)
     guard.guard_optimizer_step(optimizer)
     operations, peak = step_operations(run, settings, objective), peak_operations(run, accelerator)
+    hand_out(accelerator, objective)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     patch_deepspeed_fp16(optimizer, settings.optimizer.clip_norm)
     guard.watch(optimizer)

@@ -59,6 +59,7 @@ def test_counts_by_arithmetic():
     assert result["ratio_by_language_tokens"] == round(plain / shared, 2)
     assert result["equality"] == {"answers_compared": 9, "answers_differing": 0}  # 3 rounds, one of them to warm up
     assert result["sizes"]["samples"] == 4 and result["sizes"]["images"] == 2
+    assert result["shared"]["cores_used"] > 0 and result["baseline"]["cores_used"] > 0
     assert result["sizes"]["answer_tokens"] == 2.0
     # keys and values of two layers of 32 numbers in float32: 512 bytes a token
     cache, baseline = result["shared"]["cache"], result["baseline"]["cache"]
@@ -77,7 +78,7 @@ def test_counts_by_arithmetic():
 def test_the_baseline_takes_other_questions_each_round_and_keeps_to_the_memory():
     model, _ = small()
     groups = with_openings(made_groups("rsvqa", 1, tokens_per_image=4, vocabulary=32000))
-    work = generate._Work(model, groups, rows=2, baseline_rows=50, pixels=None)
+    work = generate.Answering(model, groups, rows=2, baseline_rows=50, pixels=None)
     work.shared()
     asked = []
     collate = generate.collate_prompts
@@ -91,7 +92,7 @@ def test_the_baseline_takes_other_questions_each_round_and_keeps_to_the_memory()
 
 def test_answers_that_differ_are_counted(monkeypatch):
     model, _ = small()
-    work = generate._Work(model, [group("a", 3, [(5, 2), (6, 2)])], rows=2, baseline_rows=2, pixels=None)
+    work = generate.Answering(model, [group("a", 3, [(5, 2), (6, 2)])], rows=2, baseline_rows=2, pixels=None)
     work.shared()
     work.said[0, 1] = [0, 0]
     work.plain()
@@ -102,7 +103,7 @@ def test_openings_are_common_to_the_questions_of_an_image():
     (made,) = with_openings(made_groups("rsvqa", 1, tokens_per_image=4, vocabulary=32000))
     assert len({tuple(branch.input_ids[:OPENING]) for branch in made.branches}) == 1
     assert len({tuple(branch.input_ids) for branch in made.branches}) == 100
-    assert generate._prompts(made).common == len(made.prefix_ids) + OPENING
+    assert generate.prompts_of(made).common == len(made.prefix_ids) + OPENING
 
 
 def test_a_model_that_cannot_share_has_nothing_to_compare():

@@ -147,6 +147,9 @@ def test_a_whole_measurement(small):
         assert result[layout]["samples_per_second"] > 0
         assert set(result[layout]["time_share"]) == {"data", "vision", "language forward", "backward", "optimiser"}
         assert sum(result[layout]["time_share"].values()) == pytest.approx(1, abs=1e-3)
+        shares = result[layout]["share_of_measured_matmul_rate"]
+        assert set(shares) == {"vision", "language forward", "backward", "step"}
+        assert min(shares.values()) > 0
     assert result["shared"]["padding_share"] == 0
     assert result["sizes"]["samples"] == 10 and result["sizes"]["baseline_samples"] == 3
 

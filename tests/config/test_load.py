@@ -129,7 +129,7 @@ def test_all_mistakes_at_once(tmp_path):
         "lr: unknown key",
         "seed: expected a whole number, got 'many'",
         "run.stratgy: unknown key; did you mean 'strategy'?",
-        "run.precision: 'bf8' is not allowed; allowed: fp32, bf16, fp16",
+        "run.precision: 'bf8' is not allowed; allowed: auto, fp32, bf16, fp16",
         "run.gradient_checkpointing: expected true or false, got 1",
         "stages[0].mixture[0].source: no source 'mad'; known: made",
         "stages[0].vision: the tower has no adapters here",

@@ -113,7 +113,7 @@ CASES = [
     (GuardsConfig(hang_seconds=0.0), ["hang_seconds: 0.0 is not above 0 (null: nothing is watched)"]),
     (RunConfig(workers=-1, keep_every=0), ["workers: -1 is below 0", "keep_every: 0 is below 1"]),
     (RunConfig(timeout_minutes=0.0), ["timeout_minutes: 0.0 is not above 0"]),
-    (RunConfig(frozen="fp16"), ["frozen: fp16 weights are computed with in that precision"]),
+    (RunConfig(frozen="fp16", precision="bf16"), ["frozen: fp16 weights are computed with in that precision"]),
     (RunConfig(peak_tflops=0.0), ["peak_tflops: 0.0 is not above 0"]),
     (RunConfig(samples_every=1, strategy="zero3"), ["samples_every: under zero3 no process holds the whole model"]),
     (RunConfig(samples_source="s"), ["samples_source: is only used with samples_every"]),

@@ -13,7 +13,8 @@ from skyeye.config.schema import LanguageConfig, LoraConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert, load_checkpoint
-from skyeye.models.language import is_adapter
+from skyeye.models.checkpointing import checkpoint_layers
+from skyeye.models.language import AdapterDropout, is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import in_precision
 from skyeye.models.quantized import check_quantization, quantization_arguments
@@ -175,7 +176,7 @@ def test_adapters_under_autocast_take_what_they_are_given(tiny_config, dropout, 
             parameter.data.normal_(std=0.2)
     in_precision(model, torch.bfloat16).train()
     if checkpointing:
-        model.activation_checkpointing_enable()
+        checkpoint_layers(model)
     ids = torch.randint(3, 100, (2, 9))
     losses, casts = [], []
     for way in ("ours", "PEFT's"):
@@ -200,3 +201,31 @@ def test_adapters_without_autocast_still_cast(tiny_model):
     with torch.autocast("cpu", torch.bfloat16):
         expected = model(ids).logits
     torch.testing.assert_close(model(ids).logits.float(), expected.float(), rtol=5e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_of_adapters_drops_its_share_and_keeps_the_mean(rate, dtype):
+    torch.manual_seed(0)
+    x = torch.ones(301, 333, dtype=dtype, requires_grad=True)  # no multiple of four
+    dropout = AdapterDropout(rate)
+    y = dropout(x)
+    assert y.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)], rel=1e-4 if dtype == torch.float32 else 1e-2)
+    dropped = (y == 0).float()
+    deviation = (rate * (1 - rate) / x.numel()) ** 0.5
+    assert dropped.mean().item() == pytest.approx(rate, abs=5 * deviation)
+    # neighbours, which come from the same random number, are independent
+    both = (dropped[:, 1:] * dropped[:, :-1]).mean().item()
+    assert both == pytest.approx(rate**2, abs=5 * (rate**2 / x.numel()) ** 0.5)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x), y) and torch.equal(dropout.eval()(x), x)
+
+
+def test_adapters_of_both_parts_have_that_dropout_and_none_without_a_rate(tiny_config):
+    for rate in (0.5, 0.0):
+        model = build_model(tiny_config(lora=LoraConfig(r=2, dropout=rate, projector=True)))
+        inside = [layer.lora_dropout["default"] for layer in model.modules() if isinstance(layer, LoraLayer)]
+        kinds = {type(dropout) for dropout in inside}
+        assert kinds == ({AdapterDropout} if rate else {torch.nn.Identity})

@@ -19,6 +19,7 @@ from skyeye.config.schema import (
 )
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
+from skyeye.models.checkpointing import checkpoint_layers
 from skyeye.models.losses import IGNORE_INDEX
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
@@ -253,7 +254,7 @@ class TestForward:
         gradients = []
         for checkpointing in (False, True):
             if checkpointing:
-                tiny_model.activation_checkpointing_enable()
+                checkpoint_layers(tiny_model)
                 assert tiny_model.vision_tower.backbone.grad_checkpointing
             tiny_model.zero_grad()
             tiny_model(**inputs).loss.backward()

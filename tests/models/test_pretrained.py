@@ -254,17 +254,58 @@ def test_a_whole_checkpoint_opens_too(trained, tmp_path, logits):
     assert torch.equal(logits(open_checkpoint(tmp_path / "x")[0]), logits(model))
 
 
+def test_a_whole_checkpoint_without_its_norm_is_refused(trained, tmp_path):
+    """The reference leaves its norm out, which it never trains; of a folder with everything it was trained."""
+    model, processor = trained
+    export(Trained(copy.deepcopy(model)), processor, tmp_path / "x", {}, "")
+    tensors = load_file(tmp_path / "x/model.safetensors")
+    assert tensors.pop("vision_norm.weight") is not None
+    save_file(tensors, tmp_path / "x/model.safetensors", {"format": "pt"})
+    with pytest.raises(SkyEyeError, match="1 missing: vision_norm.weight"):
+        open_checkpoint(tmp_path / "x")
+
+
+@pytest.fixture
+def in_shards(parts, tmp_path):
+    """The same parts, with the language model in several files; and the last of these."""
+    folder = tmp_path / "shards"
+    AutoModelForCausalLM.from_pretrained(parts.language.pretrained).save_pretrained(folder, max_shard_size="20KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    return replace(parts, language=replace(parts.language, pretrained=str(folder))), shards[-1]
+
+
+def test_a_truncated_shard_is_named(in_shards, trained, tmp_path):
+    """Whatever it is needed for: a file of the reference, an export that names its base, a model to train."""
+    parts, shard = in_shards
+    model, processor = trained
+    export(Trained(model), processor, tmp_path / "x", {"step": 1}, "", base_of(parts, {"vision", "language"}))
+    convert(tmp_path / "x", tmp_path / "x.pth")
+    open_checkpoint(tmp_path / "x.pth", base=parts)
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(SkyEyeError, match=f"{shard.name}: not a readable safetensors file") as error:
+        open_checkpoint(tmp_path / "x.pth", base=parts)
+    assert "\n" not in str(error.value)
+    with pytest.raises(SkyEyeError, match=f"{shard.name}: not a readable safetensors file"):
+        open_checkpoint(tmp_path / "x")  # not: another one than it was trained beside
+    with pytest.raises(SkyEyeError, match=f"{shard.name}: not a readable safetensors file"):
+        build_model(parts, processor.tokenizer)
+
+
 def test_a_model_that_does_not_fit_is_refused_with_what_each_precision_needs(monkeypatch):
     monkeypatch.setattr(precisions.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 3_000_000}))
     tensors = {"a": torch.empty(1_000_000, device="meta"), "b": torch.empty(1_000_000, device="meta")}
     refuse_what_does_not_fit(tensors, {"a": torch.int8, "b": torch.bfloat16}, "cpu", "x")  # 3 MB exactly
-    with pytest.raises(SkyEyeError, match=r"x: needs 0.0 GB \(0.0 in fp32, 0.0 in bf16, 0.0 in fp16\); free: 0.0 GB"):
+    with pytest.raises(
+        SkyEyeError,
+        match=r"x: needs 0.0 GB \(0.0 in fp32, 0.0 in bf16 and fp16, 0.0 in int8, 0.0 in int4\); free: 0.0 GB",
+    ):
         refuse_what_does_not_fit(tensors, dict.fromkeys(tensors, torch.bfloat16), "cpu", "x")
 
 
 def test_auto_takes_what_multiplies_faster_where_it_is_worth_it(monkeypatch):
     times = {torch.bfloat16: 1.0, torch.float32: 2.0}
-    monkeypatch.setattr(precisions, "_seconds", times.__getitem__)
+    monkeypatch.setattr(precisions, "_seconds", lambda dtype, *_: times[dtype])
     assert resolve_precision("auto", "cpu", 1000) == torch.float32  # a small model
     assert resolve_precision("auto", "cpu", 7_000_000_000) == torch.bfloat16
     times[torch.bfloat16] = 20.0  # emulated
@@ -336,3 +377,9 @@ def test_a_configuration_that_is_something_else(trained, tmp_path, content, word
     capsys.readouterr()  # progress of saving
     assert cli.main(["checkpoint", "show", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_pretrained_parts_go_straight_to_their_device(parts):
+    model = build_model(parts, precision=torch.bfloat16, device="meta")
+    elsewhere = {n.split(".")[0] for n, p in model.named_parameters() if not p.is_meta and ".lora_" not in n}
+    assert elsewhere == {"projector", "vision_norm"}

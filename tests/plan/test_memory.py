@@ -14,6 +14,7 @@ import torch
 from processes import HANGS
 from torch import nn
 
+from skyeye.models.checkpointing import checkpoint_layers
 from skyeye.models.precision import DTYPES
 from skyeye.plan.memory import LiveBytes, Load, StepCounter
 
@@ -96,7 +97,7 @@ def test_the_count_is_that_of_a_real_step(chosen, checkpointing):
     counted = _counter(settings).count(Load(512, 3, 64), checkpointing)
     objective = measured_step.prepared(settings).train()
     if checkpointing:
-        objective.model.activation_checkpointing_enable()
+        checkpoint_layers(objective.model)
     for parameter in objective.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)

@@ -107,14 +107,16 @@ def test_operations_of_parts_that_are_trained_in_full(recipe):
     loaded = load_recipe(recipe())
     group = GroupSequence(("a",), [1, *[-1] * 4], [Branch([5, 6, 7], [-100, 6, 7], None)])
     full, lora = (StepFlops(_objective(loaded, stage)) for stage in loaded.stages)
-    assert full.image == 3 * lora.image
-    weights = 2 * (4 * 16 * 16 + 3 * 16 * 24)
-    adapters = 2 * 2 * 2 * (16 + 16)
-    assert full.token == 6 * weights and lora.token == 4 * weights + 6 * adapters
-    assert full.head == 6 * 700 * 16 and lora.head == 4 * 700 * 16
+    assert full.image.total == 3 * lora.image.total == 3 * lora.image.forward
+    weights, adapters = 4 * 16 * 16 + 3 * 16 * 24, 2 * (2 * 16 + 2 * 16)  # of a layer, of which there are two
+    read = 2 * 16 * 16 + 3 * 16 * 24  # of the last one at targets alone: queries, output, MLP
+    assert full.token == (2 * (2 * weights - read), 4 * (2 * weights - read)) and full.target == (2 * read, 4 * read)
+    assert lora.target == (2 * (read + adapters / 2), 2 * read + 4 * adapters / 2)
+    assert lora.token == (2 * (2 * weights - read + 1.5 * adapters), 2 * (2 * weights - read) + 4 * 1.5 * adapters)
+    assert full.head == (2 * 700 * 16, 4 * 700 * 16) and lora.head == (2 * 700 * 16, 2 * 700 * 16)
     assert full.shared([group]) > lora.shared([group])
     cached = StepFlops(_objective(loaded, loaded.stages[1]), cached=True)
-    assert lora.shared([group]) - cached.shared([group]) == lora.image
+    assert lora.shared([group]) - cached.shared([group]) == lora.image.total
 
 
 def test_a_plan_adds_up(small_plan):

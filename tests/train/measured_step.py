@@ -13,6 +13,7 @@ import torch
 from skyeye.config.schema import LanguageConfig, LinearProjectorConfig, LoraConfig, ModelConfig, VisionConfig
 from skyeye.data.sequence import Branch, GroupSequence, pack
 from skyeye.models.build import build_model
+from skyeye.models.checkpointing import checkpoint_layers
 from skyeye.models.objective import TrainingObjective
 from skyeye.models.precision import DTYPES, in_precision
 
@@ -69,7 +70,7 @@ def main(settings: dict) -> dict[str, int]:
     objective = prepared(settings).to(device).train()
     model = objective.model
     if settings["checkpointing"]:
-        model.activation_checkpointing_enable()
+        checkpoint_layers(model)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     autocast = DTYPES[settings["precision"]]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
-from skyeye.bench.full_size.plans import LAYERS, WIDTH, cpu_steps, gpu_steps, write_recipe
-from skyeye.bench.full_size.steps import line_of, run_steps
+from skyeye.bench.full_size.plans import cpu_steps, gpu_steps, zero2_step
+from skyeye.bench.full_size.processor import processor, trained_layers
+from skyeye.bench.full_size.sizes import LAYERS, WIDTH, Size, needs, refuse_too_little
+from skyeye.bench.full_size.steps import has_gpu, line_of, run_steps
 from skyeye.data.files import write_whole
 from skyeye.errors import SkyEyeError
 
@@ -48,23 +50,38 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> int:
     layers, width = (2, 128) if options.gpu else (options.layers, options.width)
-    if layers < 1 or width < 64 or width % 64:
-        raise SkyEyeError(f"{layers} layers of {width}", where="--layers, --width", remedy="a multiple of 64 for width")
-    steps = cpu_steps(options.work, write_recipe(options.work, layers, width))
+    if layers < 1 or width < 128 or width % 128:
+        what = f"{layers} layers of {width}"
+        raise SkyEyeError(what, where="--layers, --width", remedy="a multiple of 128 for width")
+    minutes = options.minutes or (25 if options.gpu else 60)
+    size = Size(layers, width, trained_layers(layers, width, minutes))
+    needed = needs(size)
+    refuse_too_little(needed, options.work)
+    steps = cpu_steps(options.work, size, needed.merged)
     if options.gpu:
-        steps = gpu_steps(options.work, "configs/skyeyegpt_7b.yaml") + steps
+        gpu = has_gpu()
+        if not gpu:
+            print("no NVIDIA GPU: what can be run without one is run at small sizes, and is no measurement\n")
+        steps = [*gpu_steps(options.work, gpu), *steps, zero2_step(options.work)]
     about = {
         "date": time.strftime("%Y-%m-%d"),
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "layers": layers,
-        "width": width,
+        "machine": {"processor": processor(), "cores": os.cpu_count()},
+        **asdict(size),
+        **asdict(needed),
     }
     out = options.json or options.work / "result.json"
-    print(HEAD, flush=True)
-    seconds = 60 * (options.minutes or (25 if options.gpu else 60))
-    found = run_steps(steps, options.work, out, seconds=seconds, about=about)
+    print(f"{told_size(about)}\n\n{HEAD}", flush=True)
+    found = run_steps(steps, options.work, out, seconds=60 * minutes, about=about)
     print(f"written: {out}")
-    return int(any(entry.get("code", 0) != 0 for entry in found["steps"].values()))
+    return int(any(entry.get("code", 0) != 0 and not entry.get("may_fail") for entry in found["steps"].values()))
+
+
+def told_size(found: dict) -> str:
+    """What was measured, and where, in a sentence."""
+    layers, trained = found["layers"], found["trained_layers"]
+    fewer = "" if trained == layers else f"; training with {trained} layers, because bf16 products are slow here"
+    machine = found["machine"]
+    return f"{layers} layers of {found['width']}{fewer}; {machine['processor']}, {machine['cores']} cores"
 
 
 def fill(page: Path, found: dict) -> None:
@@ -79,7 +96,7 @@ def fill(page: Path, found: dict) -> None:
     if not begin or not end:
         raise SkyEyeError("has no place for the table", where=str(page), remedy=f"put {BEGIN} and {END} into it")
     rows = "\n".join(line_of(name, entry) for name, entry in found["steps"].items())
-    told = f"{found['layers']} layers of {found['width']}, {found['machine']['cores']} cores, {found['date']}."
+    told = f"{told_size(found)}, {found['date']}."
     write_whole(page, f"{before}{BEGIN}\n{told}\n\n{HEAD}\n{rows}\n{END}{after}")
 
 

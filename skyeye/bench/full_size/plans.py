@@ -2,92 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
+from skyeye.bench.full_size.shapes import POCKET, published, smaller, write_shapes
+from skyeye.bench.full_size.sizes import Size
 from skyeye.bench.full_size.steps import Step
 
-#: Published sizes: LLaMA-2-7B and EVA-CLIP ViT-g.
-WIDTH, LAYERS, HEADS, TOWER_DEPTH = 4096, 32, 32, 39
 BENCHES = ("rsvqa", "captions", "skyeye968k")
+#: Of the benchmarks' weights and products.
+DTYPE = ("--dtype", "bfloat16")
 
 
-def write_recipe(folder: Path, layers: int, width: int) -> Path:
-    """A recipe of the published shapes, ``layers`` deep and ``width`` wide, that trains two steps of two stages."""
-    heads = min(HEADS, width // 16)
-    language = {
-        "model_type": "llama",
-        "hidden_size": width,
-        "intermediate_size": width * 11008 // 4096,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "max_position_embeddings": 4096,
-    }
-    small = width < WIDTH
-    vision = {
-        "architecture": "eva",
-        "image_size": 56 if small else 448,
-        "patch_size": 14,
-        "width": max(16, width * 1408 // WIDTH // 16 * 16),
-        "depth": min(TOWER_DEPTH, layers),
-        "heads": min(16, max(1, width // 256)),
-        "mlp_ratio": 4.0 if small else 4.3637,
-    }
-    stage = {"mixture": [{"source": "world"}], "steps": 2, "images_per_step": 4, "questions_per_image": 4}
-    stage["optimizer"] = {"lr": 1e-4, "min_lr": 1e-5, "warmup_lr": 1e-6, "warmup_steps": 1}
-    content = {
-        "name": "full_size",
-        "output_dir": str(folder / "run"),
-        "seed": 1,
-        "model": {
-            "vision": vision,
-            "projector": {"type": "linear", "join_tokens": 4},
-            "language": {"config": language},
-            "tokenizer": {"train_vocab_size": 1000, "box_tokens": True},
-            "lora": {"r": min(64, width), "alpha": 16, "dropout": 0.05},
-        },
-        "sources": {"world": {"format": "synthetic", "path": str(folder / "scenes")}},
-        "stages": [{"name": "first", **stage}, {"name": "second", **stage}],
-        "run": {"precision": "fp32", "workers": 0, "log_every": 1, "checkpoint_every": 1},
-    }
-    path = folder / "recipe.yaml"
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return path
+def cpu_steps(work: Path, size: Size, merged: int) -> list[Step]:
+    """The whole way, from files of the published layouts to a whole export.
 
-
-def cpu_steps(work: Path, recipe: Path) -> list[Step]:
-    """Plan, data, two stages, what they left, one answer, going on, eight questions."""
-    scenes, model = work / "scenes", str(work / "run" / "checkpoints" / "second")
+    Args:
+        merged: bytes of the whole export.
+    """
+    weights, scenes, run, train = work / "weights", work / "scenes", work / "run", str(work / "train.yaml")
+    released, model = str(weights / "SkyEyeGPT.pth"), str(run / "checkpoints" / "second")
+    base = ["--base", str(work / "released.yaml")]
     image = str(scenes / "images" / "scene_000000.jpg")
+    sizes = ["--layers", size.layers, "--width", size.width, "--trained-layers", size.trained_layers]
+    plan, load, adapters, whole = work / "plan.json", work / "load.json", work / "adapters", work / "merged"
+    ask = ["--image", image, "--ask", "what is it?", "--dtype", "bf16", "--max-new-tokens", "4"]
     asked = ["--benchmarks", "synth.vqa", "--data-root", str(scenes), "--limit", "8", "--no-controls"]
-    plan = work / "plan.json"
+    asked += ["--dtype", "bf16", "--max-new-tokens", "4", "--out", str(work / "eval")]
+    export = ["skyeye", "export", model, str(whole), "--merged"]
+    made, trained = {"after": "weights"}, {"after": "resume"}
     return [
+        Step("weights", ["skyeye.bench.full_size.make", str(work), *map(str, sizes)], 900),
         Step("scenes", ["skyeye", "data", "synth", str(scenes), "--images", "16", "--held-out", "4"], 300),
-        Step("plan", ["skyeye", "plan", str(recipe), "--json", str(plan)], 600, plan, after="scenes"),
-        Step("train", ["skyeye", "train", str(recipe)], 1800, after="scenes"),
-        Step("resume", ["skyeye", "train", str(recipe), "--resume"], 900, after="train"),
-        Step("show", ["skyeye", "checkpoint", "show", model], 300, after="train"),
-        Step("chat", ["skyeye", "chat", model, "--image", image, "--ask", "what is it?"], 600, after="train"),
-        Step("evaluate", ["skyeye", "eval", model, *asked, "--out", str(work / "eval")], 900, after="train"),
+        Step("show", ["skyeye", "checkpoint", "show", released], 300, **made),
+        Step("plan", ["skyeye", "plan", train, "--gpus", "1", "--json", str(plan)], 600, plan, **made),
+        Step("load", ["skyeye.bench.full_size.load", released, *base, "--json", str(load)], 900, load, **made),
+        Step("chat", ["skyeye", "chat", released, *base, *ask], 900, **made),
+        Step("export-adapters", ["skyeye", "checkpoint", "convert", released, str(adapters), *base], 300, **made),
+        Step("train", ["skyeye", "train", train], 1800, **made, kill_at=run / "checkpoints" / "first", stage="first"),
+        Step(
+            "second-stage",
+            ["skyeye", "train", train, "--resume"],
+            1800,
+            after="train",
+            kill_at=run / "states" / "second-0000001",
+            stage="second",
+        ),
+        Step("resume", ["skyeye", "train", train, "--resume"], 1800, after="second-stage", stage="second"),
+        Step("evaluate", ["skyeye", "eval", model, *asked], 1800, **trained),
+        Step("export-merged", export, 900, **trained, disk=merged, clears=whole),
     ]
 
 
-def gpu_steps(work: Path, recipe: str) -> list[Step]:
-    """What a GPU is asked, the most valuable first. Speed is that of ``recipe``'s shapes with random weights."""
-    bench, doctor = {}, work / "doctor.json"
+def gpu_steps(work: Path, gpu: bool) -> list[Step]:
+    """What a GPU is asked, the most valuable first; speed is that of published shapes with random weights.
+
+    Args:
+        gpu: False: what can be run without one, at small sizes.
+    """
+    doctor, shapes = work / "doctor.json", _shapes(work, gpu)
+    how = ["--device", "cuda" if gpu else "cpu", "--seconds", "60" if gpu else "1"]
+    few = [] if gpu else ["--images", "1", *DTYPE]
+    plan = work / "plan-7b.json"
+    steps = [
+        Step("doctor", ["skyeye", "doctor", "--out", str(work), "--json", str(doctor)], 60, may_fail=True),
+        _tests("flex-attention", "tests/models/test_prefix_attention.py", 240),
+        Step("plan-7b", ["skyeye", "plan", shapes["published"], "--gpus", "1", "--json", str(plan)], 240, plan),
+    ]
     for kind in ("train", "generate"):
-        for name in BENCHES:
-            out = work / f"{kind}-{name}.json"
-            words = ["skyeye", "bench", kind, recipe, "--distribution", name, "--json", str(out)]
-            words += ["--device", "cuda", "--dtype", "bfloat16", "--seconds", "60"]
-            bench[kind, name] = Step(f"bench-{kind}-{name}", words, 240, out, gpu=True)
-    mask = ["pytest", "-q", "-m", "gpu", "tests/models/test_prefix_attention.py"]
-    return [
-        Step("doctor", ["skyeye", "doctor", "--out", str(work), "--json", str(doctor)], 60),
-        Step("flex-attention", mask, 240, needs=["pytest", "hypothesis"], gpu=True),
-        *(bench["train", name] for name in BENCHES),
-        *(bench["generate", name] for name in BENCHES),
-        Step("gpu-tests", ["pytest", "-q", "-m", "gpu", "tests"], 400, needs=["pytest", "hypothesis"], gpu=True),
-    ]
+        for name in BENCHES if gpu else BENCHES[1:2]:
+            words = ["skyeye", "bench", kind, shapes["published"], "--distribution", name, *how, *(few or DTYPE)]
+            steps.append(_into_file(work, f"bench-{kind}-{name}", words))
+    words = ["skyeye", "bench", "train", shapes["pocket"], "--distribution", "captions", *how, *(few or DTYPE)]
+    steps.append(_into_file(work, "pocket-train", words))
+    for what, which in (("tower", "published"), ("decode", "published"), ("precisions", "pocket")):
+        words = ["skyeye", "bench", "parts", what, shapes[which], *how, *(few or DTYPE)]
+        steps.append(_into_file(work, what, words))
+    return [*steps, _tests("gpu-tests", "tests", 400)]
+
+
+def zero2_step(work: Path) -> Step:
+    """ZeRO-2 with one process, on the small model of the CPU steps."""
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=1", "-m", "skyeye.train"]
+    settings = [str(work / "train.yaml"), "run.strategy=zero2", f"output_dir={work / 'zero2'}"]
+    return Step("zero2", [*launcher, *settings], 300, needs=["deepspeed"], after="scenes")
+
+
+def _shapes(work: Path, gpu: bool) -> dict[str, str]:
+    """Recipes by name."""
+    models = {"published": published(Size() if gpu else Size(2, 128, 2)), "pocket": POCKET if gpu else smaller(POCKET)}
+    return {name: write_shapes(work / f"{name}.yaml", model) for name, model in models.items()}
+
+
+def _into_file(work: Path, name: str, words: Sequence[str]) -> Step:
+    out = work / f"{name}.json"
+    return Step(name, [*words, "--json", str(out)], 240, out)
+
+
+def _tests(name: str, place: str, seconds: float) -> Step:
+    return Step(name, ["pytest", "-q", "-m", "gpu", place], seconds, needs=["pytest", "hypothesis"], gpu=True)

@@ -51,7 +51,7 @@ def the_timeout_is_above_zero(run: RunConfig) -> Iterator[Issue]:
 
 @rule(RunConfig)
 def frozen_weights_are_held_as_they_are_used(run: RunConfig) -> Iterator[Issue]:
-    if run.frozen not in ("fp32", run.precision):
+    if run.frozen != "fp32" and run.precision not in ("auto", run.frozen):
         message = f"{run.frozen} weights are computed with in that precision; set precision, too"
         yield Issue("frozen", message, ("frozen", "precision"))
 

@@ -15,7 +15,7 @@ class RunConfig:
 
     dir: PathText | None = None  # folder of the run, as it is; null: output_dir, with -quick behind it for a quick run
     strategy: Literal["single", "ddp", "zero1", "zero2", "zero3"] = "single"
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: what computes fastest here; kept by the run
     frozen: Literal["fp32", "bf16", "fp16"] = "fp32"  # of tower and language model where no stage trains them in full
     tf32: bool = False  # CUDA: float32 products with 10 bits of mantissa
     compile: bool = False  # torch.compile for the layers of the language model

@@ -26,18 +26,21 @@ logger = logging.getLogger(__name__)
 _EVA_SURPLUS = re.compile(r"(norm|head)\.|blocks\.(\d+)\.")
 
 
-def load_vision_weights(tower: VisionTower, path: str | Path, dtype: torch.dtype | None = None) -> None:
+def load_vision_weights(
+    tower: VisionTower, path: str | Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> None:
     """Put published weights into a tower.
 
     Args:
         dtype: precision they are held in; None: that of the tower.
+        device: that they are put on.
 
     Raises:
         SkyEyeError: as :func:`tower_tensors`.
     """
     own = tower.dtype
     for name, tensor in tower_tensors(tower, path).items():
-        if put_tensor(tower.backbone, name, tensor, dtype or own).data_ptr() != tensor.data_ptr():
+        if put_tensor(tower.backbone, name, tensor, dtype or own, device).data_ptr() != tensor.data_ptr():
             give_back_pages(tensor)
 
 

@@ -11,6 +11,8 @@ import time
 import traceback
 from pathlib import Path
 
+from skyeye.train.guards.held_up import HeldUp
+
 #: Exit code of a process that was ended because it hung.
 HUNG = 86
 
@@ -21,9 +23,16 @@ LOOK_EVERY = 10.0
 #: seconds, and on a file system that nodes share a new file may be seen a minute late, on either side.
 GRACE = 150.0
 
+#: A step may take this many times as long as the longest one of the stage before it is taken for a hang.
+USUAL = 3.0
+
 
 class Watchdog:
     """A thread that expects :meth:`beat` at least every ``seconds``.
+
+    A step that waits is no hang. Time in which the process was stopped, suspended or without a processor
+    (:class:`~skyeye.train.guards.held_up.HeldUp`) does not count, and where steps take long, so does what is waited for
+    them: :data:`USUAL` times the longest one so far.
 
     When none comes, the stacks of this process go to ``stacks/rank-N.txt``; each process watches itself, so that a hang
     in communication leaves one file for every rank. After the next beat it watches again.
@@ -46,7 +55,7 @@ class Watchdog:
         folder: run folder, the same for all processes.
         rank: number of this process.
         world: number of processes.
-        seconds: longest time between two steps; None: nothing is watched.
+        seconds: time between two steps that is no hang, whatever the steps before took; None: nothing is watched.
         abort: end the process then, with exit code :data:`HUNG`; a launcher can start it again.
     """
 
@@ -56,11 +65,15 @@ class Watchdog:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._held_up, self._longest, self._since, self._told = 0.0, 0.0, math.inf, False
         self.beat()
 
     def beat(self) -> None:
         """A step, or something else that takes about as long, is finished."""
-        self._since, self._told = time.monotonic(), False
+        now = self._now()
+        if self._since < math.inf and not self._told:
+            self._longest = max(self._longest, now - self._since)
+        self._since, self._told = now, False
 
     def rest(self) -> None:
         """What comes now may take any time; nothing is expected before the next :meth:`beat`.
@@ -69,6 +82,10 @@ class Watchdog:
         others, which is no hang either.
         """
         self._since = math.inf
+
+    def _now(self) -> float:
+        """Seconds of a clock that stands still while the process is held up."""
+        return time.monotonic() - self._held_up
 
     def __enter__(self) -> Watchdog:
         self.beat()
@@ -86,11 +103,12 @@ class Watchdog:
         self._error = None  # it holds on to all that the stage had in memory
 
     def _watch(self) -> None:
-        ended = False
+        ended, pause, held_up = False, min(self.seconds / 4, LOOK_EVERY), HeldUp()
         while not ended:
-            ended = self._ended.wait(min(self.seconds / 4, LOOK_EVERY))
-            quiet = time.monotonic() - self._since
-            if quiet > self.seconds and not self._told and not ended:
+            ended = self._ended.wait(pause)
+            self._held_up += held_up.seconds(pause)
+            quiet = self._now() - self._since
+            if quiet > max(self.seconds, USUAL * self._longest) and not self._told and not ended:
                 self._give_up(f"no step for {quiet:.0f} s", f"no step finished for {quiet:.0f} s")
             elif self.abort and (self._error is not None or not ended) and (others := self._others()):
                 self._give_up(f"{min(others)} came first", f"another process gave up first ({min(others)})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs
+from torch.distributed import PrefixStore, rendezvous
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
@@ -70,6 +71,26 @@ def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accele
             remedy="the processes could not form a group; look at MASTER_ADDR, MASTER_PORT and the backend " + backend,
         )
     return accelerator
+
+
+def decided_by_first(decide: Callable[[], str], minutes: float) -> str:
+    """What process 0 decides, on all processes; before there is an Accelerator.
+
+    Args:
+        minutes: how long the processes wait for each other.
+
+    Raises:
+        SkyEyeError: the processes did not find each other.
+    """
+    if world_size() == 1:
+        return decide()
+    patience = timedelta(minutes=minutes)
+    with _meeting(minutes):
+        store, _, _ = next(rendezvous("env://", timeout=patience))  # the one that the process group will meet at
+        store = PrefixStore("decided", store)
+        if rank() == 0:
+            store.set("value", decide())
+        return store.get("value").decode()
 
 
 @contextmanager

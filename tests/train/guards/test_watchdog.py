@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from processes import run, said
@@ -76,6 +77,32 @@ def ends(monkeypatch, tmp_path) -> list[dict[str, str]]:
 
 def _stacks(folder) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted((folder / "stacks").glob("*.txt"))}
+
+
+def test_a_process_that_was_stopped_or_had_no_processor_is_not_taken_for_one_that_hangs(tmp_path, clock, monkeypatch):
+    lost = [0.0]
+    monkeypatch.setattr(module, "HeldUp", lambda: SimpleNamespace(seconds=lambda _: lost.pop() if lost else 0.0))
+    with Watchdog(tmp_path, rank=0, world=1, seconds=20):
+        lost.append(3600.0)
+        clock.now += 3600
+        _until(lambda: not lost)
+        clock.goes_on(19)
+        assert not (tmp_path / "stacks").exists()
+        clock.goes_on(2)
+    assert "no step for 21 s" in _stacks(tmp_path)["rank-0.txt"]
+
+
+def test_where_steps_take_long_a_longer_one_is_no_hang(tmp_path, clock):
+    with Watchdog(tmp_path, rank=0, world=1, seconds=20) as watchdog:
+        clock.goes_on(15)
+        watchdog.beat()
+        clock.goes_on(44)  # three times the longest is 45
+        assert not (tmp_path / "stacks").exists()
+        clock.goes_on(2)
+        assert "no step for 46 s" in _stacks(tmp_path)["rank-0.txt"]
+        watchdog.beat()  # a hang is no measure for the next
+        clock.goes_on(46)
+    assert _stacks(tmp_path)["rank-0.txt"].count("no step for") == 2
 
 
 def test_while_it_rests_nothing_is_expected_and_after_it_again(tmp_path, clock):

@@ -1,0 +1,138 @@
+"""``--dtype int8 | int4``: a language model in 8 and 4 bits, for inference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+import pytest
+import torch
+from torch import nn
+
+from skyeye import cli
+from skyeye.config.schema import LanguageConfig, LoraConfig
+from skyeye.errors import SkyEyeError
+from skyeye.models import precision as precisions
+from skyeye.models import quantized
+from skyeye.models.build import build_model
+from skyeye.models.precision import refuse_what_does_not_fit, resolve_precision
+from skyeye.models.pretrained import open_checkpoint
+from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.quantized import put_quantized, quantizable
+from skyeye.models.tokenizer import train_tokenizer
+
+library = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+BLOCKS = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, tiny_config):
+    """A folder with everything, whose adapters add something."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    config = tiny_config(lora=LoraConfig(r=4, alpha=8, target_modules=["q_proj", "v_proj"]))
+    config = replace(config, language=LanguageConfig(config=BLOCKS))
+    tokenizer = train_tokenizer(["how many ships are there"], 600)
+    torch.manual_seed(1)
+    model = build_model(config, tokenizer)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(folder)
+    SkyEyeProcessor.from_config(config, tokenizer).save_pretrained(folder)
+    return folder
+
+
+def _logits(model) -> torch.Tensor:
+    with torch.no_grad():
+        return model.language_model(input_ids=torch.arange(3, 40)[None]).logits.float()
+
+
+@pytest.mark.parametrize(("bits", "error"), [(8, 0.02), (4, 0.25)])
+@pytest.mark.parametrize("keep", [False, True])
+@library
+def test_answers_come_close_to_those_of_float32(checkpoint, monkeypatch, bits, error, keep):
+    """Rounding to 256 steps a row costs about 1 % of a product's length, NF4 about 10 %."""
+    expected = _logits(open_checkpoint(checkpoint)[0])
+    kind = f"int{bits}"
+    model, _ = open_checkpoint(checkpoint, quantize=kind, keep_adapters=keep)
+    found = _logits(model)
+    assert 0 < (found - expected).norm() / expected.norm() < error
+    types = {type(layer).__name__ for name, layer in model.language_model.named_modules() if name.endswith(LAYERS[2:])}
+    assert {"Linear8bitLt" if bits == 8 else "Linear4bit"} <= types
+    assert (model.config.lora is not None) == keep
+    assert any("lora_" in name for name, _ in model.named_parameters()) == keep
+
+
+@library
+@pytest.mark.parametrize(("kind", "size"), [("int8", 1.0), ("int4", 0.5)])
+def test_the_weight_of_a_layer_is_held_in_few_bits_and_its_bias_stays(kind, size):
+    model = nn.Sequential(nn.Linear(64, 128))
+    weight, bias = model[0].weight.detach().clone(), model[0].bias
+    put_quantized(model, "0", weight, kind, torch.float32, "cpu")
+    assert model[0].weight.nbytes == 64 * 128 * size and model[0].bias is bias
+    x = torch.randn(5, 64)
+    expected = x @ weight.T + bias
+    assert (model[0](x) - expected).norm() / expected.norm() < 0.15
+
+
+@library
+def test_adapters_are_added_before_the_rounding(checkpoint):
+    """Row by row 8 bits keep the largest number: that of the sum."""
+    whole = open_checkpoint(checkpoint, keep_adapters=False)[0].state_dict()
+    name = next(name for name in whole if name.endswith("q_proj.weight"))
+    model, _ = open_checkpoint(checkpoint, quantize="int8", keep_adapters=False)
+    layer = model.get_submodule(name.removesuffix(".weight"))
+    torch.testing.assert_close(layer.weight.SCB, whole[name].abs().amax(dim=1), rtol=2e-3, atol=0)
+
+
+def test_head_embeddings_and_adapters_stay_as_they_are(tiny_config):
+    config = tiny_config(lora=LoraConfig(r=2, target_modules=["q_proj"]))
+    model = build_model(replace(config, language=LanguageConfig(config=BLOCKS)), vocab_size=640)
+    names = quantizable(model.language_model)
+    layers = model.config.text_config.num_hidden_layers
+    assert len(names) == len(LAYERS) * layers
+    assert all(name.removesuffix(".weight").removesuffix(".base_layer").endswith(LAYERS) for name in names)
+
+
+def test_a_layer_that_is_no_whole_number_of_blocks_stays_as_it_is(tiny_config):
+    narrow = LanguageConfig(config={**BLOCKS, "intermediate_size": 96})
+    names = quantizable(build_model(replace(tiny_config(), language=narrow), vocab_size=640).language_model)
+    assert len(names) == 2 * 4 and not any("mlp" in name for name in names)
+
+
+def test_without_the_library_it_is_refused_in_one_line(checkpoint, monkeypatch):
+    monkeypatch.setattr(quantized, "find_spec", lambda name: None)
+    with pytest.raises(SkyEyeError, match="--dtype: int8 needs the package bitsandbytes") as error:
+        open_checkpoint(checkpoint, quantize="int8")
+    assert "\n" not in str(error.value)
+
+
+def test_the_rest_computes_in_what_is_fastest(monkeypatch):
+    monkeypatch.setattr(precisions, "fastest_precision", lambda device: "bf16")
+    assert resolve_precision("int4", "cpu", 10) == torch.bfloat16
+
+
+@pytest.mark.parametrize(("kind", "fits"), [("int8", False), ("int4", True), (None, False)])
+def test_what_it_needs_is_counted_with_its_bits(monkeypatch, kind, fits):
+    """A million of 4 bits are 516 kB, of 8 bits 1 MB; another million in float32 are 4 MB."""
+    monkeypatch.setattr(precisions.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 4_600_000}))
+    tensors = {"a": torch.empty(1_000_000, device="meta"), "b": torch.empty(1_000_000, device="meta")}
+    check = (tensors, dict.fromkeys(tensors, torch.float32), "cpu", "x", {"a"}, kind)
+    if fits:
+        return refuse_what_does_not_fit(*check)
+    with pytest.raises(SkyEyeError, match="choose a smaller --dtype"):
+        refuse_what_does_not_fit(*check)
+
+
+def test_an_export_in_few_bits_is_refused_in_one_line(tmp_path, capsys):
+    assert cli.main(["export", str(tmp_path), str(tmp_path / "out"), "--dtype", "int8"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "--dtype: int8 is for asking a model, not for writing it" in told and "\n" not in told
