@@ -55,6 +55,7 @@ def read(
     task: str | None = None,
     boxes: str = "auto",
     strict_tags: bool = False,
+    vhm_marks: bool = True,
 ) -> Iterator[Record | Problem]:
     """Records of one file, or of every ``*.json`` and ``*.jsonl`` below a folder.
 
@@ -67,6 +68,8 @@ def read(
         boxes: the notation of the boxes, a key of :data:`~skyeye.data.geometry.box_text.NOTATIONS`; ``auto`` tells
             ``skyeye``, ``geochat``, ``fractions`` and ``qwen`` apart record by record. MMRS-1M needs ``padded``, VHM
             ``thousandths``. ``plain``: what stands in brackets is no box.
+        vhm_marks: VHM's marks become tasks, as every model writes them; False: they stay words of the question, also
+            those that are no task of ours (``{IDK}``, ``{IT}``), as VHM itself learns them.
         strict_tags: see :func:`~skyeye.data.formats.instructions.llava.parse_llava`.
     """
     path = Path(path)
@@ -88,9 +91,17 @@ def read(
             try:
                 if isinstance(item, BadRecord):
                     raise item
-                id = f"{stem}:{number}"
+                id, item = f"{stem}:{number}", _with_folder(item)
                 yield plain_record(item, where, id, named, of, task, folder.find) or _record(
-                    item, where, boxes, folder, id=id, source=named, split=of, task=task, strict_tags=strict_tags
+                    _as_llava(as_record(item, where), vhm_marks),
+                    where,
+                    boxes,
+                    folder,
+                    id=id,
+                    source=named,
+                    split=of,
+                    task=task,
+                    strict_tags=strict_tags,
                 )
             except BadRecord as error:
                 yield error.problem()
@@ -117,8 +128,7 @@ def _items(file: Path) -> Iterator[tuple[str, Any]]:
         yield f"{name}, record {index}", item
 
 
-def _record(item: Any, where: str, boxes: str, folder: ImageFolder, **about: Any) -> Record:
-    item = _as_llava(as_record(item, where))
+def _record(item: dict[str, Any], where: str, boxes: str, folder: ImageFolder, **about: Any) -> Record:
     texts = [text for message in messages_of(item, where) if (text := text_of(message))]
     name = _notation(texts, where) if boxes == "auto" else boxes
     written = SKYEYE if name in (None, PLAIN) else notation(name)
@@ -132,7 +142,15 @@ def _record(item: Any, where: str, boxes: str, folder: ImageFolder, **about: Any
     return replace(record, references={**record.references, "original": {"notation": written.name, "texts": texts}})
 
 
-def _as_llava(item: dict[str, Any]) -> dict[str, Any]:
+def _with_folder(item: Any) -> Any:
+    """A record of VHM, which names the folder of its picture beside it, with both in one name."""
+    folder, name = (item.get(key) for key in ("source_dataset", "image")) if isinstance(item, dict) else (None, None)
+    if not isinstance(folder, str) or not isinstance(name, str):
+        return item
+    return {**item, "image": f"{folder}/{name.removeprefix(f'{folder}/')}"}
+
+
+def _as_llava(item: dict[str, Any], vhm_marks: bool) -> dict[str, Any]:
     """The layouts of LHRS-Instruct and the marks of VHM, as LLaVA would write them."""
     if "messages" in item and "conversations" not in item:
         item = {**item, "conversations": item["messages"]}
@@ -150,7 +168,7 @@ def _as_llava(item: dict[str, Any]) -> dict[str, Any]:
         name = next((item[key] for key in ("image", "name", "filename", "img") if key in item), None)
         item = {"image": name, "conversations": messages}
     messages = item["conversations"]
-    if isinstance(messages, list) and messages and isinstance(messages[0], dict):
+    if vhm_marks and isinstance(messages, list) and messages and isinstance(messages[0], dict):
         asked = text_of(messages[0])
         if asked and _VHM.search(asked):
             asked = _VHM.sub(lambda match: _VHM_TAGS.get(match[1], ""), asked, count=1)
