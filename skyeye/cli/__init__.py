@@ -14,7 +14,7 @@ from pathlib import Path
 from skyeye import __version__
 from skyeye.cli.bench import bench_commands
 from skyeye.cli.cache import cache_commands
-from skyeye.cli.checkpoints import base_of, checkpoint_arguments, export_command, opened_as
+from skyeye.cli.checkpoints import base_of, checkpoint_arguments, export_command, family_of, opened_as
 from skyeye.cli.data import data_commands
 from skyeye.cli.doctor import doctor_command
 from skyeye.cli.eval import eval_commands, joined
@@ -216,17 +216,15 @@ def _checkpoint_diff(options: argparse.Namespace) -> int:
 
 
 def _checkpoint_convert(options: argparse.Namespace) -> int:
-    from skyeye.config.catalogue import find_model
     from skyeye.models.checkpoint import convert
 
-    family = None if options.model is None else find_model(options.model).family
     convert(
         options.source,
         options.target,
         base=base_of(options.base),
         everything=options.everything,
         layout=options.layout,
-        family=family,
+        family=family_of(options.model),
     )
     print(f"written: {options.target}")
     return 0

@@ -76,12 +76,24 @@ def opened_as(options: argparse.Namespace) -> tuple[Path, Opening]:
     return options.weights or options.checkpoint, how
 
 
+def family_of(model: str | None) -> str | None:
+    """The family of a model of the list, for the loader of published files.
+
+    Raises:
+        SkyEyeError: there is no such model.
+    """
+    from skyeye.config.catalogue import find_model
+
+    return None if model is None else find_model(model).family
+
+
 def export_command(commands: argparse._SubParsersAction, command: Callable) -> None:
     """Insert ``export CHECKPOINT OUT``."""
     export = command(commands, "export", _export, "write a checkpoint as a folder that needs no base beside it")
     export.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=CHECKPOINT)
     export.add_argument("out", type=new_place, metavar="OUT", help="folder to make")
     export.add_argument("--base", type=any_path, metavar="RECIPE", help="recipe or folder that has the frozen parts")
+    export.add_argument("--model", metavar="NAME", help="CHECKPOINT holds this model of skyeye models list")
     export.add_argument("--merged", action="store_true", help="add the adapters to their weights, in float32")
     export.add_argument("--dtype", choices=DTYPES[1:], default="bf16", help="precision to write (default bf16)")
 
@@ -94,7 +106,14 @@ def _export(options: argparse.Namespace) -> int:
         remedy = "export in bf16, and open the export with --dtype " + options.dtype
         raise SkyEyeError(f"{options.dtype} is for asking a model, not for writing it", where="--dtype", remedy=remedy)
     precision = PRECISIONS[options.dtype]
-    base = base_of(options.base)
-    export_checkpoint(options.checkpoint, options.out, base=base, precision=precision, keep_adapters=not options.merged)
+    base, family = base_of(options.base), family_of(options.model)
+    export_checkpoint(
+        options.checkpoint,
+        options.out,
+        base=base,
+        precision=precision,
+        keep_adapters=not options.merged,
+        family=family,
+    )
     print(f"written: {options.out}")
     return 0

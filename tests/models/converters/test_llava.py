@@ -272,6 +272,9 @@ def test_a_model_of_the_list_is_asked_by_its_name(whole, tmp_path, capsys):
     assert "no model of the list is called 'vhn'; did you mean 'vhm'?" in capsys.readouterr().err
     assert main(["chat", "vhm", "--weights", str(whole), "--resize", "crop", *ask]) == 0
     assert "> how many ships ?" in capsys.readouterr().out
+    assert main(["export", str(whole), str(tmp_path / "out"), "--model", "rs_llava", "--dtype", "fp32"]) == 0
+    assert open_checkpoint(tmp_path / "out")[1].prompt["style"] == "rs_llava"
+    capsys.readouterr()
     assert main(["models", "list"]) == 0 and main(["models", "show", "vhm"]) == 0
     printed = capsys.readouterr().out
     assert table() in printed and MODELS["vhm"].path.read_text(encoding="utf-8") in printed
