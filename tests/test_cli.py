@@ -258,7 +258,15 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
     given += ["--prompt", "a=[vqa] {question} = ?", "--missing-images", "stop", "--max-new-tokens", "9", "--out"]
     assert cli.main(["eval", str(recipe.parent), *given, str(recipe.parent / "o")]) == 0
     assert cli.main(["eval", str(recipe.parent), "--suite", "paper"]) == 0
-    usual = {"suite": None, "limit": 5, "batch_size": 32, "controls": True, "max_new_tokens": None, "prompts": {}}
+    usual = {
+        "suite": None,
+        "limit": 5,
+        "batch_size": 32,
+        "images": True,
+        "controls": True,
+        "max_new_tokens": None,
+        "prompts": {},
+    }
     usual |= {
         "missing_images": "skip",
         "opening": {"base": None, "dtype": "auto", "device": None, "keep_adapters": False},
