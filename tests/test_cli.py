@@ -259,9 +259,11 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
     assert cli.main(["eval", str(recipe.parent), *given, str(recipe.parent / "o")]) == 0
     assert cli.main(["eval", str(recipe.parent), "--suite", "paper"]) == 0
     usual = {"suite": None, "limit": 5, "batch_size": 32, "controls": True, "max_new_tokens": None, "prompts": {}}
+    opening = {"base": None, "dtype": "auto", "device": None, "keep_adapters": False, "family": None, "resize": None}
     usual |= {
+        "images": True,
         "missing_images": "skip",
-        "opening": {"base": None, "dtype": "auto", "device": None, "keep_adapters": False},
+        "opening": opening,
         "seed": 0,
         "recipe_prompts": {"synth.vqa": "[vqa] {question}"},
     }

@@ -7,7 +7,7 @@ from itertools import islice
 import torch
 
 from skyeye.config.schema import ModelConfig, StageConfig
-from skyeye.data.packing import merge_same_images
+from skyeye.data.packing import merge_same_images, single_rows
 from skyeye.data.sequence import GroupSequence, SequenceBuilder
 from skyeye.models.build import build_model
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
@@ -38,8 +38,10 @@ def run_groups(
     stage = setup.stages[-1]
     model.set_trainable(**{**stage.trained, "vision": "frozen"})
     mixture = setup.mixture(stage)
-    builder = SequenceBuilder(processor.tokenizer, setup.model.prompt, model.config.tokens_per_image)
+    prompt = stage.prompt(setup.model.prompt)
+    builder = SequenceBuilder(processor.tokenizer, prompt, model.config.tokens_per_image)
     drawn = [mixture.draw(n) for n in islice(range(len(mixture)), count)]
     pixels = {image: load_pixels(image, setup.model.vision) for group in drawn for image in group.images}
     parts = [part for group in drawn for part in merge_same_images([group])]
-    return model, [builder.group(part.records) for part in parts], pixels
+    groups = [builder.group(part.records) for part in parts]
+    return model, groups if builder.style.shares_prefix else single_rows(groups), pixels

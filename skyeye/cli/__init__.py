@@ -14,11 +14,12 @@ from pathlib import Path
 from skyeye import __version__
 from skyeye.cli.bench import bench_commands
 from skyeye.cli.cache import cache_commands
-from skyeye.cli.checkpoints import base_of, checkpoint_arguments, export_command
+from skyeye.cli.checkpoints import base_of, checkpoint_arguments, export_command, family_of, opened_as
 from skyeye.cli.data import data_commands
 from skyeye.cli.doctor import doctor_command
 from skyeye.cli.eval import eval_commands, joined
 from skyeye.cli.loading import hide_loading_bars
+from skyeye.cli.models import models_commands
 from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, new_folder, new_place, refuse_own_inputs
 from skyeye.cli.plan import plan_command
@@ -114,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     _chat_command(commands, command)
     _checkpoint_commands(group, command)
     export_command(commands, command)
+    models_commands(group, command)
 
     config = group("config", "look at recipes")
     config_show = command(config, "show", _config_show, "print a recipe as it will be run, every setting written out")
@@ -147,9 +149,17 @@ def _checkpoint_commands(group: Callable, command: Callable) -> None:
     diff = command(checkpoint, "diff", _checkpoint_diff, "whether two runs or checkpoints are the same, bit by bit")
     diff.add_argument("first", type=any_path, metavar="A", help="run folder, or directory written by training")
     diff.add_argument("second", type=any_path, metavar="B", help="the same of another run (exit code 1 if they differ)")
-    convert = command(checkpoint, "convert", _checkpoint_convert, "between the reference's file and a skyeye directory")
-    convert.add_argument("source", type=any_path, metavar="SRC", help="reference checkpoint (.pth) or skyeye directory")
+    convert = command(checkpoint, "convert", _checkpoint_convert, "between published files and a skyeye directory")
+    convert.add_argument(
+        "source", type=any_path, metavar="SRC", help="file or folder of another project, or skyeye directory"
+    )
     convert.add_argument("target", type=new_place, metavar="DST", help="what to write: a directory, or a .pth file")
+    convert.add_argument(
+        "--layout",
+        choices=("llava", "lhrs", "rsgpt"),
+        help="write DST as files of another project (docs/models.md); default: the reference's file",
+    )
+    convert.add_argument("--model", metavar="NAME", help="SRC holds this model of skyeye models list")
     convert.add_argument(
         "--base", type=any_path, metavar="DIR", help="skyeye directory, or recipe, with the frozen parts"
     )
@@ -182,12 +192,11 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _chat(options: argparse.Namespace) -> int:
-    from skyeye.generation.opening import Opening
     from skyeye.serve.chat import chat
 
     hide_loading_bars()
-    how = Opening(base_of(options.base), options.dtype, options.device, options.keep_adapters)
-    chat(options.checkpoint, options.image, options.ask, options.out, how, options.max_new_tokens)
+    checkpoint, how = opened_as(options)
+    chat(checkpoint, options.image, options.ask, options.out, how, options.max_new_tokens)
     return 0
 
 
@@ -209,7 +218,14 @@ def _checkpoint_diff(options: argparse.Namespace) -> int:
 def _checkpoint_convert(options: argparse.Namespace) -> int:
     from skyeye.models.checkpoint import convert
 
-    convert(options.source, options.target, base=base_of(options.base), everything=options.everything)
+    convert(
+        options.source,
+        options.target,
+        base=base_of(options.base),
+        everything=options.everything,
+        layout=options.layout,
+        family=family_of(options.model),
+    )
     print(f"written: {options.target}")
     return 0
 

@@ -12,15 +12,26 @@ from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
     from skyeye.config.schema import ModelConfig
+    from skyeye.generation.opening import Opening
 
-CHECKPOINT = "folder written by training, a file of the reference (.pth, with --base), or a downloaded name of the hub"
+CHECKPOINT = (
+    "folder written by training, a file of the reference (.pth, with --base), a folder of another project, or a"
+    " downloaded name of the hub"
+)
 #: Precisions of ``--dtype``.
 DTYPES = ("auto", "bf16", "fp16", "fp32", "int8", "int4")
 
 
 def checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """``CHECKPOINT``, ``--base``, ``--dtype``, ``--keep-adapters``, ``--device``."""
-    parser.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=CHECKPOINT)
+    """``CHECKPOINT``, ``--weights``, ``--base``, ``--resize``, ``--dtype``, ``--keep-adapters``, ``--device``."""
+    named = f"{CHECKPOINT}; or, with --weights, a name of skyeye models list"
+    parser.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=named)
+    parser.add_argument("--weights", type=any_path, metavar="FOLDER", help="published files of the model that is named")
+    parser.add_argument(
+        "--resize",
+        choices=("stretch", "pad", "crop"),
+        help="make pictures square in another way than in training; GeoChat's published scores are of crop",
+    )
     parser.add_argument(
         "--base", type=any_path, metavar="RECIPE", help="recipe, or checkpoint folder, that has the frozen parts"
     )
@@ -44,12 +55,45 @@ def base_of(path: Path | None) -> Path | ModelConfig | None:
     return load_model(path) if path is not None and path.suffix in (".yaml", ".yml") else path
 
 
+def opened_as(options: argparse.Namespace) -> tuple[Path, Opening]:
+    """The checkpoint that the arguments of :func:`checkpoint_arguments` name, and how it is opened.
+
+    Raises:
+        SkyEyeError: a model is named that is not in the list, or without its files.
+    """
+    from skyeye.config.catalogue import MODELS, find_model
+    from skyeye.generation.opening import Opening
+
+    named, family = str(options.checkpoint), None
+    if options.weights is not None:
+        family = find_model(named).family
+    elif named in MODELS and not options.checkpoint.exists():
+        files = "; ".join(MODELS[named].files)
+        what = "is a model of the list, whose files have to be given"
+        raise SkyEyeError(what, where=named, remedy=f"--weights FOLDER, with {files}")
+    base = base_of(options.base)
+    how = Opening(base, options.dtype, options.device, options.keep_adapters, family, options.resize)
+    return options.weights or options.checkpoint, how
+
+
+def family_of(model: str | None) -> str | None:
+    """The family of a model of the list, for the loader of published files.
+
+    Raises:
+        SkyEyeError: there is no such model.
+    """
+    from skyeye.config.catalogue import find_model
+
+    return None if model is None else find_model(model).family
+
+
 def export_command(commands: argparse._SubParsersAction, command: Callable) -> None:
     """Insert ``export CHECKPOINT OUT``."""
     export = command(commands, "export", _export, "write a checkpoint as a folder that needs no base beside it")
     export.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=CHECKPOINT)
     export.add_argument("out", type=new_place, metavar="OUT", help="folder to make")
     export.add_argument("--base", type=any_path, metavar="RECIPE", help="recipe or folder that has the frozen parts")
+    export.add_argument("--model", metavar="NAME", help="CHECKPOINT holds this model of skyeye models list")
     export.add_argument("--merged", action="store_true", help="add the adapters to their weights, in float32")
     export.add_argument("--dtype", choices=DTYPES[1:], default="bf16", help="precision to write (default bf16)")
 
@@ -62,7 +106,14 @@ def _export(options: argparse.Namespace) -> int:
         remedy = "export in bf16, and open the export with --dtype " + options.dtype
         raise SkyEyeError(f"{options.dtype} is for asking a model, not for writing it", where="--dtype", remedy=remedy)
     precision = PRECISIONS[options.dtype]
-    base = base_of(options.base)
-    export_checkpoint(options.checkpoint, options.out, base=base, precision=precision, keep_adapters=not options.merged)
+    base, family = base_of(options.base), family_of(options.model)
+    export_checkpoint(
+        options.checkpoint,
+        options.out,
+        base=base,
+        precision=precision,
+        keep_adapters=not options.merged,
+        family=family,
+    )
     print(f"written: {options.out}")
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from skyeye.cli.checkpoints import base_of, checkpoint_arguments
+from skyeye.cli.checkpoints import checkpoint_arguments, opened_as
 from skyeye.cli.loading import hide_loading_bars
 from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, check_usual, new_file, new_folder
@@ -116,18 +116,18 @@ def _eval(options: argparse.Namespace) -> int:
     from skyeye.data.files import check_new_folder
     from skyeye.eval.evaluate import evaluate
     from skyeye.eval.settings import EvalSettings
-    from skyeye.generation.opening import Opening
 
     hide_loading_bars()
-    recipe = options.checkpoint / "recipe.yaml"
+    checkpoint, opening = opened_as(options)
+    recipe = checkpoint / "recipe.yaml"
     settings = load_recipe(recipe).eval if recipe.is_file() else EvalConfig()
     data_root = options.data_root or settings.data_root
     if data_root is None:
         remedy = "give --data-root: the folder of the synthetic scenes, or the one that holds the data sets"
-        raise SkyEyeError("does not say where the benchmarks' data lie", where=str(options.checkpoint), remedy=remedy)
-    beside = options.checkpoint.with_name(f"{options.checkpoint.stem}-eval")  # of a file
-    out = options.out or (beside if options.checkpoint.is_file() else options.checkpoint / "eval")
-    if options.out is None and options.checkpoint.exists():
+        raise SkyEyeError("does not say where the benchmarks' data lie", where=str(checkpoint), remedy=remedy)
+    beside = checkpoint.with_name(f"{checkpoint.stem}-eval")  # of a file
+    out = options.out or (beside if checkpoint.is_file() else checkpoint / "eval")
+    if options.out is None and checkpoint.exists():
         check_usual(check_new_folder, out)
     asked = options.benchmarks or ([] if options.suite else settings.benchmarks)
     how = EvalSettings(
@@ -139,9 +139,9 @@ def _eval(options: argparse.Namespace) -> int:
         prompts=dict(_prompt(text) for text in options.prompt),
         recipe_prompts=settings.prompts,
         missing_images=options.missing_images or settings.missing_images,
-        opening=Opening(base_of(options.base), options.dtype, options.device, options.keep_adapters),
+        opening=opening,
     )
-    if evaluate(options.checkpoint, asked, data_root, out, how, suite=options.suite) is not None:
+    if evaluate(checkpoint, asked, data_root, out, how, suite=options.suite) is not None:
         print((out / "scores.md").read_text(encoding="utf-8"))
         print(f"scores: {out / 'scores.json'}\nreport: {out / 'report.html'}")
     return 0

@@ -19,6 +19,7 @@ import torch
 
 from skyeye.config.schema import PromptConfig
 from skyeye.data.prompts import Segment, prompt_style
+from skyeye.data.questions import QuestionEncoder
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 
@@ -66,6 +67,7 @@ class SequenceBuilder:
         tokenizer: Hugging Face tokenizer; where it has no beginning-of-sequence token, none is written.
         prompt: style and limits.
         tokens_per_image: image tokens that the model makes of one image.
+        questions: for a projector that reads the question; None: it does not.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class SequenceBuilder:
         tokenizer: PreTrainedTokenizerBase,
         prompt: PromptConfig,
         tokens_per_image: int,
+        questions: QuestionEncoder | None = None,
     ):
+        self.questions = questions
         self.tokenizer = tokenizer
         self.prompt_config = prompt
         self.style = prompt_style(prompt, tokenizer)
@@ -125,7 +129,7 @@ class SequenceBuilder:
             if row.input_ids[: len(prefix)] != prefix:
                 raise ValueError(f"the rows of a group begin alike; that of {record.id} begins otherwise")
             input_ids, labels = row.input_ids[len(prefix) :], row.labels[len(prefix) :]
-            if labels[0] != IGNORE_INDEX:
+            if labels[0] != IGNORE_INDEX and self.style.shares_prefix:
                 raise SkyEyeError(
                     f"no token of the question stands before the answer"
                     f" (max_context_len {self.prompt_config.max_context_len})",
@@ -143,6 +147,17 @@ class SequenceBuilder:
                 earlier turns are kept. (The reference's chat demo forgets them: give empty answers for its ids.)
         """
         return self._ids(self.style.asking(n_images, turns))
+
+    def question_ids(self, shown: Iterable[tuple[int, Turn]]) -> torch.Tensor | None:
+        """(images, L) ids of the question that each image is shown with, padded with -1; None: nothing reads them.
+
+        Args:
+            shown: for each conversation its number of images and its first turn.
+        """
+        if self.questions is None:
+            return None
+        asked = [self.style.question(turn) for n_images, turn in shown for _ in range(n_images)]
+        return self.questions(asked) if asked else None
 
     def _segments(self, n_images: int, turns: Sequence[Turn], where: str | None) -> list[Segment]:
         if not turns:

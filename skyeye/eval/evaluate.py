@@ -133,7 +133,7 @@ def _about(checkpoint: Path, settings: EvalSettings) -> dict[str, Any]:
     return {
         "checkpoint": str(checkpoint),
         **origin(checkpoint),
-        "fingerprint": fingerprint_with_base(checkpoint, settings.opening.base),
+        "fingerprint": fingerprint_with_base(checkpoint, settings.opening),
         "seed": settings.seed,
         "limit": settings.limit,
         "images": settings.images,

@@ -16,8 +16,12 @@ from skyeye.config.schema import ModelConfig
 from skyeye.data.files import file_fingerprint, write_whole
 from skyeye.data.formats.base.problems import load_json
 from skyeye.data.hub import local_path
+from skyeye.generation.opening import Opening
+from skyeye.models.base import FILE as BASE
 
 WEIGHTS = ("*.safetensors", "config.json", "base.json")
+#: Of a folder of another project.
+PUBLISHED = ("*.bin", "*.pt", "*.pth", "adapter_config.json")
 #: What a processor and its tokenizer are saved as, and what else ``generate`` reads.
 PROCESSOR = (
     "*processor_config.json",
@@ -49,10 +53,13 @@ def checkpoint_fingerprint(checkpoint: Path, names: Sequence[str] = WEIGHTS) -> 
     return digest.hexdigest()
 
 
-def fingerprint_with_base(checkpoint: Path, base: str | Path | ModelConfig | None) -> str:
-    """The fingerprint of a checkpoint; of a file of the reference, a part of a model, with that of its base."""
-    own = checkpoint_fingerprint(checkpoint)
-    if base is None or checkpoint.is_dir():  # a folder says which base it was trained beside
+def fingerprint_with_base(checkpoint: Path, opening: Opening) -> str:
+    """The fingerprint of a checkpoint; of a part of a model (a file of the reference, a folder of another project) with
+    that of its base, and with how it is opened where that is not as it was trained."""
+    base, own = opening.base, checkpoint_fingerprint(checkpoint, (*WEIGHTS, *PUBLISHED))
+    if opening.family or opening.resize:
+        own = hashlib.sha256(f"{own} {opening.family} {opening.resize}".encode()).hexdigest()
+    if base is None or (checkpoint / BASE).is_file():  # it says which base it was trained beside
         return own
     digest = hashlib.sha256(own.encode())
     if isinstance(base, ModelConfig):
@@ -62,7 +69,7 @@ def fingerprint_with_base(checkpoint: Path, base: str | Path | ModelConfig | Non
             " ".join(file_fingerprint(path) for part in named if part and (path := local_path(part))).encode()
         )
     else:
-        digest.update(checkpoint_fingerprint(Path(base), (*WEIGHTS, *PROCESSOR)).encode())
+        digest.update(checkpoint_fingerprint(Path(base), (*WEIGHTS, *PUBLISHED, *PROCESSOR)).encode())
     return digest.hexdigest()
 
 

@@ -36,14 +36,18 @@ def open_to_answer(
     """
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     device = opening.device or own
-    return open_checkpoint(
+    model, processor = open_checkpoint(
         checkpoint,
         base=opening.base,
         precision=lambda values: resolve_precision(opening.dtype, device, values),
         device=device,
         keep_adapters=opening.keep_adapters,
+        family=opening.family,
         quantize=opening.dtype if opening.dtype in BYTES else None,
     )
+    if opening.resize is not None:
+        processor.image_resize = opening.resize
+    return model, processor
 
 
 def answers_as_ready(
@@ -74,13 +78,14 @@ def answers_as_ready(
         SkyEyeError: a prompt is longer than what the model reads; the longest questions are tried before any is asked.
     """
     _check_longest(model, processor, records, max_new_tokens)
-    places: dict[tuple[tuple[str, ...], str | None], list[int]] = {}
+    places: dict[object, list[int]] = {}
     for i, record in enumerate(records):
-        places.setdefault(record.opening, []).append(i)
+        places.setdefault(i if model.projector.reads_text else record.opening, []).append(i)
     groups = list(places.values())
     ends = processor.builder.end_token_ids
     with ThreadPoolExecutor(_READERS) as readers:
-        asked = _ask(model, processor, [[records[i] for i in group] for group in groups], batch_size, readers)
+        ask = _ask_each if model.projector.reads_text else _ask
+        asked = ask(model, processor, [[records[i] for i in group] for group in groups], batch_size, readers)
         prompts = (
             PromptGroup(prompts, features, [room_for_answer(model, ids, max_new_tokens, "eval") for ids in prompts])
             for prompts, features in asked
@@ -157,6 +162,31 @@ def _ask(
             images = group[0].images
             prompts = [builder.prompt(len(images), record.turns[:1]) for record in group]
             yield prompts, torch.stack([encoded[path] for path in images]) if images else None
+
+
+def _ask_each(
+    model: SkyEyeForConditionalGeneration,
+    processor: SkyEyeProcessor,
+    groups: Sequence[Sequence[Record]],
+    batch_size: int,
+    readers: ThreadPoolExecutor,
+) -> Iterator[tuple[list[list[int]], torch.Tensor | None]]:
+    """The same for a projector that reads the question: every record has image tokens of its own."""
+    builder = processor.builder
+    for batch in _batches(groups, batch_size):
+        records = [record for group in batch for record in group]
+        paths = [path for record in records for path in record.images]
+        features: torch.Tensor | None = None
+        if paths:
+            asked = builder.question_ids((len(record.images), record.turns[0]) for record in records)
+            pixels = torch.stack(list(readers.map(processor.pixels, paths))).to(model.device)
+            with torch.no_grad():
+                features = model.encode_images(pixels, None if asked is None else asked.to(model.device))
+        start = 0
+        for record in records:
+            own = slice(start, start := start + len(record.images))
+            shown = features[own] if features is not None and record.images else None
+            yield [builder.prompt(len(record.images), record.turns[:1])], shown
 
 
 def _batches(groups: Sequence[Sequence[Record]], size: int) -> Iterator[list[Sequence[Record]]]:

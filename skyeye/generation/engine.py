@@ -9,6 +9,7 @@ pass that continues the others, also one about another image: a batch stays full
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -94,10 +95,23 @@ def answer_groups(
     penalty = None
     if repetition_penalty != 1.0:
         penalty = RepetitionPenalty(repetition_penalty, model.generation_config.bos_token_id)
-    if not can_share(model):
+    asks_nothing, groups = _asks_nothing(groups)
+    if asks_nothing or not can_share(model):
         yield from _in_plain_batches(model, groups, rows, ends, repetition_penalty)
         return
     yield from SharedGeneration(model, rows, ends, penalty, static).run(groups)
+
+
+def _asks_nothing(groups: Iterable[PromptGroup]) -> tuple[bool, Iterator[PromptGroup]]:
+    """Whether the prompts end with an image, as in the style ``plain``, so that no row is left behind what they share;
+    and the groups, of which those up to the first prompt were taken."""
+    groups, ahead = iter(groups), []
+    for group in groups:
+        ahead.append(group)
+        if group.prompts:
+            break
+    asks_nothing = any(group.prompts[0][-1] == IMAGE_TOKEN_ID for group in ahead if group.prompts)
+    return asks_nothing, itertools.chain(ahead, groups)
 
 
 @torch.inference_mode()

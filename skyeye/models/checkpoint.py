@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -22,10 +22,11 @@ from skyeye.models.converters.minigpt_v2 import (
     reference_name,
     write_reference,
 )
-from skyeye.models.described import refuse_other_computation, refuse_other_config
+from skyeye.models.described import own_words, refuse_other_computation, refuse_other_config
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.pretrained import empty_model, find_checkpoint
+from skyeye.models.published import WRITERS, layout_of
 from skyeye.models.save import save_checkpoint, whole_folder
 from skyeye.models.weights import differences, read_json_object, read_tensors, shapes
 
@@ -34,10 +35,12 @@ _WEIGHT_FILES = re.compile(r"((adapter_)?model.*\.safetensors(\.index\.json)?|(a
 
 
 def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> None:
-    """Load a checkpoint onto a model, strictly: a directory of this project, or a file under the reference's names.
+    """Load a checkpoint onto a model, strictly: a directory of this project, a file under the reference's names, or a
+    folder of another project.
 
     A file that holds nothing but adapters and projection leaves the rest of the model as it is, and so does a directory
-    with the parts that it names as its base; any other must hold every tensor of the model. Rotary frequencies, which
+    with the parts that it names as its base; any other must hold every tensor of the model. A folder of another project
+    leaves out what lies elsewhere, and adapters that it has none of start fresh. Rotary frequencies, which
     are constants, are ignored. A model on the meta device takes the tensors of the file as they are.
 
     Raises:
@@ -45,36 +48,49 @@ def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> 
             Or all fit and were trained in a model that computes something else (:mod:`skyeye.models.described`).
     """
     path = Path(path)
-    found = _read(path)
-    _refuse_other_variant(model, path, found)
+    published = find_checkpoint(path) if layout_of(path) is not None else None
+    found = _read(path) if published is None else _canonical(published.tensors, model)
+    theirs = own_words(path) if published is None else published.own_words()
+    _refuse_other_variant(model, path, found, (theirs.get("lora") or {}).get("variant", "lora"))
     state = {n: tensor for n, tensor in model.state_dict().items() if n not in model._keys_to_ignore_on_save}
     own = {reference_name(name): name for name in state}
     tied = {reference_name(name) for name in model.all_tied_weights_keys}
     expected = {name: state[ours].shape for name, ours in own.items() if name in found or name not in tied}
-    left_out = read_base(path) if path.is_dir() else NO_BASE
+    left_out = published.base if published is not None else read_base(path) if path.is_dir() else NO_BASE
     expected = {n: shape for n, shape in expected.items() if n in found or not left_out.covers(plain_name(own[n]))}
+    if published is not None and not any(is_adapter(name) for name in found):
+        expected = {name: shape for name, shape in expected.items() if not is_adapter(name)}
     if all(is_trained(name) for name in found):
         expected = {name: shape for name, shape in expected.items() if is_trained(name)}
     problems = differences(expected, shapes(found))
     if problems:
         raise SkyEyeError("; ".join(problems), where=str(path), remedy=advice(model.state_dict(), found))
-    refuse_other_computation(model.config, found, path)
+    refuse_other_computation(model.config, found, theirs, path)
     on_meta = any(parameter.is_meta for parameter in model.parameters())
     model.load_state_dict({own[name]: tensor for name, tensor in found.items()}, strict=False, assign=on_meta)
 
 
 def convert(
-    source: str | Path, target: str | Path, *, base: str | Path | ModelConfig | None = None, everything: bool = False
+    source: str | Path,
+    target: str | Path,
+    *,
+    base: str | Path | ModelConfig | None = None,
+    everything: bool = False,
+    layout: str | None = None,
+    family: str | None = None,
 ) -> None:
-    """Convert between a directory of this project and a file in the reference's format, whichever ``source`` is.
+    """Convert between a directory of this project and the formats of others, whichever ``source`` is.
 
     Args:
-        source: directory of this project -> ``target`` is a ``.pth`` file; file of the reference -> a directory.
+        source: directory of this project -> ``target`` is a ``.pth`` file of the reference, or a folder in ``layout``;
+            anything else -> a directory of this project.
         base: for a directory from a file that holds adapters and projection only: where everything else comes from, a
             directory of this project or the model section of a recipe; the parts that a recipe names are not copied,
             the directory names them as its base. Not needed if the file holds everything and its configuration, as
             :func:`convert` writes it with ``everything``.
         everything: write the frozen parts into the file too. The reference's runner does not.
+        layout: a key of :data:`skyeye.models.published.WRITERS`; None: the reference's.
+        family: of a source of another project, see :func:`~skyeye.models.pretrained.open_checkpoint`.
 
     Raises:
         SkyEyeError: the source is no checkpoint, does not fit the base, or the target exists.
@@ -82,15 +98,16 @@ def convert(
     source, target = Path(source), Path(target)
     if target.exists():
         raise SkyEyeError("exists already", where=str(target), remedy="remove it or choose another name")
-    if source.is_dir():
+    if layout is not None:
+        _write_layout(source, target, layout, base, family)
+    elif source.is_dir() and layout_of(source) is None:
         _write_reference(source, target, everything)
     else:
-        _write_directory(source, target, base)
+        _write_directory(source, target, base, family)
 
 
-def _refuse_other_variant(model: SkyEyeForConditionalGeneration, path: Path, found: Iterable[str]) -> None:
+def _refuse_other_variant(model: SkyEyeForConditionalGeneration, path: Path, found: Iterable[str], theirs: str) -> None:
     """Adapters of LoRA and rsLoRA have the same names and shapes and mean something else."""
-    theirs = _variant(path) if path.is_dir() else "lora"
     ours = (model.config.lora or {}).get("variant", "lora")
     if ours != theirs and any(is_adapter(name) for name in found):
         raise SkyEyeError(
@@ -98,6 +115,12 @@ def _refuse_other_variant(model: SkyEyeForConditionalGeneration, path: Path, fou
             where=str(path),
             remedy=f"set model.lora.variant: {theirs}",
         )
+
+
+def _canonical(tensors: Mapping[str, torch.Tensor], model: SkyEyeForConditionalGeneration) -> dict[str, torch.Tensor]:
+    """Tensors by plain name, by canonical reference name."""
+    own = {plain_name(name): name for name in model.state_dict()}
+    return {reference_name(own.get(name, name)): tensor for name, tensor in tensors.items()}
 
 
 def _variant(directory: Path) -> str:
@@ -120,9 +143,19 @@ def _write_reference(source: Path, target: Path, everything: bool) -> None:
     write_reference(target, tensors, configuration)
 
 
-def _write_directory(source: Path, target: Path, base: str | Path | ModelConfig | None) -> None:
+def _write_layout(
+    source: Path, target: Path, layout: str, base: str | Path | ModelConfig | None, family: str | None
+) -> None:
+    found = find_checkpoint(source, base, family)
+    _, tensors = empty_model(found)
+    held = {name: tensor for name, tensor in tensors.items() if name in found.tensors or not found.base.covers(name)}
+    with whole_folder(target) as partial:
+        WRITERS[layout].write(partial, found.config, held, found.base, found.processor())
+
+
+def _write_directory(source: Path, target: Path, base: str | Path | ModelConfig | None, family: str | None) -> None:
     """What a file holds, beside the name of its base or, where that is a directory that holds everything, with it."""
-    found = find_checkpoint(source, base)
+    found = find_checkpoint(source, base, family)
     model, tensors = empty_model(found)
     own = {plain_name(name): name for name in model.state_dict()}
     held = {own[n]: t for n, t in tensors.items() if n in found.tensors or not found.base.covers(n)}

@@ -60,7 +60,8 @@ class SkyEyeConfig(PreTrainedConfig):
         vision = vision_fields(model.vision)
         for tower in vision if isinstance(vision, list) else [vision]:
             tower["weights"] = None
-        return cls(vision=vision, vision_norm=model.vision_norm, projector=asdict(model.projector), **parts)
+        projector = {name: value for name, value in asdict(model.projector).items() if name != "vocabulary"}
+        return cls(vision=vision, vision_norm=model.vision_norm, projector=projector, **parts)
 
     @property
     def towers(self) -> list[dict[str, Any]]:

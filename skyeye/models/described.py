@@ -23,7 +23,8 @@ from skyeye.models.weights import load_torch_file, read_json_object
 
 #: What a tower of each kind reads of its section; the pixels' mean and deviation belong to the processor.
 _TOWER = ("image_size", "layers", "level_norm")
-_TOWERS = {"eva": ("patch_size", "width", "depth", "heads", "mlp_ratio"), "timm": ("name", "stem", "arguments")}
+_SIZES = ("patch_size", "width", "depth", "heads", "mlp_ratio")
+_TOWERS = {"eva": _SIZES, "clip": (*_SIZES, "activation"), "timm": ("name", "stem", "arguments")}
 #: Settings of a language model that change no logits of a sequence that fits.
 _NOT_COMPUTED = frozenset(
     "_name_or_path architectures auto_map bos_token_id chunk_size_feed_forward dtype eos_token_id id2label"
@@ -69,17 +70,19 @@ def refuse_other_config(config: object, where: Path) -> dict[str, Any]:
     return config
 
 
-def refuse_other_computation(config: SkyEyeConfig, found: Mapping[str, torch.Tensor], path: Path) -> None:
+def refuse_other_computation(
+    config: SkyEyeConfig, found: Mapping[str, torch.Tensor], theirs: Mapping[str, Any], path: Path
+) -> None:
     """Refuse weights that fit a model and were trained as part of another one.
 
     Args:
         config: of the model that they are to be loaded onto.
         found: the tensors of the checkpoint, whose names and shapes fit.
+        theirs: the configuration that it carries (:func:`own_words`).
 
     Raises:
         SkyEyeError: every value that differs is named, with the setting that it belongs to.
     """
-    theirs = own_words(path)
     differing = list(_projector_and_tower(config, theirs))
     if isinstance(theirs.get("text_config"), Mapping):
         differing += _language(config.text_config, theirs["text_config"])
@@ -109,9 +112,9 @@ def check_processing(processor: SkyEyeProcessor, path: Path) -> list[str]:
         return []
     _refuse_other_tokens(processor, path)
     theirs = read_json_object(path / "processor_config.json")
-    ours = {"image_mean": processor.image_mean, "image_std": processor.image_std, **processor.prompt}
-    before = {**{name: theirs.get(name) for name in ("image_mean", "image_std")}, **(theirs.get("prompt") or {})}
-    names = {"image_mean": "model.vision.mean", "image_std": "model.vision.std"}
+    names = {"image_mean": "model.vision.mean", "image_std": "model.vision.std", "image_resize": "model.vision.resize"}
+    ours = {**{name: getattr(processor, name) for name in names}, **processor.prompt}
+    before = {**{name: theirs.get(name) for name in names}, **(theirs.get("prompt") or {})}
     return [
         f"{names.get(name, f'model.prompt.{name}')} is {_plain(ours[name])}; {path} was trained with {before[name]}"
         for name in ours

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from skyeye.errors import SkyEyeError
 from skyeye.models.adapters import ADAPTERS, plain_name
@@ -43,9 +46,11 @@ def inspect_checkpoint(path: str | Path) -> dict[str, Any]:
     about: dict[str, Any] = {}
     if path.is_dir():
         files = sorted([*path.glob("model*.safetensors"), *path.glob(ADAPTERS)])
-        if not files:
+        published = [] if files else sorted(path.glob("*.bin"))  # of another project
+        if not files and not published:
             raise SkyEyeError("no model.safetensors in this folder", where=str(path), remedy="give a checkpoint folder")
         headers = [header for file in files for header in _safetensors_header(file)]
+        headers += [header for file in published for header in _headers(read_tensors(file))]
         for entry, name in (("config", "config.json"), ("manifest", "manifest.json")):
             if (path / name).is_file():
                 about[entry] = read_json_object(path / name)
@@ -57,7 +62,7 @@ def inspect_checkpoint(path: str | Path) -> dict[str, Any]:
         refuse_other_content(path)
         content = load_torch_file(path)
         tensors = named_tensors(content, path)
-        headers = [(n, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in tensors.items()]
+        headers = _headers(tensors)
         about = {entry: content[entry] for entry in ("config", "epoch") if entry in content}
         if (optimizer := _optimizer(content.get("optimizer"))) is not None:
             about["optimizer"] = optimizer
@@ -133,6 +138,10 @@ def _optimizer(state: object) -> list[dict[str, Any]] | None:
     if not all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups):
         return None
     return [{**{k: v for k, v in g.items() if k != "params"}, "tensors": len(g["params"])} for g in groups]
+
+
+def _headers(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, tuple[int, ...], str]]:
+    return [(n, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in tensors.items()]
 
 
 def _safetensors_header(path: Path) -> list[tuple[str, tuple[int, ...], str]]:

@@ -16,11 +16,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 
 from skyeye.errors import SkyEyeError
 from skyeye.models.last_layer import narrow_last_layer
-from skyeye.models.mapped import give_back_pages, map_safetensors, put_tensor, without_weights
+from skyeye.models.mapped import folder_weights, give_back_pages, put_tensor, without_weights
 from skyeye.models.prefix_attention import use_prefix_attention
 from skyeye.models.projectors import Projector
 from skyeye.models.quantized import quantization_arguments, save_dequantized
-from skyeye.models.weights import differences, read_tensors, shapes
+from skyeye.models.weights import differences, shapes
 
 
 def fresh_language_model(text_config: PreTrainedConfig) -> PreTrainedModel:
@@ -57,21 +57,6 @@ def pretrained_language_model(
     return _prepared(model)
 
 
-def language_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a language model's folder, mapped, without rotary frequencies, which are constants.
-
-    Raises:
-        SkyEyeError: it holds no weights, or a file is damaged.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    tensors = map_safetensors(files)
-    for file in [] if files else sorted(folder.glob("pytorch_model*.bin")):
-        tensors |= read_tensors(file)
-    if not tensors:
-        raise SkyEyeError("holds no weights", where=str(folder), remedy="download the model again")
-    return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
-
-
 def _mapped_language_model(name_or_path: str, dtype: torch.dtype, device: torch.device | str) -> PreTrainedModel | None:
     """The model with each tensor straight from its file; None where its files hold other names than the model (older
     layouts, which transformers converts) or are not on this machine."""
@@ -80,7 +65,7 @@ def _mapped_language_model(name_or_path: str, dtype: torch.dtype, device: torch.
         return None
     with without_weights():
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
-    tensors = language_tensors(folder)
+    tensors = folder_weights(folder)
     expected = shapes(model.state_dict())
     tied = set(model.all_tied_weights_keys)
     if differences({n: shape for n, shape in expected.items() if n in tensors or n not in tied}, shapes(tensors)):

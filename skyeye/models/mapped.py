@@ -16,7 +16,7 @@ from accelerate import init_empty_weights
 from torch import nn
 
 from skyeye.errors import SkyEyeError
-from skyeye.models.weights import open_safetensors, refuse_other_content
+from skyeye.models.weights import open_safetensors, read_tensors, refuse_other_content
 
 _DONTNEED = 4  # of madvise(2), on Linux and macOS alike
 
@@ -39,6 +39,25 @@ def map_safetensors(paths: list[Path]) -> dict[str, torch.Tensor]:
                     raise SkyEyeError(f"{name} stands in another file of this folder, too", where=str(path))
                 tensors[name] = file.get_tensor(name)
     return tensors
+
+
+def folder_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a folder as transformers writes it, mapped: of ``*.safetensors``, else of ``pytorch_model*.bin``;
+    without rotary frequencies, which are constants.
+
+    Raises:
+        SkyEyeError: it holds no weights, or a file is damaged.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    tensors = map_safetensors(files)
+    for file in [] if files else sorted(folder.glob("pytorch_model*.bin")):
+        found = read_tensors(file)
+        if twice := next((name for name in found if name in tensors), None):
+            raise SkyEyeError(f"{twice} stands in another file of this folder, too", where=str(file))
+        tensors |= found
+    if not tensors:
+        raise SkyEyeError("holds no weights", where=str(folder), remedy="download the model again")
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
 
 
 def put_tensor(

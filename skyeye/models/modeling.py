@@ -261,26 +261,35 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
 
     # ------------------------------------------------------------------ what is computed
 
-    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(N, *config.pixel_shape) normalised pixels -> (N, tokens_per_image, hidden_size) embeddings."""
-        return self.project_patches(self.encode_patches(pixel_values))
+    def encode_images(self, pixel_values: torch.Tensor, question_ids: torch.Tensor | None = None) -> torch.Tensor:
+        """(N, *config.pixel_shape) normalised pixels -> (N, tokens_per_image, hidden_size) embeddings.
+
+        ``question_ids`` as for :meth:`project_patches`.
+        """
+        return self.project_patches(self.encode_patches(pixel_values), question_ids)
 
     def encode_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(N, *config.pixel_shape) normalised pixels -> (N, patches, width), the patch tokens, without class tokens.
+        """(N, *config.pixel_shape) normalised pixels -> (N, patches, width), the patch tokens, without class tokens
+        unless the projector reads them.
 
         Levels and towers lie side by side on the feature axis. With frozen towers they are a function of the picture
         alone: this is what a feature cache holds.
         """
-        return self.vision_tower.patches(pixel_values.to(self.vision_tower.dtype))
+        pixels = pixel_values.to(self.vision_tower.dtype)
+        return self.vision_tower(pixels) if self.projector.reads_prefix else self.vision_tower.patches(pixels)
 
-    def project_patches(self, patches: torch.Tensor) -> torch.Tensor:
-        """(N, patches, width) tokens of :meth:`encode_patches` -> (N, tokens_per_image, hidden_size) embeddings."""
+    def project_patches(self, patches: torch.Tensor, question_ids: torch.Tensor | None = None) -> torch.Tensor:
+        """(N, patches, width) tokens of :meth:`encode_patches` -> (N, tokens_per_image, hidden_size) embeddings.
+
+        Args:
+            question_ids: (N, L), of each image's question, for a projector that reads it.
+        """
         if self.config.vision_norm:
             patches = self.vision_norm(patches.to(self.vision_norm.weight.dtype))
         tokens = patches.to(self.projector.dtype)
         if self.projector.reads_levels:
             return self.projector(list(tokens.split(self._level_widths, dim=2)))
-        return self.projector(tokens)
+        return self.projector(tokens) if question_ids is None else self.projector(tokens, question_ids)
 
     def embed(self, input_ids: torch.Tensor, image_features: torch.Tensor | None) -> torch.Tensor:
         """(B, T) ids with ``image_token_id`` where image tokens belong -> (B, T, hidden_size) embeddings.
@@ -315,6 +324,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         patches: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
+        question_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         group_ids: torch.Tensor | None = None,
         branch_ids: torch.Tensor | None = None,
@@ -329,6 +339,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             input_ids: (B, T), ``image_token_id`` at image positions.
             pixel_values: (N, *config.pixel_shape), the images in order of appearance; or ``patches``, what the tower
                 makes of them (:meth:`encode_patches`); or ``image_features``, already projected.
+            question_ids: see :meth:`project_patches`.
             attention_mask, group_ids, branch_ids, position_ids, labels: see :meth:`predict`.
             num_target_tokens: the loss is the sum over targets divided by this; None: by their number (the reference).
             logits: ``"supervised"`` computes logits only where a target is predicted, ``"none"`` does the same piece by
@@ -337,7 +348,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         if pixel_values is not None:
             patches = self.encode_patches(pixel_values)
         if patches is not None:
-            image_features = self.project_patches(patches)
+            image_features = self.project_patches(patches, question_ids)
         self.check_images(input_ids, image_features)
         if branch_ids is not None and group_ids is not None and labels is not None:
             check_labels(group_ids, branch_ids, labels)
@@ -417,6 +428,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
+        question_ids: torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
         logits_processor: LogitsProcessorList | None = None,
         **kwargs,
@@ -427,6 +439,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             input_ids: (B, T) prompts, padded on the left; ids at padding positions are not read.
             pixel_values: (N, *config.pixel_shape) in order of appearance; or ``image_features`` from
                 :meth:`encode_images`.
+            question_ids: see :meth:`project_patches`.
             attention_mask: (B, T), 0 at padding; None: no padding.
             generation_config, logits_processor, kwargs: as for ``generate`` in transformers.
 
@@ -434,7 +447,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
             (B, new) ids of the answers alone, without the prompt; after the end of an answer the pad token.
         """
         if pixel_values is not None:
-            image_features = self.encode_images(pixel_values)
+            image_features = self.encode_images(pixel_values, question_ids)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         prompts = input_ids.masked_fill(attention_mask == 0, 0)
@@ -477,9 +490,12 @@ def check_labels(group_ids: torch.Tensor, branch_ids: torch.Tensor, labels: torc
     """Refuse labels that nothing in their row predicts. All are (B, T); they are read back from their device for it.
 
     Raises:
-        SkyEyeError: the first token of a branch has a label.
+        SkyEyeError: the first token of a branch has a label, and the branch is not the only one behind its prefix.
     """
     starts = (branch_ids[:, 1:] != branch_ids[:, :-1]) | (group_ids[:, 1:] != group_ids[:, :-1])
+    of_row = group_ids + torch.arange(len(group_ids), device=group_ids.device)[:, None] * group_ids.shape[1]
+    behind_prefix = (of_row[:, 1:] == of_row[:, :-1]) & (branch_ids[:, :-1] == 0) & (branch_ids[:, 1:] == 1)
+    starts &= ~behind_prefix | torch.isin(of_row[:, 1:], of_row[branch_ids == 2])
     if bool((starts & (labels[:, 1:] != IGNORE_INDEX)).any()):
         raise SkyEyeError("the first token of a branch has a label, but nothing in its row predicts it")
 

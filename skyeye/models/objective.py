@@ -72,6 +72,7 @@ class TrainingObjective(nn.Module):
         labels: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         patches: torch.Tensor | None = None,
+        question_ids: torch.Tensor | None = None,
         region_words: torch.Tensor | None = None,
         region_boxes: torch.Tensor | None = None,
         phrase_boxes: torch.Tensor | None = None,
@@ -82,7 +83,7 @@ class TrainingObjective(nn.Module):
         """The loss of a micro-batch: a scalar.
 
         Args:
-            input_ids, labels, pixel_values, patches: as the model takes them.
+            input_ids, labels, pixel_values, patches, question_ids: as the model takes them.
             region_words, region_boxes: (N, tokens_per_image, K) ids and (N, tokens_per_image, 4) numbers, what each
                 image token shows, padded with -100; read where the stage gives the alignment a weight.
             phrase_boxes: (B, T, 4), the box of the object that is named at a token of a question; -100 elsewhere.
@@ -91,7 +92,7 @@ class TrainingObjective(nn.Module):
             layout: of the rows, as :meth:`~skyeye.models.modeling.SkyEyeForConditionalGeneration.predict`
                 takes it.
         """
-        features = self._image_features(pixel_values, patches)
+        features = self._image_features(pixel_values, patches, question_ids)
         # Text alone has to run what images run: every trained parameter is reached, and under ZeRO-3 the processes,
         # which hold parts of each other's weights, ask for the same ones in the same order.
         blank = self._blank_image() if features is None and self._images_are_needed() else None
@@ -168,10 +169,12 @@ class TrainingObjective(nn.Module):
         ids = torch.arange(self.model.config.text_config.vocab_size, device=self.model.device)
         return self.model.get_input_embeddings()(ids)
 
-    def _image_features(self, pixel_values: torch.Tensor | None, patches: torch.Tensor | None) -> torch.Tensor | None:
+    def _image_features(
+        self, pixel_values: torch.Tensor | None, patches: torch.Tensor | None, question_ids: torch.Tensor | None
+    ) -> torch.Tensor | None:
         if pixel_values is not None:
             patches = self.model.encode_patches(pixel_values)
-        return None if patches is None else self.model.project_patches(patches)
+        return None if patches is None else self.model.project_patches(patches, question_ids)
 
     def _images_are_needed(self) -> bool:
         trained = self.model.is_trained("vision") or self.model.is_trained("projector")
@@ -180,7 +183,9 @@ class TrainingObjective(nn.Module):
 
     def _blank_image(self) -> torch.Tensor:
         """(1, tokens_per_image, hidden_size), an encoded blank image."""
-        return self.model.encode_images(torch.zeros(1, *self.model.config.pixel_shape, device=self.model.device))
+        device = self.model.device
+        question = torch.zeros(1, 1, dtype=torch.long, device=device) if self.model.projector.reads_text else None
+        return self.model.encode_images(torch.zeros(1, *self.model.config.pixel_shape, device=device), question)
 
 
 def trained_parameters(objective: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -2,7 +2,8 @@
 chat.
 
 A checkpoint is a folder that training wrote (with everything, or with what was trained and the name of its base), a
-name on the hub of one, or a file of the reference, which needs a base. The model is built without memory; each tensor
+name on the hub of one, a file of the reference, which needs a base, or a folder of another project
+(:mod:`skyeye.models.published`). The model is built without memory; each tensor
 goes from its mapped file to its place, in the precision it is used in.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,11 +26,11 @@ from skyeye.models.build import model_config
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.converters.minigpt_v2 import advice, our_name, reference_name
 from skyeye.models.described import own_words, refuse_other_computation, refuse_other_config
-from skyeye.models.language import language_tensors
-from skyeye.models.mapped import give_back_pages, map_safetensors, put_tensor, without_weights
+from skyeye.models.mapped import folder_weights, give_back_pages, map_safetensors, put_tensor, without_weights
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import Part, dtype_of, refuse_what_does_not_fit
 from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.published import layout_of
 from skyeye.models.quantized import check_available, put_quantized, quantizable
 from skyeye.models.tokenizer import load_tokenizer
 from skyeye.models.vision.weights import tower_tensors
@@ -50,6 +52,7 @@ class Checkpoint:
         base: the parts that it leaves out.
         words: folder of its processor; None: ``recipe`` says how it is made.
         recipe: the model section of the base recipe, where one was named.
+        remedy: what to do where its tensors do not fit together, where the layout knows more of it.
     """
 
     path: Path
@@ -58,6 +61,11 @@ class Checkpoint:
     base: Base
     words: Path | None = None
     recipe: ModelConfig | None = None
+    remedy: str | None = None
+
+    def own_words(self) -> dict[str, Any]:
+        """Its configuration as far as its tensors depend on it: of a tower that lies elsewhere, nothing."""
+        return self.config.to_dict() | ({"vision": None} if self.base.vision else {})
 
     def processor(self) -> SkyEyeProcessor:
         """The processor that belongs to the model."""
@@ -80,16 +88,18 @@ def open_checkpoint(
     precision: Precision = torch.float32,
     device: torch.device | str = "cpu",
     keep_adapters: bool = True,
+    family: str | None = None,
     quantize: str | None = None,
 ) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
     """Load a checkpoint.
 
     Args:
-        path: folder written by training or by ``save_pretrained`` of model and processor, a name of one on the hub, or
-            a file of the reference.
+        path: folder written by training or by ``save_pretrained`` of model and processor, a name of one on the hub, a
+            file of the reference, or a folder of another project.
         base: where the frozen parts come from: a folder, or the model section of a recipe. A file of the reference
             needs it; of a folder that names its base, other places of the same files.
         keep_adapters: False adds the adapters to their weights, in float32 and before these are rounded.
+        family: of a folder of another project, where its files do not say it.
         quantize: ``int8`` or ``int4``: the linear layers of the language model are held so, for inference alone;
             ``precision`` is that of the rest.
 
@@ -99,7 +109,7 @@ def open_checkpoint(
     """
     if quantize is not None:
         check_available(quantize)
-    found = find_checkpoint(path, base)
+    found = find_checkpoint(path, base, family)
     model, tensors = empty_model(found)
     if callable(precision):
         precision = precision(sum(tensor.numel() for tensor in tensors.values()))
@@ -145,7 +155,9 @@ def empty_model(found: Checkpoint) -> tuple[SkyEyeForConditionalGeneration, dict
     return model, tensors
 
 
-def find_checkpoint(path: str | Path, base: str | Path | ModelConfig | None = None) -> Checkpoint:
+def find_checkpoint(
+    path: str | Path, base: str | Path | ModelConfig | None = None, family: str | None = None
+) -> Checkpoint:
     """What a checkpoint is made of; nothing but headers is read.
 
     Raises:
@@ -159,6 +171,10 @@ def find_checkpoint(path: str | Path, base: str | Path | ModelConfig | None = No
             remedy="give a folder like runs/NAME/checkpoints/STAGE, a .pth file with --base, or the name of one"
             " that was downloaded from the hub",
         )
+    layout = layout_of(where)
+    if layout is not None:
+        found = layout.read(where, Path(base) if isinstance(base, str) else base, family)
+        return Checkpoint(where, model_config(found.model), found.tensors, found.base, None, found.model, found.remedy)
     return _folder(where, base) if where.is_dir() else _reference(where, base)
 
 
@@ -222,7 +238,12 @@ def folder_tensors(path: Path) -> dict[str, torch.Tensor]:
 def parts_held(path: str | Path) -> set[Part]:
     """The parts (tower, language model) whose own weights a checkpoint holds."""
     path = Path(path)
-    names = folder_tensors(path) if path.is_dir() else {plain_name(our_name(name)) for name in read_tensors(path)}
+    if layout_of(path) is not None:
+        names = set(find_checkpoint(path).tensors)
+    elif path.is_dir():
+        names = set(folder_tensors(path))
+    else:
+        names = {plain_name(our_name(name)) for name in read_tensors(path)}
     own = [name for name in names if ".lora_" not in name]
     parts: dict[str, Part] = {"vision_tower.": "vision", "language_model.": "language"}
     return {part for opening, part in parts.items() if any(name.startswith(opening) for name in own)}
@@ -269,7 +290,7 @@ def _base_tensors(model: SkyEyeForConditionalGeneration, found: Checkpoint) -> d
             tensors |= {opening + name: tensor for name, tensor in tower_tensors(tower, file).items()}
     if found.base.language is not None:
         folder = checked(found.base.language, "language model", str(found.path))
-        tensors |= {f"language_model.{name}": tensor for name, tensor in language_tensors(folder).items()}
+        tensors |= {f"language_model.{name}": tensor for name, tensor in folder_weights(folder).items()}
     return tensors
 
 
@@ -283,11 +304,13 @@ def _refuse_what_differs(
     if problems:
         theirs = {reference_name(name): tensor for name, tensor in found.tensors.items()}
         remedy = advice(model.state_dict(), theirs)
-        if found.path.is_dir():
+        if found.remedy is not None:
+            remedy = found.remedy
+        elif found.path.is_dir():
             remedy = "config.json and the weights are not of the same model"
         raise SkyEyeError("; ".join(problems), where=str(found.path), remedy=remedy)
     if not found.path.is_dir() and own_words(found.path):
-        refuse_other_computation(found.config, found.tensors, found.path)
+        refuse_other_computation(found.config, found.tensors, own_words(found.path), found.path)
 
 
 def _take_adapters_out(model: SkyEyeForConditionalGeneration) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
-from skyeye.config.schema import ModelConfig, PromptConfig, VisionConfig
+from skyeye.config.schema import ModelConfig, PromptConfig, QFormerProjectorConfig, VisionConfig
+from skyeye.data.hub import local_path
 from skyeye.data.images.load import load_image, to_rgb
+from skyeye.data.images.square import Resize
+from skyeye.data.questions import QuestionEncoder
 from skyeye.data.record import Turn
 from skyeye.data.sequence import Row, SequenceBuilder, collate_prompts
+from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.tokenizer import box_token_ids, decode, load_tokenizer
 from skyeye.models.vision import PixelTransform
@@ -31,8 +36,10 @@ class SkyEyeProcessor(ProcessorMixin):
     Args:
         tokenizer: see :mod:`skyeye.models.tokenizer`.
         tokens_per_image: image tokens that the model makes of one image.
-        image_size, image_mean, image_std: see :func:`skyeye.data.images.load.to_pixels`; for several towers lists of
-            them.
+        image_size, image_mean, image_std, image_resize: see :func:`skyeye.data.images.load.to_pixels`; for several
+            towers lists of them.
+        question_vocabulary, longest_question: of a projector that reads the question, see
+            :class:`skyeye.data.questions.QuestionEncoder`; None: the model's does not.
         prompt: fields of :class:`skyeye.config.schema.PromptConfig`; what is missing is the reference's.
     """
 
@@ -45,9 +52,14 @@ class SkyEyeProcessor(ProcessorMixin):
         image_std: Sequence[float] | Sequence[Sequence[float]] = VisionConfig.std,
         prompt: dict[str, Any] | None = None,
         chat_template: str | None = None,
+        image_resize: Resize | Sequence[Resize] = "stretch",
+        question_vocabulary: Sequence[str] | None = None,
+        longest_question: int = 160,
     ):
         self.tokens_per_image = tokens_per_image
         self.image_size, self.image_mean, self.image_std = image_size, tuple(image_mean), tuple(image_std)
+        self.image_resize = image_resize
+        self.question_vocabulary, self.longest_question = question_vocabulary, longest_question
         self.prompt = asdict(PromptConfig(**(prompt or {})))
         super().__init__(tokenizer, chat_template=chat_template)
 
@@ -66,6 +78,8 @@ class SkyEyeProcessor(ProcessorMixin):
             transform.mean,
             transform.std,
             prompt=asdict(model.prompt),
+            image_resize=transform.resize,
+            **_question_words(model),
         )
 
     def __call__(
@@ -97,21 +111,32 @@ class SkyEyeProcessor(ProcessorMixin):
         if isinstance(images, (Image.Image, str, Path)) or len(images) != len(text):
             raise ValueError(f"{len(text)} texts need a list of as many pictures (or lists of pictures, or None)")
         shown = [_as_list(entry) for entry in images]
-        prompts = []
+        prompts, firsts = [], []
         for pictures, entry in zip(shown, text, strict=True):
             history, question = _chat(entry)
-            prompts.append(self.builder.prompt(len(pictures), [*history, Turn(question, "")]))
+            turns = [*history, Turn(question, "")]
+            firsts.append(turns[0])
+            prompts.append(self.builder.prompt(len(pictures), turns))
         batch = dict(collate_prompts(prompts, self.builder.pad_token_id))
         pixels = [self.pixels(picture) for pictures in shown for picture in pictures]
         if pixels:
             batch["pixel_values"] = torch.stack(pixels)
+            asked = zip(map(len, shown), firsts, strict=True)
+            if (question_ids := self.builder.question_ids(asked)) is not None:
+                batch["question_ids"] = question_ids
         return BatchFeature(batch, tensor_type=return_tensors)
 
     @property
     def builder(self) -> SequenceBuilder:
         """The sequence builder with this processor's tokenizer and prompt format."""
         prompt = PromptConfig(**self.prompt)
-        return SequenceBuilder(self.tokenizer, prompt, self.tokens_per_image)
+        return SequenceBuilder(self.tokenizer, prompt, self.tokens_per_image, self.questions)
+
+    @property
+    def questions(self) -> QuestionEncoder | None:
+        """What writes questions for a projector that reads them; None: the model's does not."""
+        vocabulary = self.question_vocabulary
+        return None if vocabulary is None else _question_encoder(tuple(vocabulary), self.longest_question)
 
     @property
     def box_token_ids(self) -> list[int] | None:
@@ -120,12 +145,12 @@ class SkyEyeProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        return ["input_ids", "attention_mask", "pixel_values"]
+        return ["input_ids", "attention_mask", "pixel_values", "question_ids"]
 
     def pixels(self, picture: Picture) -> torch.Tensor:
         """Pixels float32 (3, S, S), for several towers (values,), of a picture or image file."""
         image = to_rgb(picture) if isinstance(picture, Image.Image) else load_image(picture)
-        return PixelTransform(self.image_size, self.image_mean, self.image_std)(image)
+        return PixelTransform(self.image_size, self.image_mean, self.image_std, self.image_resize)(image)
 
     def build_training_row(self, n_images: int, chat: Sequence[dict[str, str]]) -> Row:
         """Ids and labels of a chat that ends with an answer.
@@ -157,6 +182,28 @@ class SkyEyeProcessor(ProcessorMixin):
     @classmethod
     def _load_tokenizer_from_pretrained(cls, name: str, path: str, **_: Any) -> PreTrainedTokenizerBase:
         return load_tokenizer(path)  # transformers' way gives other ids for some texts
+
+
+@lru_cache(maxsize=2)
+def _question_encoder(vocabulary: tuple[str, ...], longest: int) -> QuestionEncoder:
+    return QuestionEncoder(vocabulary, longest)
+
+
+def _question_words(model: ModelConfig) -> dict[str, Any]:
+    """What the processor of a model holds of the vocabulary of its projector, where that reads the question.
+
+    Raises:
+        SkyEyeError: the recipe names none, or one that cannot be read.
+    """
+    projector = model.projector
+    if not isinstance(projector, QFormerProjectorConfig):
+        return {}
+    path = local_path(projector.vocabulary) if projector.vocabulary else None
+    if path is None:
+        what = f"{projector.vocabulary or 'null'} is not on this machine: the projector reads questions by it"
+        raise SkyEyeError(what, where="model.projector.vocabulary", remedy="give vocab.txt of bert-base-uncased")
+    encoder = QuestionEncoder.from_file(path, projector.longest_question)
+    return {"question_vocabulary": encoder.vocabulary, "longest_question": encoder.longest}
 
 
 def _is_one(text: Text | Sequence[Text]) -> bool:

@@ -3,7 +3,6 @@ adapters are trained (QLoRA)."""
 
 from __future__ import annotations
 
-import logging
 import os
 from importlib.util import find_spec
 from typing import Any
@@ -111,7 +110,6 @@ def put_quantized(
     """
     from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # of every product: inputs are cast
     parent_name, _, leaf = layer.rpartition(".")
     before = model.get_submodule(layer)
     weight = weight.to(dtype).contiguous()

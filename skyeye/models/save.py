@@ -95,11 +95,12 @@ def export_checkpoint(
     base: str | Path | ModelConfig | None = None,
     precision: Precision = torch.float32,
     keep_adapters: bool = True,
+    family: str | None = None,
 ) -> None:
     """Write a checkpoint as a folder that holds everything: nothing else is needed to load it.
 
     Args:
-        source, base, precision: see :func:`~skyeye.models.pretrained.open_checkpoint`.
+        source, base, precision, family: see :func:`~skyeye.models.pretrained.open_checkpoint`.
         keep_adapters: False adds the adapters to their weights, so that the model has none.
 
     Raises:
@@ -108,7 +109,9 @@ def export_checkpoint(
     target = Path(target)
     if target.exists():
         raise SkyEyeError("exists already", where=str(target), remedy="remove it or choose another name")
-    model, processor = open_checkpoint(source, base=base, precision=precision, keep_adapters=keep_adapters)
+    model, processor = open_checkpoint(
+        source, base=base, precision=precision, keep_adapters=keep_adapters, family=family
+    )
     ignored = model._keys_to_ignore_on_save or ()
     with whole_folder(target) as partial:
         weights = {name: tensor for name, tensor in model.state_dict().items() if name not in ignored}

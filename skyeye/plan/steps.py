@@ -75,16 +75,19 @@ def _missing(sources: Mapping[str, SourceConfig], settings: ModelConfig) -> str 
 
 def _of_recipe(setup: RunSetup, tokens_per_image: int) -> PlannedData:
     tokenizer = prepare_tokenizer(setup.model, setup.data.groups)
-    builder = SequenceBuilder(tokenizer, setup.model.prompt, tokens_per_image)
     drawn = {}
     for stage in setup.stages:
+        builder = SequenceBuilder(tokenizer, stage.prompt(setup.model.prompt), tokens_per_image)
         mixture, size = setup.mixture(stage), stage.settings.images_per_step
         chosen = sorted({place * stage.steps // SAMPLED_STEPS for place in range(SAMPLED_STEPS)})
         drawn[stage.name] = [
-            [
-                builder.group(group.records)
-                for group in merge_same_images([mixture.draw(n) for n in range(step * size, (step + 1) * size)])
-            ]
+            rows(
+                [
+                    builder.group(group.records)
+                    for group in merge_same_images([mixture.draw(n) for n in range(step * size, (step + 1) * size)])
+                ],
+                builder.style.shares_prefix,
+            )
             for step in chosen
         ]
     origin = f"the recipe's own sources, {SAMPLED_STEPS} steps of each stage drawn evenly over it"

@@ -52,8 +52,9 @@ class ChatSession:
         self.max_new_tokens = max_new_tokens
         self.model, self.processor, self.image = model.eval(), processor, image
         self.turns: list[Turn] = []
+        self._pixels = processor.pixels(image)[None].to(model.device)
         with torch.no_grad():
-            self._features = model.encode_images(processor.pixels(image)[None].to(model.device))
+            self._features = None if model.projector.reads_text else model.encode_images(self._pixels)
 
     @classmethod
     def open(
@@ -90,7 +91,7 @@ class ChatSession:
         room = self.max_new_tokens if limit is None else min(self.max_new_tokens, limit - len(ids))
         output = self.model.generate(
             torch.tensor([ids], device=self.model.device),
-            image_features=self._features,
+            image_features=self._encoded([*self.turns, Turn(question, "")][0]),
             max_new_tokens=room,
             do_sample=False,
             eos_token_id=builder.end_token_ids,
@@ -98,6 +99,14 @@ class ChatSession:
         text = self.processor.decode(output[0])
         self.turns.append(Turn(question, text))
         return Reply(text, tuple(labelled_boxes(text, builder.style)))
+
+    @torch.no_grad()
+    def _encoded(self, first: Turn) -> torch.Tensor:
+        """The picture's tokens: encoded once, or beside the first question for a projector that reads it."""
+        question = self.processor.builder.question_ids([(1, first)])
+        if self._features is not None or question is None:
+            return self._features
+        return self.model.encode_images(self._pixels, question.to(self.model.device))
 
     def forget(self) -> None:
         """Start the conversation over; the picture stays."""

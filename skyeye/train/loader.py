@@ -181,7 +181,8 @@ class StepPacks(Dataset):
             sequence, problems = usable(self.builder, group, self.division.budget)
             skipped += problems
             if sequence is not None:
-                sequences += [sequence] if self.division.share_prefix else single_rows([sequence])
+                shared = self.division.share_prefix and self.builder.style.shares_prefix
+                sequences += [sequence] if shared else single_rows([sequence])
         if skipped:  # every process needs something to compute, or the others wait for it
             missing = self.division.world * self.division.accumulation - sum(
                 len(sequence.branches) for sequence in sequences
@@ -202,6 +203,9 @@ class StepPacks(Dataset):
             batch["patches"] = self.features.patches_of(images)
         elif images:
             batch["pixel_values"] = torch.stack(self._pictures(groups, unreadable))
+            asked = [(len(group.images), group.branches[0].record.turns[0]) for group in groups if group.images]
+            if (question_ids := self.builder.question_ids(asked)) is not None:  # a row for every question
+                batch["question_ids"] = question_ids
         if self.regions_grid is not None:
             tokenizer, tokens = self.builder.tokenizer, self.builder.tokens_per_image
             shown = [Group(group.images, tuple(branch.record for branch in group.branches)) for group in groups]

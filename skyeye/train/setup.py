@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,10 @@ class PlannedStage:
     def trained(self) -> dict[str, Trainable]:
         """What is trained of each part: the arguments of ``set_trainable``."""
         return {part: getattr(self.settings, part) for part in ("vision", "projector", "language")}
+
+    def prompt(self, of_model: PromptConfig) -> PromptConfig:
+        """How its rows are written: as the model's, or in a style of its own."""
+        return of_model if self.settings.style is None else replace(of_model, style=self.settings.style)
 
     def mixture(self, groups: Mapping[str, GroupSource]) -> Mixture:
         """The order of its data."""

@@ -166,10 +166,12 @@ def _step_packs(
         share_prefix=run.share_prefix,
         budget=run.tokens_per_pack,
     )
-    prompt = context.setup.model.prompt
+    prompt = stage.prompt(context.setup.model.prompt)
     return StepPacks(
         mixture,
-        SequenceBuilder(context.processor.tokenizer, prompt, model.config.tokens_per_image),
+        SequenceBuilder(
+            context.processor.tokenizer, prompt, model.config.tokens_per_image, context.processor.questions
+        ),
         context.setup.model.vision,
         division,
         steps=stage.steps,

@@ -19,8 +19,11 @@ from skyeye.config.schema import (
     MixtureEntry,
     MLPProjectorConfig,
     ModelConfig,
+    NovaPoolerProjectorConfig,
     OptimizerConfig,
+    PoolerProjectorConfig,
     PromptConfig,
+    QFormerProjectorConfig,
     Recipe,
     RunConfig,
     SourceConfig,
@@ -58,6 +61,10 @@ CASES = [
     (LinearProjectorConfig(join_tokens=0), ["join_tokens: 0 is below 1"]),
     (MLPProjectorConfig(join_tokens=0), ["join_tokens: 0 is below 1"]),
     (LanguageConfig(config={}, quantize="nf4"), ["quantize: fresh weights have to be trained"]),
+    (PoolerProjectorConfig(queries=[]), ["queries: give a number of at least 1 for each level"]),
+    (NovaPoolerProjectorConfig(heads=0, selected=5), ["heads: 0 is below 1", "selected: 5 of 4 experts cannot be"]),
+    (QFormerProjectorConfig(heads=5), ["heads: width 768 is not a multiple of heads 5"]),
+    (QFormerProjectorConfig(longest_question=600), ["longest_question: 600 is not in 3 <="]),
     (LanguageConfig(), ["give either pretrained (a directory or hub name) or config"]),
     (
         LanguageConfig(config={"num_attention_heads": 4, "num_key_value_heads": 3}),
@@ -69,7 +76,8 @@ CASES = [
     (TokenizerConfig("x", 100), ["give either path or train_vocab_size"]),
     (PromptConfig(max_txt_len=0), ["max_txt_len: 0 is below 1"]),
     (PromptConfig(template="{} {}"), ["template: must hold {} exactly once"]),
-    (PromptConfig(system="be brief"), ["system: is only used with style: chat_template"]),
+    (PromptConfig(chat_template="x"), ["chat_template: is only used with style: chat_template"]),
+    (PromptConfig(system="be brief"), ["system: style: minigpt_v2 has no place for it"]),
     (OptimizerConfig(lr=-1.0), ["lr: -1.0 is below 0"]),
     (OptimizerConfig(betas=(1.0, -0.5)), ["betas: 1.0 is not in", "betas: -0.5 is not in"]),
     (OptimizerConfig(clip_norm=0.0), ["clip_norm: 0.0 is not above 0 (null: no clipping)"]),
@@ -139,6 +147,10 @@ CASES = [
     (
         recipe(stage(alignment=AlignmentConfig(phrases=1.0)), run=RunConfig(share_prefix=False)),
         ["stages[0].alignment: is learnt on shared prefixes only"],
+    ),
+    (
+        recipe(stage(feature_cache="x"), model=ModelConfig(projector=QFormerProjectorConfig())),
+        ["stages[0].feature_cache: holds no class tokens"],
     ),
     (
         recipe(eval=EvalConfig(every=1), run=RunConfig(strategy="zero3")),

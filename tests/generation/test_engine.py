@@ -86,6 +86,15 @@ def shared(model, groups, rows: int = 4, ends=ENDS, **kwargs) -> dict[tuple[int,
     return found
 
 
+def test_prompts_that_end_with_their_image(model, groups):
+    """As in the style ``plain``, which asks nothing: no row is left behind what the prompts share."""
+    asked = next(group for group in groups if group.image_features is not None)
+    end = max(place for place, token in enumerate(asked.prompts[0]) if token == IMAGE_TOKEN_ID) + 1
+    bare = PromptGroup([list(asked.prompts[0])[:end]], asked.image_features, [4])
+    several = [PromptGroup([], None, []), bare, bare]
+    assert shared(model, several) == one_by_one(model, several)
+
+
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("rows", [1, 2, 5, 100])
 def test_equal_to_generate_for_each_prompt(model, groups, rows, static):

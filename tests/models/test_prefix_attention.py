@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from skyeye.config.schema import LanguageConfig, MLPProjectorConfig, VisionConfig
+from skyeye.data.sequence import IMAGE_TOKEN_ID, Branch, GroupSequence, collate_rows, pack, separate_rows
 from skyeye.errors import SkyEyeError
 from skyeye.models import losses, prefix_attention
 from skyeye.models.build import build_model
@@ -297,6 +298,20 @@ def test_refuses_a_label_that_nothing_predicts(tiny_model):
     packed["labels"][0, first] = 7
     with pytest.raises(SkyEyeError, match="first token of a branch"):
         tiny_model(**packed)
+
+
+def test_captions_behind_their_image_alone_equal_separate_rows(tiny_model):
+    """The style ``plain``: the last image token predicts the first word, so every caption has an image of its own."""
+    captions = [[5, 6, 7], [8, 9]]
+    image = [1] + [IMAGE_TOKEN_ID] * tiny_model.tokens_per_image
+    groups = [GroupSequence(("a",), image, [Branch(ids, ids, None)]) for ids in captions]
+    pixels = torch.randn(2, *tiny_model.config.pixel_shape)
+    packed = tiny_model(**pack(groups, 0), pixel_values=pixels)
+    rows = tiny_model(**collate_rows(separate_rows(groups), 0), pixel_values=pixels)
+    assert_close(packed.loss, rows.loss)
+    together = pack([GroupSequence(("a",), image, [Branch(ids, ids, None) for ids in captions])], 0)
+    with pytest.raises(SkyEyeError, match="first token of a branch"):
+        tiny_model(**together, pixel_values=pixels[:1])
 
 
 @pytest.mark.parametrize("missing", ["position_ids", "group_ids"])

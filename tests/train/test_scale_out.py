@@ -27,7 +27,7 @@ def project(tmp_path) -> Path:
     """A folder with the launchers and an environment that is there already."""
     folder = tmp_path / "project"
     (folder / "scripts").mkdir(parents=True)
-    for name in ("multinode.sh", "slurm.sh"):
+    for name in ("multinode.sh", "slurm.sh", "threads.sh"):
         (folder / "scripts" / name).write_text((SCRIPTS / name).read_text())
     (folder / "scripts" / "setup.sh").write_text("exit 0\n")
     (folder / ".venv").symlink_to(sys.prefix)
@@ -282,10 +282,10 @@ def test_the_time_limit_and_tf32_of_the_recipe_reach_torch(monkeypatch):
     stage = StageConfig(name="s", mixture=[], steps=1)
     try:
         with pytest.raises(Asked, match="90.0"):
-            distributed.make_accelerator(RunConfig(timeout_minutes=1.5), stage, 1)
+            distributed.make_accelerator(RunConfig(precision="bf16", timeout_minutes=1.5), stage, 1)
         assert [flag.allow_tf32 for flag in flags] == [False, False]
         with pytest.raises(Asked, match="1800.0"):
-            distributed.make_accelerator(RunConfig(tf32=True), stage, 1)
+            distributed.make_accelerator(RunConfig(precision="bf16", tf32=True), stage, 1)
         assert [flag.allow_tf32 for flag in flags] == [True, True]
     finally:
         for flag, value in zip(flags, before, strict=True):

@@ -12,7 +12,10 @@ from skyeye.config.schema import (
     LoraConfig,
     MLPProjectorConfig,
     ModelConfig,
+    NovaPoolerProjectorConfig,
+    PoolerProjectorConfig,
     PromptConfig,
+    QFormerProjectorConfig,
     TokenizerConfig,
     VisionConfig,
 )
@@ -39,7 +42,7 @@ def a_convolutional_stem_belongs_to_timm(vision: VisionConfig) -> Iterator[Issue
 
 @rule(VisionConfig)
 def patches_fill_the_image(vision: VisionConfig) -> Iterator[Issue]:
-    if vision.architecture != "eva" or min(vision.image_size, vision.patch_size) < 1:
+    if vision.architecture == "timm" or min(vision.image_size, vision.patch_size) < 1:
         return
     if vision.image_size % vision.patch_size:
         message = f"{vision.image_size} is not a multiple of patch_size {vision.patch_size}"
@@ -48,7 +51,7 @@ def patches_fill_the_image(vision: VisionConfig) -> Iterator[Issue]:
 
 @rule(VisionConfig)
 def heads_share_the_width(vision: VisionConfig) -> Iterator[Issue]:
-    if vision.architecture != "eva" or min(vision.width, vision.heads) < 1:
+    if vision.architecture == "timm" or min(vision.width, vision.heads) < 1:
         return
     if vision.width % vision.heads:
         message = f"width {vision.width} is not a multiple of heads {vision.heads}"
@@ -64,7 +67,7 @@ def at_least_one_level_is_read(vision: VisionConfig) -> Iterator[Issue]:
 @rule(VisionConfig)
 def levels_are_in_the_tower(vision: VisionConfig) -> Iterator[Issue]:
     """Of a timm tower the depth is known when it is built."""
-    if vision.architecture != "eva" or vision.depth < 1:
+    if vision.architecture == "timm" or vision.depth < 1:
         return
     for i, layer in enumerate(vision.layers or ()):
         if not -vision.depth - 1 <= layer <= vision.depth:
@@ -96,6 +99,32 @@ def several_towers_are_at_least_two(model: ModelConfig) -> Iterator[Issue]:
 @rule(LinearProjectorConfig, MLPProjectorConfig)
 def at_least_one_token_is_joined(projector: LinearProjectorConfig | MLPProjectorConfig) -> Iterator[Issue]:
     yield from below(projector, 1, "join_tokens")
+
+
+@rule(PoolerProjectorConfig, NovaPoolerProjectorConfig)
+def a_pooler_has_queries_and_layers(projector: PoolerProjectorConfig | NovaPoolerProjectorConfig) -> Iterator[Issue]:
+    yield from below(projector, 1, "layers", "heads", "mlp_ratio")
+    if not projector.queries or min(projector.queries) < 1:
+        yield Issue("queries", "give a number of at least 1 for each level", ("queries",))
+
+
+@rule(QFormerProjectorConfig)
+def sizes_of_the_qformer_are_at_least_one(projector: QFormerProjectorConfig) -> Iterator[Issue]:
+    yield from below(projector, 1, "queries", "width", "layers", "heads", "mlp_width", "cross_every", "vocab_size")
+    if projector.heads >= 1 and projector.width % projector.heads:
+        message = f"width {projector.width} is not a multiple of heads {projector.heads}"
+        yield Issue("heads", message, ("width", "heads"))
+    if not 3 <= projector.longest_question <= projector.positions:
+        message = f"{projector.longest_question} is not in 3 <= longest_question <= positions"
+        yield Issue("longest_question", message, ("longest_question", "positions"))
+
+
+@rule(NovaPoolerProjectorConfig)
+def a_token_passes_some_of_the_experts(projector: NovaPoolerProjectorConfig) -> Iterator[Issue]:
+    yield from below(projector, 0, "experts")
+    if projector.experts > 0 and not 1 <= projector.selected <= projector.experts:
+        message = f"{projector.selected} of {projector.experts} experts cannot be chosen"
+        yield Issue("selected", message, ("selected", "experts"))
 
 
 @rule(LanguageConfig)
@@ -154,7 +183,8 @@ def the_template_has_one_place_for_the_question(prompt: PromptConfig) -> Iterato
 
 
 @rule(PromptConfig)
-def system_and_template_belong_to_chat_template(prompt: PromptConfig) -> Iterator[Issue]:
-    for name in ("system", "chat_template"):
-        if getattr(prompt, name) is not None and prompt.style != "chat_template":
-            yield Issue(name, "is only used with style: chat_template", (name, "style"))
+def system_and_template_have_their_style(prompt: PromptConfig) -> Iterator[Issue]:
+    if prompt.chat_template is not None and prompt.style != "chat_template":
+        yield Issue("chat_template", "is only used with style: chat_template", ("chat_template", "style"))
+    if prompt.system is not None and prompt.style in ("minigpt_v2", "plain", "rsgpt"):
+        yield Issue("system", f"style: {prompt.style} has no place for it", ("system", "style"))

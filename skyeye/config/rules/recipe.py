@@ -161,6 +161,15 @@ def alignment_is_learnt_on_shared_prefixes(recipe: Recipe) -> Iterator[Issue]:
 
 
 @rule(Recipe)
+def a_cache_holds_no_class_tokens(recipe: Recipe) -> Iterator[Issue]:
+    for i, stage in enumerate(recipe.stages):
+        if recipe.model.projector.type == "qformer" and stage.feature_cache is not None:
+            path = f"stages[{i}].feature_cache"
+            message = "holds no class tokens, which a qformer reads; leave it out"
+            yield Issue(path, message, (path, "model.projector.type"))
+
+
+@rule(Recipe)
 def scores_in_training_need_a_whole_model(recipe: Recipe) -> Iterator[Issue]:
     if recipe.eval.every is not None and recipe.run.strategy == "zero3":
         message = (

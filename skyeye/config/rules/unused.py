@@ -26,8 +26,12 @@ UNUSED: list[tuple[str, Callable[[Recipe], str | None]]] = [
         lambda recipe: _if(not recipe.model.tokenizer.train_vocab_size, "model.tokenizer.train_vocab_size is null"),
     ),
 ]
-_TIMM = ("width", "depth", "heads", "mlp_ratio", "patch_size")
-_EVA = ("name", "arguments")
+#: Architecture of a tower -> settings that are of other ones.
+_FOREIGN = {
+    "timm": ("width", "depth", "heads", "mlp_ratio", "patch_size", "activation"),
+    "eva": ("name", "arguments", "activation"),
+    "clip": ("name", "arguments", "stem"),
+}
 
 
 def unused(recipe: Recipe, path: str) -> Iterator[Issue]:
@@ -58,8 +62,7 @@ def _of_tower(recipe: Recipe, path: str) -> str | None:
     if match is None or int(match[1] or 0) >= len(recipe.model.towers):
         return None
     tower: VisionConfig = recipe.model.towers[int(match[1] or 0)]
-    foreign = match[2] in (_TIMM if tower.architecture == "timm" else _EVA)
-    return _if(foreign, f"the tower is of architecture: {tower.architecture}")
+    return _if(match[2] in _FOREIGN[tower.architecture], f"the tower is of architecture: {tower.architecture}")
 
 
 def _of_stage(recipe: Recipe, path: str) -> str | None:

@@ -12,8 +12,15 @@ from skyeye.config.schema.guards import GuardsConfig
 from skyeye.config.schema.language import LanguageConfig, LoraConfig, TokenizerConfig
 from skyeye.config.schema.model import ModelConfig
 from skyeye.config.schema.optimizer import OptimizerConfig
-from skyeye.config.schema.projector import LinearProjectorConfig, MLPProjectorConfig, ProjectorConfig
-from skyeye.config.schema.prompt import PromptConfig
+from skyeye.config.schema.projector import (
+    LinearProjectorConfig,
+    MLPProjectorConfig,
+    NovaPoolerProjectorConfig,
+    PoolerProjectorConfig,
+    ProjectorConfig,
+    QFormerProjectorConfig,
+)
+from skyeye.config.schema.prompt import PromptConfig, Style
 from skyeye.config.schema.recipe import Recipe
 from skyeye.config.schema.run import RunConfig
 from skyeye.config.schema.stage import AlignmentConfig, StageConfig, Trainable
@@ -29,14 +36,18 @@ __all__ = [
     "MLPProjectorConfig",
     "MixtureEntry",
     "ModelConfig",
+    "NovaPoolerProjectorConfig",
     "OptimizerConfig",
+    "PoolerProjectorConfig",
     "ProjectorConfig",
     "PromptConfig",
+    "QFormerProjectorConfig",
     "Recipe",
     "RunConfig",
     "Sampling",
     "SourceConfig",
     "StageConfig",
+    "Style",
     "TokenizerConfig",
     "Trainable",
     "VisionConfig",

@@ -8,6 +8,7 @@ from typing import Literal
 from skyeye.config.paths import PathText
 from skyeye.config.schema.data import MixtureEntry, Sampling
 from skyeye.config.schema.optimizer import OptimizerConfig
+from skyeye.config.schema.prompt import Style
 
 #: How a part takes part in a stage: not trained, trained through low-rank adapters, or trained itself.
 Trainable = Literal["frozen", "lora", "full"]
@@ -45,6 +46,9 @@ class StageConfig:
     projector: Trainable = "full"
     language: Trainable = "lora"
     images_per_step: int = 8  # images in the global batch, over all processes and packs
+    style: Style | None = (
+        None  # of the rows that are learnt from; null: model.prompt.style, in which the model is asked
+    )
     questions_per_image: int = 16  # questions asked of an image in one visit, at most
     accumulation: int = 1  # packs of a process in a step; run.tokens_per_pack may ask for more
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -7,7 +7,9 @@ notation       one box                                       numbers
 ``geochat``    ``{<12><34><56><78>|<30>}``                   hundredths before turning, degrees
 ``fractions``  ``[0.12, 0.34, 0.56, 0.78]``                  0..1 (LHRS-Bot)
 ``padded``     ``[0.12, 0.34, 0.56, 0.78]``                  0..1 of the image padded to a square (MMRS-1M)
-``thousandths`` ``[120, 340, 560, 780]``                     0..1000 (VHM)
+``thousandths`` ``[120, 340, 560, 780]``                     0..1000
+``vhm``         ``[120,340,560,780]``                        0..1000 (VHM)
+``bbox``       ``<bbox>[0.12,0.34,0.56,0.78]</bbox>``       0..1 (LHRS-Bot-Nova)
 ``qwen``       ``<box>(120,340),(560,780)</box>``            0..1000 (Qwen-VL)
 ``pixels``     ``[96, 272, 448, 624]``                       pixels
 ``hundredths`` ``{<12.34><34.0><56.7><78.9>}``               hundredths with decimals (no data set: for scoring)
@@ -46,6 +48,8 @@ class BoxNotation:
         angle: every box is written before it is turned, with its angle in degrees behind it.
         padded: numbers are those of the image padded to a square.
         joiner: between the boxes of a list.
+        comma: between the numbers in brackets.
+        tag: what stands in ``<>`` around the brackets; None: nothing.
     """
 
     name: str
@@ -58,6 +62,8 @@ class BoxNotation:
     angle: bool = False
     padded: bool = False
     joiner: str = ", "
+    comma: str = ", "
+    tag: str | None = None
 
     @property
     def needs_size(self) -> bool:
@@ -84,7 +90,8 @@ class BoxNotation:
         if self.form == "braces":
             return "{" + "".join(f"<{number}>" for number in numbers) + "}"
         if self.form == "brackets":
-            return "[" + ", ".join(numbers) + "]"
+            text = f"[{self.comma.join(numbers)}]"
+            return text if self.tag is None else f"<{self.tag}>{text}</{self.tag}>"
         points = ",".join(f"({x},{y})" for x, y in zip(numbers[::2], numbers[1::2], strict=True))
         return f"<quad>{points}</quad>" if len(numbers) == 8 else f"<box>{points}</box>"
 
@@ -110,8 +117,15 @@ class BoxNotation:
             else:
                 groups = [_numbers(part) for part in match[1].split(";")]
             boxes = tuple(self._box(numbers, sides) for numbers in groups)
-            found.append(BoxesInText(match.start(), match.end(), boxes))
+            found.append(BoxesInText(*self._through_tag(text, match.start(), match.end()), boxes))
         return found
+
+    def _through_tag(self, text: str, start: int, end: int) -> tuple[int, int]:
+        """Where a box ends that stands from ``start`` to ``end``, its tag included."""
+        opening, closing = f"<{self.tag}>", f"</{self.tag}>"
+        if self.tag is None or not (text[:start].endswith(opening) and text.startswith(closing, end)):
+            return start, end
+        return start - len(opening), end + len(closing)
 
     def _sides(self, size: Size | None) -> Size:
         """The size, checked; an image whose size is neither known nor needed is taken for a square."""
@@ -180,6 +194,8 @@ NOTATIONS: dict[str, BoxNotation] = {
         BoxNotation("fractions", "brackets", 1, digits=2),
         BoxNotation("padded", "brackets", 1, digits=2, padded=True),
         BoxNotation("thousandths", "brackets", 1000),
+        BoxNotation("vhm", "brackets", 1000, comma=","),
+        BoxNotation("bbox", "brackets", 1, digits=2, comma=",", tag="bbox"),
         BoxNotation("qwen", "points", 1000, joiner=""),
         BoxNotation("pixels", "brackets", None),
         BoxNotation("hundredths", "braces", 100, digits=None, joiner=DELIMITER),

@@ -17,6 +17,7 @@ from skyeye.data.images.failures import check_is_file, decoding, not_an_image
 from skyeye.data.images.limits import any_size, check_pixels
 from skyeye.data.images.raster import knows, open_raster
 from skyeye.data.images.reference import parse_reference, read_bytes
+from skyeye.data.images.square import Resize, to_square
 from skyeye.data.images.stretch import load_raster, stretched
 from skyeye.errors import SkyEyeError
 
@@ -158,14 +159,16 @@ def to_rgb(image: Image.Image, where: str = "image") -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")  # converting to the same copies all pixels
 
 
-def to_pixels(image: Image.Image, size: int, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Pixel tensor of an RGB picture: bicubic to ``size`` x ``size`` (the aspect ratio is not kept), normalised.
+def to_pixels(
+    image: Image.Image, size: int, mean: Sequence[float], std: Sequence[float], resize: Resize = "stretch"
+) -> torch.Tensor:
+    """Pixel tensor of an RGB picture: made square (:func:`skyeye.data.images.square.to_square`), normalised.
 
     Returns:
         float32 (3, size, size), the channels scaled to 0..1, less ``mean``, divided by ``std``.
     """
     import torch  # here, because checking and packing data need no torch
 
-    resized = image.resize((size, size), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous().float() / 255
+    square = to_square(image, size, resize, mean)
+    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous().float() / 255
     return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)

@@ -8,11 +8,19 @@ from typing import Any
 from skyeye.models.projectors.base import Projector, refuse_shared_prefix
 from skyeye.models.projectors.linear import LinearProjector
 from skyeye.models.projectors.mlp import MLPProjector
+from skyeye.models.projectors.pooler import NovaPoolerProjector, PoolerProjector
+from skyeye.models.projectors.qformer import QFormerProjector
 
 __all__ = ["PROJECTORS", "Projector", "build_projector", "projector_settings", "refuse_shared_prefix"]
 
 #: ``model.projector.type`` -> class.
-PROJECTORS: dict[str, type[Projector]] = {"linear": LinearProjector, "mlp": MLPProjector}
+PROJECTORS: dict[str, type[Projector]] = {
+    "linear": LinearProjector,
+    "mlp": MLPProjector,
+    "pooler": PoolerProjector,
+    "nova_pooler": NovaPoolerProjector,
+    "qformer": QFormerProjector,
+}
 
 
 def projector_settings(fields: Mapping[str, Any] | None) -> Any:

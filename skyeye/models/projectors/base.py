@@ -16,13 +16,16 @@ class Projector(nn.Module):
 
     Attributes:
         settings: dataclass of its section in a recipe, see :mod:`skyeye.config.schema`.
-        reads_text: the image tokens depend on the question, so no two questions can share them.
+        reads_text: the image tokens depend on the question, so no two questions can share them; ``forward`` takes the
+            (N, L) ids of the images' questions (:mod:`skyeye.data.questions`) as its second argument; None: none.
+        reads_prefix: class tokens are among the vision tokens that ``forward`` gets.
         reads_levels: ``forward`` takes a list of levels, each (N, n, width), instead of one tensor with the levels side
             by side.
     """
 
     settings: ClassVar[type]
     reads_text: ClassVar[bool] = False
+    reads_prefix: ClassVar[bool] = False
     reads_levels: ClassVar[bool] = False
 
     def __init__(self, settings: Any, widths: Sequence[int], hidden_size: int):

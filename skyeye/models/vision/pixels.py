@@ -16,6 +16,7 @@ from PIL import Image
 
 from skyeye.config.schema import VisionConfig
 from skyeye.data.images.load import to_pixels
+from skyeye.data.images.square import Resize
 
 #: Red, green and blue: of one tower, or of each.
 Colour = tuple[float, float, float]
@@ -23,18 +24,21 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class PixelTransform:
-    """The pixel transform of a model; a list in ``size`` means several towers, with as many ``mean`` and ``std``."""
+    """The pixel transform of a model; a list in ``size`` means several towers, with as many ``mean``, ``std`` and
+    ``resize``."""
 
     size: int | Sequence[int]
     mean: Colour | Sequence[Colour]
     std: Colour | Sequence[Colour]
+    resize: Resize | Sequence[Resize] = "stretch"
 
     @classmethod
     def of(cls, vision: VisionConfig | Sequence[VisionConfig]) -> PixelTransform:
         """That of ``model.vision`` of a recipe."""
         if isinstance(vision, VisionConfig):
-            return cls(vision.image_size, vision.mean, vision.std)
-        return cls([v.image_size for v in vision], [v.mean for v in vision], [v.std for v in vision])
+            return cls(vision.image_size, vision.mean, vision.std, vision.resize)
+        sizes, means, stds = ([getattr(v, name) for v in vision] for name in ("image_size", "mean", "std"))
+        return cls(sizes, means, stds, [v.resize for v in vision])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,8 +48,9 @@ class PixelTransform:
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Pixels float32 of :attr:`shape` of an RGB picture; see :func:`skyeye.data.images.load.to_pixels`."""
         if isinstance(self.size, int):
-            return to_pixels(image, self.size, self.mean, self.std)
-        towers = zip(self.size, self.mean, self.std, strict=True)
+            return to_pixels(image, self.size, self.mean, self.std, self.resize)
+        ways = [self.resize] * len(self.size) if isinstance(self.resize, str) else self.resize
+        towers = zip(self.size, self.mean, self.std, ways, strict=True)
         return torch.cat([to_pixels(image, *tower).flatten() for tower in towers])
 
 

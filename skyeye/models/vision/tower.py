@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.vision.clip import build_clip
 from skyeye.models.vision.eva import build_eva
 from skyeye.models.vision.levels import read_levels
 from skyeye.models.vision.timm import build_timm
 
 #: Kind of tower (``model.vision.architecture``) -> what builds its backbone and tells its levels, counted from 0.
-KINDS = {"eva": build_eva, "timm": build_timm}
+KINDS = {"eva": build_eva, "clip": build_clip, "timm": build_timm}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class VisionTower(nn.Module):
     """A backbone without head that gives the tokens of an image, at its last output or at several levels.
 
     Args:
-        vision: the fields of :class:`skyeye.config.schema.VisionConfig`.
+        vision: the fields of :class:`skyeye.config.schema.VisionConfig`; kept as ``settings``.
     """
 
     def __init__(self, vision: Mapping[str, Any]):
@@ -54,6 +55,7 @@ class VisionTower(nn.Module):
         self.backbone, self.layers = KINDS[vision["architecture"]](vision)
         self.num_prefix_tokens: int = getattr(self.backbone, "num_prefix_tokens", 0)
         self.level_norm: bool = vision["level_norm"]
+        self.settings = vision
 
     @property
     def towers(self) -> list[VisionTower]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,14 @@ TRANSFORM = 2
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MANIFEST = "manifest.json"
-_LAYOUT = {"eva": ("patch_size", "width", "depth", "heads", "mlp_ratio"), "timm": ("name", "stem")}
+_SIZES = ("patch_size", "width", "depth", "heads", "mlp_ratio")
+_LAYOUT = {"eva": _SIZES, "clip": (*_SIZES, "activation"), "timm": ("name", "stem")}
+#: How a picture becomes square, as manifests say it (:func:`skyeye.data.images.square.to_square`).
+_RESAMPLING = {
+    "stretch": "bicubic, aspect ratio not kept",
+    "pad": "bicubic, padded to a square of the mean colour",
+    "crop": "bicubic, the middle square",
+}
 _ABOUT = (
     "What a frozen vision tower sees of pictures, one row of rows.bin for each: patch tokens in raster order, little"
     " endian. index.bin says which picture a row is of: SHA-256 of the bytes of its file, and the row's CRC-32."
@@ -56,7 +63,7 @@ def made_from(
         "transform": {
             "version": TRANSFORM,
             "image_size": transform.size,
-            "resampling": "bicubic, aspect ratio not kept",
+            "resampling": _resampling(transform.resize),
             "exif_rotation": True,
             "mean": transform.mean,
             "std": transform.std,
@@ -65,6 +72,13 @@ def made_from(
         "row": {"dtype": dtype, "patches": shape.tokens, "width": shape.width},
     }
     return json.loads(json.dumps(content))  # lists and numbers as a manifest gives them back
+
+
+def _resampling(resize: str | Sequence[str]) -> str | list[str]:
+    """Of one tower, or of several that do not all do the same; caches made before there was a choice still fit."""
+    ways = [resize] if isinstance(resize, str) else list(resize)
+    named = [_RESAMPLING[way] for way in ways]
+    return named[0] if len(set(named)) == 1 else named
 
 
 def _layout(vision: VisionConfig) -> dict[str, Any]:

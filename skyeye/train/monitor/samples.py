@@ -117,7 +117,11 @@ class Samples:
                 except SkyEyeError as error:
                     found[place] = ("", str(error))
                     continue
-                seen = model.encode_images(torch.stack(pixels).to(model.device)) if pixels else None
+                seen = None
+                if pixels:
+                    question = builder.question_ids([(len(pixels), record.turns[0])])
+                    question = None if question is None else question.to(model.device)
+                    seen = model.encode_images(torch.stack(pixels).to(model.device), question)
                 groups.append(PromptGroup([prompt], seen, [LONGEST_ANSWER]))
                 places.append(place)
             for answer in answer_groups(model, groups, rows=len(groups) or 1, eos_token_id=builder.end_token_ids):

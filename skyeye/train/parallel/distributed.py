@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs
-from torch.distributed import PrefixStore, rendezvous
+from torch.distributed import PrefixStore, Store, rendezvous
 
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
@@ -73,6 +73,10 @@ def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accele
     return accelerator
 
 
+#: What :func:`decided_by_first` met at.
+_stores: list[Store] = []
+
+
 def decided_by_first(decide: Callable[[], str], minutes: float) -> str:
     """What process 0 decides, on all processes; before there is an Accelerator.
 
@@ -86,7 +90,10 @@ def decided_by_first(decide: Callable[[], str], minutes: float) -> str:
         return decide()
     patience = timedelta(minutes=minutes)
     with _meeting(minutes):
-        store, _, _ = next(rendezvous("env://", timeout=patience))  # the one that the process group will meet at
+        store, _, _ = next(rendezvous("env://", timeout=patience))
+        # The process group meets at the same server. Process 0 has it, and it ends with the last of its stores: before
+        # the others have read what was decided, or while they connect to it for their group.
+        _stores.append(store)
         store = PrefixStore("decided", store)
         if rank() == 0:
             store.set("value", decide())

@@ -76,7 +76,7 @@ def there_and_back(record: Record, name: str, written: str | None) -> tuple[Reco
 
 
 @given(records())
-@settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
 def test_ms_swift_there_and_back_is_equal(record):
     assert there_and_back(record, "ms_swift", None)[0] == record
 
@@ -92,7 +92,7 @@ def test_ms_swift_there_and_back_is_equal(record):
     ],
 )
 @given(data=st.data())
-@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
 def test_boxes_on_the_grid_of_a_notation_come_back_equal(name, written, grid, data):
     record = data.draw(records(grid))
     back, _ = there_and_back(record, name, written)
@@ -100,7 +100,7 @@ def test_boxes_on_the_grid_of_a_notation_come_back_equal(name, written, grid, da
 
 
 @given(records())
-@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
 def test_other_boxes_come_back_within_half_a_step_and_the_words_equal(record):
     back, _ = there_and_back(record, "llama_factory", "qwen")
     assert [(turn.question, turn.answer, turn.task, turn.system) for turn in back.turns] == [

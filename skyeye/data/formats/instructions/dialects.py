@@ -22,7 +22,7 @@ from skyeye.data.formats.base.json_lists import ELSEWHERE, iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, load_json, suggest
 from skyeye.data.formats.base.splits import split_in
 from skyeye.data.formats.instructions.beside import COLUMN, with_beside
-from skyeye.data.formats.instructions.layouts import as_llava
+from skyeye.data.formats.instructions.layouts import as_llava, with_folder
 from skyeye.data.formats.instructions.llava import image_names, parse_llava
 from skyeye.data.formats.instructions.messages import as_record, messages_of, text_of
 from skyeye.data.formats.instructions.plain import plain_record
@@ -57,6 +57,7 @@ def read(
     task: str | None = None,
     boxes: str = "auto",
     strict_tags: bool = False,
+    vhm_marks: bool = True,
 ) -> Iterator[Record | Problem]:
     """Records of one file, or of every ``*.json`` and ``*.jsonl`` below a folder.
 
@@ -69,6 +70,8 @@ def read(
         boxes: the notation of the boxes, a key of :data:`~skyeye.data.geometry.box_text.NOTATIONS`; ``auto`` tells
             ``skyeye``, ``geochat``, ``fractions`` and ``qwen`` apart record by record. MMRS-1M needs ``padded``, VHM
             ``thousandths``. ``plain``: what stands in brackets is no box.
+        vhm_marks: VHM's marks become tasks, as every model writes them; False: they stay words of the question, also
+            those that are no task of ours (``{IDK}``, ``{IT}``), as VHM itself learns them.
         strict_tags: see :func:`~skyeye.data.formats.instructions.llava.parse_llava`.
     """
     path = Path(path)
@@ -79,6 +82,7 @@ def read(
         of = split_in(file if file.stem == METADATA else file.stem) or "train"
         if split is None or of == split:
             about: dict[str, Any] = {"source": source or "", "split": of, "task": task, "strict_tags": strict_tags}
+            about["vhm_marks"] = vhm_marks
             yield from records_of(items_of(file), file.stem, boxes, folder.find, **about)
 
 
@@ -105,12 +109,13 @@ def records_of(
     split: str,
     task: str | None,
     strict_tags: bool,
+    vhm_marks: bool = True,
 ) -> Iterator[Record | Problem]:
     """The records of (place, JSON value), or what is wrong with them.
 
     Args:
         stem: of the file, with which the ids begin.
-        boxes, source, task, strict_tags: as :func:`read` takes them.
+        boxes, source, task, strict_tags, vhm_marks: as :func:`read` takes them.
         find: (name, where) -> path of the image.
         split: of all of them.
     """
@@ -120,9 +125,10 @@ def records_of(
         try:
             if isinstance(item, BadRecord):
                 raise item
-            id = f"{stem}:{number}"
+            id, item = f"{stem}:{number}", with_folder(item)
+            about: dict[str, Any] = {"id": id, "source": source, "split": split, "task": task}
             yield plain_record(item, where, id, source, split, task, find) or record_of(
-                item, where, boxes, find, id=id, source=source, split=split, task=task, strict_tags=strict_tags
+                item, where, boxes, find, vhm_marks, strict_tags=strict_tags, **about
             )
         except BadRecord as error:
             yield error.problem()
@@ -154,18 +160,20 @@ def items_of(file: Path) -> Iterator[tuple[str, Any]]:
         yield f"{name}, record {index}", item
 
 
-def record_of(item: Any, where: str, boxes: str, find: Callable[[str, str], str], **about: Any) -> Record:
+def record_of(
+    item: Any, where: str, boxes: str, find: Callable[[str, str], str], vhm_marks: bool = True, **about: Any
+) -> Record:
     """One record in any of the layouts.
 
     Args:
         item, where, about: as :func:`~skyeye.data.formats.instructions.llava.parse_llava` takes them.
-        boxes: as :func:`read` takes it.
+        boxes, vhm_marks: as :func:`read` takes them.
         find: (name, where) -> path of the image.
 
     Raises:
         BadRecord: it is not sound.
     """
-    item = as_llava(as_record(item, where))
+    item = as_llava(as_record(item, where), vhm_marks)
     column = item.get(COLUMN)
     if item.get("objects"):
         record = _with_objects(item, where, find, about)

@@ -19,15 +19,27 @@ _MESSAGES = ("conversations", "messages")
 FILE_NAMES = ("images_file_names", "file_names", "images_file_name", "file_name")
 
 
-def as_llava(item: dict[str, Any]) -> dict[str, Any]:
-    """A record with ``image`` and ``conversations``, where it has another layout that is known; else as it is."""
+def with_folder(item: Any) -> Any:
+    """A record of VHM, which names the folder of its picture beside it, with both in one name."""
+    folder, name = (item.get(key) for key in ("source_dataset", "image")) if isinstance(item, dict) else (None, None)
+    if not isinstance(folder, str) or not isinstance(name, str):
+        return item
+    return {**item, "image": f"{folder}/{name.removeprefix(f'{folder}/')}"}
+
+
+def as_llava(item: dict[str, Any], vhm_marks: bool) -> dict[str, Any]:
+    """A record with ``image`` and ``conversations``, where it has another layout that is known; else as it is.
+
+    Args:
+        vhm_marks: VHM's marks become task tags.
+    """
     if "messages" in item and "conversations" not in item:
         item = {**item, "conversations": item["messages"]}
     if "conversations" not in item:
         item = _with_caption(_with_turns(item))
     if "image" not in item and "images" not in item:
         item = _with_images(item)
-    return _with_tag(item)
+    return _with_tag(item) if vhm_marks else item
 
 
 def _with_turns(item: dict[str, Any]) -> dict[str, Any]:

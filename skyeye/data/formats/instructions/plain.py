@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from skyeye.data.formats.base.problems import BYTE_ORDER_MARK
+from skyeye.data.formats.instructions.beside import COLUMN
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import MARK, Record, Turn
 from skyeye.data.tasks import FREE
@@ -22,7 +23,7 @@ _OPENINGS = {f"[{tag}": tag for tag in TAG_TASKS}
 _MARKED = "<image>\n"
 #: Each of these may be the beginning of boxes, marked phrases, markers and signs of a template.
 _SIGNS = ("<", "[", "{")
-_ELSEWHERE = frozenset({"system", "ground_truth", "objects", "skyeye"})
+_ELSEWHERE = frozenset({"system", "ground_truth", "objects", COLUMN})
 _CAPTIONS = ("caption", "video_caption")
 _ANSWERS = ("vqa", "classification")
 _TALK = ("detail", FREE)

@@ -110,6 +110,23 @@ def test_vhm_writes_thousandths_and_marks(file):
         ("conversation", "what colour is the ship?"),
     ]
     assert records[0].turns[0].answer == "{<10><20><30><40>}" and not skipped
+    kept, _ = file(*items, boxes="thousandths", vhm_marks=False)
+    assert [(r.task, r.turns[0].question) for r in kept] == [
+        ("conversation", "{VG} where is the ship?"),
+        ("conversation", "{VQA} is it rural?"),
+        ("conversation", "{IDK} what colour is the ship?"),
+    ]
+
+
+def test_vhm_names_the_folder_of_a_picture_beside_it(file, write_images, tmp_path):
+    write_images(tmp_path / "images", "DIOR/a.png", "DOTA/a.png")
+    item = llava("<image>\nwhat?", "a ship")
+    items = [{**item, "source_dataset": "DIOR"}, {**item, "source_dataset": "DOTA", "image": "DOTA/a.png"}]
+    records, skipped = file(*items, images=str(tmp_path / "images"))
+    assert not skipped and [r.images for r in records] == [
+        (str(tmp_path / "images/DIOR/a.png"),),
+        (str(tmp_path / "images/DOTA/a.png"),),
+    ]
 
 
 def test_qwen_and_pixels(file):

@@ -1,0 +1,242 @@
+"""The models of the field that are run, trained and measured here, by name: ``skyeye models list``.
+
+Also what ``skyeye models show``, ``skyeye chat NAME --weights FOLDER`` and the page docs/model_list.md go by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import skyeye
+from skyeye.config.hints import did_you_mean
+from skyeye.errors import SkyEyeError
+
+#: How equality with the original is shown: its code was run at tiny size; the library that defines it is the test; only
+#: its description in a paper was at hand.
+Proof = Literal["golden", "library", "paper only"]
+PROOFS = {
+    "golden": "outputs of the original's code at tiny size (pytest -m golden)",
+    "library": "the library that defines it",
+    "paper only": "its paper: no code, or no weights, to compare with",
+}
+_GIB = 2**30
+_NF4 = 0.53  # bytes a weight in 4 bits, with its scales
+
+
+@dataclass(frozen=True)
+class CataloguedModel:
+    """One model of the field.
+
+    Attributes:
+        name: what commands call it.
+        what: in one sentence.
+        recipe: its file in ``configs/``.
+        files: what a person needs, and where it is published.
+        licence: of code and weights; that of the language model comes on top.
+        language: billions of weights of the language model.
+        others: billions of weights of everything else, which stays in 16 bits.
+        tasks: what it was trained to be asked.
+        boxes: how it writes boxes, a name of ``model.prompt.boxes``; None: it writes none.
+        proof: how equality with the original is shown.
+        family: what the loader of published files is told; None: their own words suffice.
+        weights: whether trained weights were published.
+    """
+
+    name: str
+    what: str
+    recipe: str
+    files: tuple[str, ...]
+    licence: str
+    language: float
+    others: float
+    tasks: tuple[str, ...]
+    boxes: str | None
+    proof: Proof
+    family: str | None = None
+    weights: bool = True
+
+    @property
+    def memory(self) -> tuple[float, float]:
+        """GiB of the weights in bf16, and with the language model in 4 bits; keys, values and images come on top."""
+        return 2e9 * (self.language + self.others) / _GIB, 1e9 * (_NF4 * self.language + 2 * self.others) / _GIB
+
+    @property
+    def path(self) -> Path:
+        """Its recipe on this machine.
+
+        Raises:
+            SkyEyeError: the recipes were not installed with the package.
+        """
+        path = Path(skyeye.__file__).parents[1] / "configs" / self.recipe
+        if not path.is_file():
+            what = "the recipes are not beside the package"
+            raise SkyEyeError(what, where=str(path), remedy="run it from a clone of the repository")
+        return path
+
+
+_CLIP = "openai/clip-vit-large-patch14-336"
+_VICUNA = "lmsys/vicuna-7b-v1.5"
+_LLAVA_TASKS = ("caption", "vqa", "conversation")
+MODELS: dict[str, CataloguedModel] = {
+    model.name: model
+    for model in (
+        CataloguedModel(
+            "skyeyegpt",
+            "EVA-CLIP and LLaMA-2-7B-chat joined by one linear layer; SkyEye-968k",
+            "skyeyegpt_released.yaml",
+            ("SkyEyeGPT.pth (docs/released_weights.md)", "eva_vit_g.pth", "meta-llama/Llama-2-7b-chat-hf"),
+            "see its repository",
+            6.74,
+            1.01,
+            ("caption", "vqa", "classification", "refer", "grounding", "conversation"),
+            "skyeye",
+            "golden",
+        ),
+        CataloguedModel(
+            "rs_llava",
+            "LLaVA-1.5 on neural-chat-7b, LoRA; captions and questions of four data sets",
+            "models/rs_llava.yaml",
+            ("BigData-KSU/RS-llava-v1.5-7b-LoRA", "Intel/neural-chat-7b-v3-3", _CLIP),
+            "CC-BY-NC-4.0",
+            7.24,
+            0.31,
+            _LLAVA_TASKS,
+            None,
+            "golden",
+            "rs_llava",
+        ),
+        CataloguedModel(
+            "llava_uav",
+            "LLaVA-1.5-7B tuned on UAVIT-1M, pictures from drones",
+            "models/llava_uav.yaml",
+            ("ZhanYang-nwpu/LLaVA1.5-UAV", _CLIP),
+            "see its repository",
+            6.74,
+            0.31,
+            ("caption", "vqa", "classification", "refer", "detection", "identify"),
+            "skyeye",
+            "golden",
+            "llava_uav",
+        ),
+        CataloguedModel(
+            "vhm",
+            "VHM (H2RSVLM): three levels of CLIP joined, everything trained on VersaD, then honesty questions",
+            "models/vhm.yaml",
+            ("FitzPC/vhm_7B with its folder vision_tower/",),
+            "code Apache-2.0, data and weights CC-BY-NC",
+            6.74,
+            0.33,
+            ("caption", "vqa", "classification", "refer"),
+            "vhm",
+            "golden",
+            "vhm",
+        ),
+        CataloguedModel(
+            "geochat",
+            "LLaVA-1.5 at 504 px, LoRA; regions and turned boxes",
+            "models/geochat.yaml",
+            ("MBZUAI/geochat-7B", _CLIP),
+            "Apache-2.0 in its pyproject, no licence file",
+            6.74,
+            0.31,
+            (*_LLAVA_TASKS, "classification", "refer", "identify", "grounding"),
+            "geochat",
+            "golden",
+            "geochat",
+        ),
+        CataloguedModel(
+            "geochat_uav",
+            "GeoChat's classes tuned on UAVIT-1M, pictures from drones",
+            "models/geochat_uav.yaml",
+            ("ZhanYang-nwpu/GeoChat-UAV", _CLIP),
+            "see its repository",
+            6.74,
+            0.31,
+            ("caption", "vqa", "classification", "refer", "detection", "identify"),
+            "skyeye",
+            "golden",
+            "geochat_uav",
+        ),
+        CataloguedModel(
+            "skysensegpt",
+            "GeoChat's classes tuned on FIT-RS: relations and scene graphs, turned boxes",
+            "models/skysensegpt.yaml",
+            ("ll-13/SkySenseGPT-7B-CLIP-ViT", _CLIP),
+            "see its repository",
+            6.74,
+            0.31,
+            (*_LLAVA_TASKS, "classification", "refer", "grounding"),
+            "geochat",
+            "golden",
+            "geochat",
+        ),
+        CataloguedModel(
+            "lhrs_bot",
+            "LHRS-Bot: an attention pooler over three levels of CLIP, LLaMA-2-7B-chat with LoRA, three stages",
+            "models/lhrs_bot.yaml",
+            ("LHRS-Bot Stage3: FINAL.pt with TextLoRA/", "meta-llama/Llama-2-7b-chat-hf"),
+            "Apache-2.0",
+            6.74,
+            0.36,
+            (*_LLAVA_TASKS, "classification", "refer", "identify"),
+            "fractions",
+            "golden",
+            "lhrs",
+        ),
+        CataloguedModel(
+            "lhrs_bot_nova",
+            "LHRS-Bot-Nova: SigLIP at 384 px, 272 queries, four experts, Llama-3-8B-Instruct (words not compared)",
+            "models/lhrs_bot_nova.yaml",
+            ("LHRS-Bot-Nova: FINAL.pt with TextLoRA/", "meta-llama/Meta-Llama-3-8B-Instruct"),
+            "Apache-2.0",
+            8.03,
+            0.69,
+            (*_LLAVA_TASKS, "classification", "refer", "identify"),
+            "bbox",
+            "golden",
+            "lhrs",
+        ),
+        CataloguedModel(
+            "rsgpt",
+            "RSGPT: InstructBLIP, whose Q-Former reads the question, on the captions of RSICap",
+            "models/rsgpt.yaml",
+            ("eva_vit_g.pth", "instruct_blip_vicuna7b_trimmed.pth", "lmsys/vicuna-7b-v1.1", "bert-base-uncased"),
+            "BSD-3 (LAVIS)",
+            6.74,
+            1.18,
+            ("caption", "vqa"),
+            None,
+            "golden",
+            "rsgpt",
+            weights=False,
+        ),
+    )
+}
+
+
+def find_model(name: str) -> CataloguedModel:
+    """The model of that name.
+
+    Raises:
+        SkyEyeError: there is none.
+    """
+    if name not in MODELS:
+        raise SkyEyeError(
+            f"no model of the list is called {name!r}{did_you_mean(name, list(MODELS))}",
+            remedy="skyeye models list shows their names",
+        )
+    return MODELS[name]
+
+
+def table() -> str:
+    """The list as a table in Markdown: what ``skyeye models list`` prints and docs/model_list.md holds."""
+    head = "| name | what it is | files | licence | GiB bf16 / 4 bit | tasks | boxes | shown equal by |"
+    lines = [head, "|" + "---|" * 8]
+    for model in MODELS.values():
+        whole, small = model.memory
+        files = ("" if model.weights else "no weights were published; parts: ") + "; ".join(model.files)
+        cells = [model.name, model.what, files, model.licence, f"{whole:.1f} / {small:.1f}", ", ".join(model.tasks)]
+        lines.append("| " + " | ".join([*cells, model.boxes or "none", model.proof]) + " |")
+    return "\n".join(lines)

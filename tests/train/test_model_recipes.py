@@ -1,0 +1,100 @@
+"""Each recipe of ``configs/models/`` at tiny size: one step of each of its stages, and one answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from skyeye.config.catalogue import MODELS, table
+from skyeye.config.load import load_recipe
+from skyeye.models.build import check_model
+from skyeye.run_log import read_log
+from skyeye.serve.chat import ChatSession
+from skyeye.train.run import train
+
+NAMES = [name for name, model in MODELS.items() if model.recipe.startswith("models/")]
+DATA_ALONE = ("skysensegpt", "geochat_uav", "llava_uav")  # they differ from the others in data and words alone
+LLAMA = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+LLAMA |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048}
+
+
+def tiny_vision(vision: dict) -> dict:
+    """The same kind of tower at a few thousand weights: as many levels, by the same rule for its positions."""
+    layers = vision["layers"] if len(vision["layers"] or "x") == 1 else [1, 2, 4]
+    common = {**vision, "image_size": 28, "layers": layers, "weights": None}
+    if vision["architecture"] == "timm":
+        sizes = {"embed_dim": 16, "depth": 4, "num_heads": 2, "mlp_ratio": 2.0}
+        return {**common, "arguments": {**vision["arguments"], **sizes}}
+    return {**common, "patch_size": 14, "width": 16, "depth": 4, "heads": 2, "mlp_ratio": 2.0}
+
+
+def tiny_projector(projector: dict, out: Path) -> dict:
+    if projector["type"] == "qformer":
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz?", *(f"##{c}" for c in "aeiou")]
+        (out / "vocab.txt").write_text("\n".join(vocabulary))
+        sizes = {"queries": 4, "width": 16, "layers": 2, "heads": 2, "mlp_width": 24, "vocab_size": len(vocabulary)}
+        return {**projector, **sizes, "vocabulary": str(out / "vocab.txt")}
+    return {**projector, "queries": [3, 2, 1], "layers": 1, "heads": 2} if "queries" in projector else projector
+
+
+def tiny(name: str, world: Path, out: Path) -> Path:
+    """The recipe of that name with tiny parts and synthetic scenes in the place of its data."""
+    path = MODELS[name].path
+    recipe = load_recipe(path)
+    content = yaml.safe_load(path.read_text())
+    optimizer = {"warmup_steps": 0, "lr": 1e-3}
+    stages = [
+        {"name": stage.name, "steps": 1, "epochs": None, "images_per_step": 2, "optimizer": optimizer}
+        for stage in recipe.stages
+    ]
+    settings = {
+        "extends": str(path),
+        "output_dir": str(out / "run"),
+        "model": {
+            "vision": tiny_vision(_plain(recipe.model.vision)),
+            "projector": tiny_projector(_plain(recipe.model.projector), out),
+            "language": {"pretrained": None, "config": LLAMA},
+            "tokenizer": {"train_vocab_size": 700},
+            "checkpoint": None,
+            "lora": {"r": min(recipe.model.lora.r, 2)},
+        },
+        "sources": {
+            source: {"format": "synthetic", "path": str(world), "images": None, "options": {}}
+            for source in recipe.sources
+        },
+        "stages": {stage["name"]: {key: stage[key] for key in stage if key != "name"} for stage in stages},
+        "run": {"strategy": "single", "precision": "fp32", "frozen": "fp32", "workers": 0, "log_every": 1},
+    }
+    assert content["name"] == name
+    (out / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    return out / "tiny.yaml"
+
+
+def _plain(section) -> dict:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(section).items()}
+
+
+@pytest.mark.parametrize("name", DATA_ALONE)
+def test_its_model_can_be_built(name, world, tmp_path):
+    check_model(load_recipe(tiny(name, world, tmp_path)).model)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in DATA_ALONE])
+def test_a_step_of_each_stage_and_an_answer(name, world, tmp_path):
+    recipe = tiny(name, world, tmp_path)
+    model = train(recipe)
+    entries = [entry for entry in read_log(tmp_path / "run" / "log.jsonl") if "loss" in entry]
+    stages = load_recipe(recipe).stages
+    assert [entry["stage"] for entry in entries] == [stage.name for stage in stages]
+    assert all(0 < entry["loss"] < 20 and entry["gradient_norm"] > 0 for entry in entries)
+    picture = next((world / "images").glob("test_*"))
+    session = ChatSession.open(model, picture, max_new_tokens=4)
+    assert session.processor.image_resize == load_recipe(MODELS[name].path).model.vision.resize
+    assert session.ask("how many planes are there ?").text is not None
+
+
+def test_the_page_of_the_list_holds_the_table():
+    page = Path(__file__).parents[2] / "docs" / "model_list.md"
+    assert table() in page.read_text(encoding="utf-8"), "write the page again: python scripts/model_list.py"
