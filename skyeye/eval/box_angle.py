@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from skyeye.data.geometry.box_text import Size
-from skyeye.data.geometry.boxes import OrientedBox
+from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import Record
 from skyeye.eval.box_frame import Frame, Numbers
 
@@ -41,11 +41,11 @@ def turning(frame: Frame, read: Sequence[tuple[Record, Numbers]], known: Sequenc
     return (1, -1, 0)[best] if scores[best] - second > decisive else 0
 
 
-def _direction(box, aspect: float) -> float | None:
+def _direction(box: Box | OrientedBox, aspect: float) -> float | None:
     """Degrees, clockwise as seen, from the horizontal to the longer side; None of a box about as long as wide."""
     oriented = box if isinstance(box, OrientedBox) else OrientedBox.from_box(box)
     _, _, width, height, angle = oriented.centre_form(aspect)
-    width, height = width * aspect, height
+    width *= aspect
     if max(width, height) < _LONG * min(width, height):
         return None
     return (angle if width > height else angle + 90) % 180

@@ -245,7 +245,7 @@ def _read(
             f"{len(problems)} lines cannot be read; the first: {problems[0]}", where=str(file), remedy=remedy
         )
     matched = match(predictions, records)
-    answers = answers_of(matched.answers, records, benchmark, of.notation)
+    answers, _ = answers_of(matched.answers, records, benchmark, of.notation)
     asked = _questions(file)
     questions = [replace(p, answer=asked[p.where]) for p in predictions if p.where in asked]
     return answers, match(questions, records).answers, _told(matched, predictions)

@@ -90,8 +90,7 @@ def score_file(
     given, problems = read_predictions(file.path, file.answer_key)
     records, skipped = benchmark.load(data_root, missing_images)
     matched = match(given, records)
-    answers = answers_of(matched.answers, records, benchmark, file.notation)
-    verdict = _verdict(matched.answers, records, benchmark, file.notation)
+    answers, verdict = answers_of(matched.answers, records, benchmark, file.notation)
     read = _Read(given, problems, records, skipped, matched, answers, verdict)
     about = {"checkpoint": str(file.path), "data_root": str(data_root), "notation": file.notation}
     about |= {"boxes": str(verdict)} if verdict else {}
@@ -106,14 +105,15 @@ def score_file(
 
 def answers_of(
     texts: Sequence[str | None], records: Sequence[Record], benchmark: Benchmark, notation: str | None
-) -> list[Answer | None]:
-    """Texts as answers, with their boxes where the benchmark scores boxes; None stays None."""
+) -> tuple[list[Answer | None], Verdict | None]:
+    """Texts as answers, with their boxes where the benchmark scores boxes; None stays None. And what the detective says
+    of the boxes, where ``notation`` asks it."""
     answers = [Answer(text or "") for text in texts]
+    verdict = _verdict(texts, records, benchmark, notation)
     if benchmark.output == "boxes":
-        verdict = _verdict(texts, records, benchmark, notation)
         read = verdict.read if verdict is not None and verdict.frame is not None else in_notation(notation)
         answers = read_boxes(records, answers, read)
-    return [None if text is None else answer for text, answer in zip(texts, answers, strict=True)]
+    return [None if text is None else answer for text, answer in zip(texts, answers, strict=True)], verdict
 
 
 def _verdict(

@@ -71,4 +71,4 @@ def _short(recipe: Recipe, folder: Path) -> Recipe:
         stages.append(replace(stage, steps=MEASURED, epochs=None, optimizer=optimizer))
     quiet = {"samples_every": None, "samples_source": None, "wandb": "off", "tensorboard": False}
     run = replace(recipe.run, dir=str(folder), log_every=1, checkpoint_every=10**6, **quiet)
-    return replace(recipe, stages=stages, run=run)
+    return replace(recipe, stages=stages, run=run, eval=replace(recipe.eval, every=None, choose=None))

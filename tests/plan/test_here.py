@@ -28,9 +28,12 @@ def test_the_time_is_that_of_all_steps_and_the_first_one_does_not_count(recipe, 
     """1000 steps of 0.3 s and 10 of 0.3 s are 5.05 minutes; what is no step took nothing."""
     lines = [{"stage": s, "step_seconds": t} for s in ("pretrain", "single_task") for t in (9.0, 0.2, 0.3, 0.3, 0.5)]
     assert len(lines) == 2 * MEASURED
-    monkeypatch.setattr(here, "train", lambda path: None)
+    trained = []
+    monkeypatch.setattr(here, "train", lambda path: trained.append(load_recipe(path)))
     monkeypatch.setattr(here, "read_log", lambda path: lines)
-    found = time_here(load_recipe(recipe(), ["stages.0.steps=1000", "stages.1.steps=10"]))
+    scored = ["eval.every=500", "eval.benchmarks=[synth.vqa]", "eval.choose=synth.vqa/accuracy", "eval.data_root=world"]
+    found = time_here(load_recipe(recipe(), ["stages.0.steps=1000", "stages.1.steps=10", *scored]))
+    assert trained[0].eval.every is None, "benchmarks would be answered in full behind the last of the few steps"
     assert found["start"] == 0 and found["minutes"] == pytest.approx(5.05)
     assert format_time(found).splitlines()[0] == "  pretrain: 1,000 steps of 0.30 s"
     assert "about 5 min here" in format_time(found)

@@ -52,7 +52,7 @@ def score(without_java) -> Callable[..., float]:
 
     def score(name: str, records: list[Record], answers: list[str]) -> float:
         benchmark = BENCHMARKS[name]
-        given = answers_of(answers, records, benchmark, None)
+        given, _ = answers_of(answers, records, benchmark, None)
         return benchmark.metric(records, given).metrics[benchmark.main_metric]
 
     return score

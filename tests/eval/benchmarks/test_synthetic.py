@@ -17,7 +17,7 @@ def test_truths_score_full_marks(world, written, name, without_java):
     assert not problems and len({record.id for record in records}) == len(records)
     assert all(record.split == "test" for record in records)
     truths = [written(record).turns[0].answer for record in records]
-    scores = benchmark.metric(records, answers_of(truths, records, benchmark, None))
+    scores = benchmark.metric(records, answers_of(truths, records, benchmark, None)[0])
     assert benchmark.main_metric in scores.metrics and not NOT_METRICS & set(scores.metrics)
     assert scores.metrics[benchmark.main_metric] > 99
     if benchmark.chosen:
