@@ -19,7 +19,8 @@ import skyeye
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("plan", "serve", "bench", "runs", "doctor"),
+    ("plan", "bench", "runs", "doctor"),
+    ("serve",),
     ("train", "eval", "curate"),
     ("generation",),
     ("models", "synth", "html"),
