@@ -199,3 +199,14 @@ def test_a_prompt_about_an_image_that_is_stored_joins_it(model, monkeypatch):
     assert entering == [len(first.prompts[0]), 7, len(other.prompts[0]), len(again.prompts[0])]
     assert [answer.stored_tokens for answer in answers] == [0, place, 0, 0]
     assert [answer.ids for answer in answers] == [alone(model, group, 0, ends=[]) for group in asked]
+
+
+def test_a_prompt_that_joins_behind_another_image_keeps_its_answer(model):
+    """All enter in one pass: the first and the third ask about the same image."""
+    first, other, joining = made(model, [(1, 2, 1, [(4, 6)]), (1, 2, 1, [(7, 6)]), (1, 2, 1, [(5, 6)])])
+    place = max(n for n, token in enumerate(first.prompts[0]) if token == -1) + 1
+    prompt = [*first.prompts[0][:place], *joining.prompts[0][place:]]
+    joining = replace(joining, prompts=[prompt], image_features=first.image_features)
+    asked = [replace(group, key=key) for group, key in ((first, "a"), (other, "b"), (joining, "a"))]
+    answers = {answer.group: answer.ids for answer in SharedGeneration(model, 3, set()).run(asked)}
+    assert answers == {number: alone(model, group, 0, ends=[]) for number, group in enumerate(asked)}
