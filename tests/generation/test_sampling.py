@@ -31,17 +31,17 @@ def drawn(logits: list[float], count: int, **settings) -> torch.Tensor:
 
 def test_tokens_are_drawn_as_often_as_their_probability_says():
     shares = torch.tensor([0.1, 0.5, 0.05, 0.35])
-    assert torch.allclose(drawn(shares.log().tolist(), 20_000, temperature=1.0), shares, atol=0.015)
+    assert torch.allclose(drawn(shares.log().tolist(), 6_000, temperature=1.0), shares, atol=0.025)
     squared = shares**2 / (shares**2).sum()
-    assert torch.allclose(drawn(shares.log().tolist(), 20_000, temperature=0.5), squared, atol=0.015)
+    assert torch.allclose(drawn(shares.log().tolist(), 6_000, temperature=0.5), squared, atol=0.025)
 
 
 def test_top_p_leaves_the_tokens_that_transformers_leaves():
     shares = torch.tensor([0.1, 0.5, 0.05, 0.35])
     for top_p in (0.2, 0.5, 0.6, 0.86, 0.97):
         left = TopPLogitsWarper(top_p)(None, shares.log()[None])[0].isfinite()
-        found = drawn(shares.log().tolist(), 20_000, temperature=1.0, top_p=top_p)
-        assert torch.allclose(found, shares * left / (shares * left).sum(), atol=0.015)
+        found = drawn(shares.log().tolist(), 6_000, temperature=1.0, top_p=top_p)
+        assert torch.allclose(found, shares * left / (shares * left).sum(), atol=0.025)
 
 
 def test_a_very_small_temperature_is_greedy():
