@@ -27,6 +27,9 @@ def serve_commands(commands: argparse._SubParsersAction, command: Callable) -> N
     )
     serve.add_argument("--port", type=_port, default=8000, metavar="N", help="port (default 8000; 0: any that is free)")
     serve.add_argument("--name", help="what clients call the model (default: the checkpoint's last name)")
+    serve.add_argument(
+        "--log-level", choices=("info", "warning", "error"), default="info", help="info tells every request"
+    )
     _limit_arguments(serve)
     serve.add_argument(
         "--api-keys", type=any_path, metavar="FILE", help=f"keys, one a line; without it ${KEY} is one, if it is set"
@@ -94,7 +97,8 @@ def _serve(options: argparse.Namespace) -> int:
     model, processor = open_to_answer(checkpoint, how)
     name = options.name or Path(options.checkpoint).resolve().name
     sources = Sources(folders, prefixes, private_addresses=options.allow_private)
-    serve(Service(model, processor, name, limits, sources, keys), options.host, options.port)
+    service = Service(model, processor, name, limits, sources, keys)
+    serve(service, options.host, options.port, options.log_level)
     return 0
 
 
