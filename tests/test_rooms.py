@@ -19,8 +19,8 @@ import skyeye
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("plan", "bench", "runs", "doctor"),
-    ("serve",),
+    ("bench", "runs", "doctor"),
+    ("plan", "serve"),
     ("train", "eval", "curate"),
     ("generation",),
     ("models", "synth", "html"),
