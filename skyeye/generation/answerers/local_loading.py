@@ -21,6 +21,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.precision import resolve_precision
 from skyeye.models.quantized import BYTES
 
@@ -43,6 +44,8 @@ def load_local(folder: Path, dtype: str = "auto", device: str | None = None) -> 
     if device is None:
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     config = _opened("config.json", folder, lambda: AutoConfig.from_pretrained(folder))
+    if config.model_type == SkyEyeConfig.model_type:
+        raise SkyEyeError("is a checkpoint of this project", where=str(folder), remedy="leave out hf:")
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise SkyEyeError(
             f"is of kind {config.model_type}, which takes no pictures beside text in transformers"
