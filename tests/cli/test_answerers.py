@@ -144,7 +144,8 @@ def test_a_model_of_transformers_is_asked(family, request, evaluate, scores):
     folder = request.getfixturevalue(f"{family}_folder")
     boxes = "qwen_absolute" if family == "qwen" else "norm1"
     names = ["--benchmarks", "synth.refer", "synth.scene", "--limit", "2", "--max-new-tokens", "4", "--batch-size", "3"]
-    evaluate(f"hf:{folder}", *names, "--boxes", boxes, "--dtype", "fp32")
+    told = evaluate(f"hf:{folder}", *names, "--boxes", boxes, "--dtype", "fp32")
+    assert "[transformers]" not in told, "no warnings of the library about how it was asked"
     results = scores()
     assert results.benchmarks["synth.scene"].metrics["accuracy"].value == 0, "a random model knows nothing"
     assert results.benchmarks["synth.scene"].metrics["accuracy"].shuffled_images == 0

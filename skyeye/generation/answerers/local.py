@@ -39,6 +39,7 @@ class LocalAnswerer:
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
+        self._decoding.pad_token_id = tokenizer.pad_token_id
         ends = self._decoding.eos_token_id
         self._ends = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
         self._unsaid = {*self._ends, tokenizer.pad_token_id, tokenizer.bos_token_id}
@@ -88,10 +89,11 @@ class LocalAnswerer:
         if limit is not None and width >= limit:
             what = f"the prompt has {width:,} tokens with its images, the model reads {limit:,}"
             raise SkyEyeError(what, where=f"record {first.id}", remedy="ask less at once, or show fewer images")
-        longest = max_new_tokens if limit is None else min(max_new_tokens, limit - width)
+        decoding = copy.copy(self._decoding)
+        decoding.max_new_tokens = max_new_tokens if limit is None else min(max_new_tokens, limit - width)
         try:
             with torch.inference_mode():
-                written = self.model.generate(**inputs, generation_config=self._decoding, max_new_tokens=longest)
+                written = self.model.generate(**inputs, generation_config=decoding)
         except torch.OutOfMemoryError as error:
             what = f"{len(prompts)} questions at once do not fit the memory of {self.model.device}"
             raise SkyEyeError(what, where=self.where, remedy="--batch-size, or a smaller --dtype") from error
