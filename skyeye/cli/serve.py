@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from skyeye.cli.checkpoints import checkpoint_arguments, opened_as
@@ -19,7 +21,7 @@ _MISSING = "pip install 'skyeye[{}]'"
 
 
 def serve_commands(commands: argparse._SubParsersAction, command: Callable) -> None:
-    """Insert ``serve CHECKPOINT``."""
+    """Insert ``serve CHECKPOINT`` and ``mcp CHECKPOINT``."""
     serve = command(commands, "serve", _serve, "answer other programs over HTTP, as OpenAI's servers do")
     checkpoint_arguments(serve)
     serve.add_argument(
@@ -27,6 +29,9 @@ def serve_commands(commands: argparse._SubParsersAction, command: Callable) -> N
     )
     serve.add_argument("--port", type=_port, default=8000, metavar="N", help="port (default 8000; 0: any that is free)")
     serve.add_argument("--name", help="what clients call the model (default: the checkpoint's last name)")
+    serve.add_argument(
+        "--log-level", choices=("info", "warning", "error"), default="info", help="info tells every request"
+    )
     _limit_arguments(serve)
     serve.add_argument(
         "--api-keys", type=any_path, metavar="FILE", help=f"keys, one a line; without it ${KEY} is one, if it is set"
@@ -41,6 +46,12 @@ def serve_commands(commands: argparse._SubParsersAction, command: Callable) -> N
         "--allow-private",
         action="store_true",
         help="such addresses may lie in the own network (default: they must not)",
+    )
+
+    mcp = command(commands, "mcp", _mcp, "tools for agents (Model Context Protocol) on standard input and output")
+    checkpoint_arguments(mcp)
+    mcp.add_argument(
+        "--allow-folder", type=any_path, action="append", required=True, metavar="DIR", help="images in it may be named"
     )
 
 
@@ -94,7 +105,25 @@ def _serve(options: argparse.Namespace) -> int:
     model, processor = open_to_answer(checkpoint, how)
     name = options.name or Path(options.checkpoint).resolve().name
     sources = Sources(folders, prefixes, private_addresses=options.allow_private)
-    serve(Service(model, processor, name, limits, sources, keys), options.host, options.port)
+    service = Service(model, processor, name, limits, sources, keys)
+    serve(service, options.host, options.port, options.log_level)
+    return 0
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    folders = _folders(options.allow_folder)
+    try:
+        from skyeye.serve.mcp import mcp_server
+    except ImportError as error:
+        raise SkyEyeError(f"needs the package {error.name}", where="mcp", remedy=_MISSING.format("mcp")) from error
+    from skyeye.generation.answer import open_to_answer
+    from skyeye.serve.model import Model
+
+    hide_loading_bars()
+    checkpoint, how = opened_as(options)
+    with redirect_stdout(sys.stderr):  # standard output belongs to the protocol
+        model = Model(*open_to_answer(checkpoint, how))
+    mcp_server(model, folders).run()
     return 0
 
 

@@ -12,6 +12,7 @@ def resolve_inside(name: str | Path, folders: Sequence[Path]) -> Path:
     """The file that is named, links followed.
 
     Args:
+        name: absolute, or relative to one of the folders.
         folders: under which it must lie.
 
     Raises:
@@ -20,13 +21,13 @@ def resolve_inside(name: str | Path, folders: Sequence[Path]) -> Path:
     if "\0" in str(name):
         raise SkyEyeError("a path without zero bytes is meant", where="path")
     try:
-        found = Path(name).resolve()
-        inside = any(found.is_relative_to(folder.resolve()) for folder in folders)
+        found = [path for folder in folders if (path := (folder / name).resolve()).is_relative_to(folder.resolve())]
     except (OSError, RuntimeError):  # a name too long, links in a circle
-        inside = False
-    if not inside:
+        found = []
+    if not found:
         remedy = f"allowed: {', '.join(map(str, folders))}" if folders else "no folder is allowed here"
         raise SkyEyeError("lies outside the folders whose files may be named", where=str(name), remedy=remedy)
-    if not found.is_file():
+    there = next((path for path in found if path.is_file()), None)
+    if there is None:
         raise SkyEyeError("there is no such file", where=str(name), remedy="check the path")
-    return found
+    return there

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from skyeye.serve.roots import resolve_inside
 KEPT = 64
 #: First bytes of what is decoded. A format that names other files or addresses is not among them.
 _KINDS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"BM", b"\0\0\0\x0cjP  ")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _PARAM = "messages"
 _SHOWN = 60  # characters of an address in a message
 
@@ -90,7 +92,7 @@ class PictureReader:
         return found
 
     def _content(self, url: str) -> bytes:
-        scheme = url[:8].split(":")[0].lower() if ":" in url[:8] else ""
+        scheme = found[1].lower() if (found := _SCHEME.match(url)) else ""
         if scheme == "data":
             return _of_data_url(url)
         if scheme in ("http", "https"):

@@ -113,7 +113,8 @@ def read_request(body: bytes) -> ChatRequest:
     try:
         request = ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        first = max(found, key=lambda each: len(each["loc"]))  # where several shapes are allowed: of the nearest one
         place = ".".join(
             str(part) for part in first["loc"] if part not in ("str", "list[tagged-union[TextPart,ImagePart]]")
         )

@@ -93,7 +93,7 @@ class Impatient(H11Protocol):
             self.transport.close()
 
 
-def serve(service: Service, host: str, port: int) -> None:
+def serve(service: Service, host: str, port: int, log_level: str = "info") -> None:
     """Answer requests until the process is told to end (SIGTERM, Ctrl-C); those in work are answered before.
 
     Raises:
@@ -102,4 +102,4 @@ def serve(service: Service, host: str, port: int) -> None:
     with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         print(f"{service.name}: http://{shown}:{listening.getsockname()[1]}/v1", flush=True)
-        server_of(build_app(service), service.limits).run(sockets=[listening])
+        server_of(build_app(service), service.limits, log_level).run(sockets=[listening])

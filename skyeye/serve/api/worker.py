@@ -193,8 +193,8 @@ class Worker:
         said.look(last=False)
         if said.stopped:
             generation.cancel(*place)
-            _tell(job, Piece(token.prompt, *said.take(), "stop"))
             self._finish(*place)
+            _tell(job, Piece(token.prompt, *said.take(), "stop"))
         elif job.streams and said.has_news:
             _tell(job, Piece(token.prompt, *said.take()))
 
@@ -204,8 +204,8 @@ class Worker:
         said.look(last=True)
         ended = said.stopped or answer.ids[-1] in self._ends
         reason = "stop" if ended else "length"
-        _tell(job, Piece(answer.prompt, *said.take(), reason, answer.stored_tokens))
         self._finish(*place)
+        _tell(job, Piece(answer.prompt, *said.take(), reason, answer.stored_tokens))
 
     def _finish(self, group: int, choice: int) -> None:
         """An answer is complete, or given up."""
