@@ -102,9 +102,8 @@ class Page:
         )
         with gr.Accordion("Bands and stretch (GeoTIFF, more than 8 bits)", open=False), gr.Row():
             bands = gr.Textbox("", label="Bands", placeholder="4,3,2", elem_id="sk-bands", min_width=120)
-            stretch = gr.Textbox(
-                label="Stretch", placeholder="2,98 or abs:120..3400", elem_id="sk-stretch", min_width=120
-            )
+            known = "2,98 or abs:120..3400"
+            stretch = gr.Textbox("", label="Stretch", placeholder=known, elem_id="sk-stretch", min_width=120)
         examples = gr.Gallery(
             [(str(path), path.stem) for path in self.examples],
             label="Examples",

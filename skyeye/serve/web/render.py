@@ -114,12 +114,9 @@ def box_table(answer: Answer | None) -> str:
     ]
     rows = []
     for number, box in enumerate(answer.boxes, start=1):
-        shape = (
-            " ".join(f"({x:g}, {y:g})" for x, y in box.polygon)
-            if box.polygon
-            else "{:g}, {:g} – {:g}, {:g}".format(*box.box)
-        )
-        cells = [escape(box.label or "–"), shape, *_on_map(answer, box)]
+        upright = "{:.6g}, {:.6g} – {:.6g}, {:.6g}".format(*(round(value, 1) for value in box.box))
+        corners = " ".join(f"({x:.1f}, {y:.1f})" for x, y in box.polygon or ())
+        cells = [escape(box.label or "–"), corners or upright, *_on_map(answer, box)]
         cells += ["–" if box.certainty is None else f"{box.certainty:.0%}", escape("; ".join(box.marks)) or "–"]
         swatch = f'<td><span class="sk-swatch" style="--box:{colours[box.label]}">{number}</span></td>'
         rows.append("<tr>" + swatch + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
