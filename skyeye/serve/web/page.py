@@ -164,7 +164,7 @@ class Page:
             )
         with gr.Row(elem_classes="sk-downloads"):
             downloads = [
-                gr.DownloadButton(label, size="sm", interactive=False, elem_id=f"sk-{name}-{number}")
+                gr.DownloadButton(label, size="sm", interactive=False, elem_id=f"sk-file-{name}-{number}")
                 for name, label in FILES.items()
             ]
         return ModelColumn(picture, talk, switches, table, prompt, downloads)

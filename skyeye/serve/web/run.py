@@ -48,6 +48,8 @@ def serve_web(checkpoints: Sequence[tuple[str | Path, Opening]], settings: Setti
     with tempfile.TemporaryDirectory(prefix="skyeye-web-") as folder:
         page = launch(checkpoints, settings, Path(folder))
         print(f"skyeye web: {page.local_url}  (Ctrl-C ends it)", flush=True)
+        if settings.host not in ("localhost", "127.0.0.1", "::1") and not settings.auth:
+            print("note: everyone who reaches this address may ask; --auth USER:PASSWORD closes it", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
