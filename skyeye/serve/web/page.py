@@ -13,10 +13,10 @@ from skyeye.errors import SkyEyeError
 from skyeye.serve.web import render
 from skyeye.serve.web.downloads import FILES, write_files
 from skyeye.serve.web.tasks import BUTTONS, CLASSES, TaskButton, begin, classification
-from skyeye.serve.web.uploads import SUFFIXES, Limits, open_uploads
+from skyeye.serve.web.uploads import Example, Limits, open_uploads
 from skyeye.serve.web.visitor import How, NamedModel, Visitor
 
-_MODEL = "model"  # events of this name wait for each other
+_TOGETHER = 4  # visitors whose answers come at the same time
 _DAY = 24 * 3600
 _NO_COORDINATES = "GeoJSON (no coordinates)"
 
@@ -66,7 +66,7 @@ class Page:
         examples: pictures to choose from.
     """
 
-    def __init__(self, models: Sequence[NamedModel], limits: Limits, folder: Path, examples: Sequence[Path] = ()):
+    def __init__(self, models: Sequence[NamedModel], limits: Limits, folder: Path, examples: Sequence[Example] = ()):
         self.models, self.limits, self.folder, self.examples = list(models), limits, folder, list(examples)
 
     def build(self) -> gr.Blocks:
@@ -96,7 +96,6 @@ class Page:
         upload = gr.File(
             label="Pictures: choose, drop or paste",
             file_count="multiple",
-            file_types=list(SUFFIXES),
             height=120,
             elem_id="sk-upload",
         )
@@ -105,7 +104,7 @@ class Page:
             known = "2,98 or abs:120..3400"
             stretch = gr.Textbox("", label="Stretch", placeholder=known, elem_id="sk-stretch", min_width=120)
         examples = gr.Gallery(
-            [(str(path), path.stem) for path in self.examples],
+            [(str(one.preview), one.file.stem) for one in self.examples],
             label="Examples",
             columns=6,
             height=130,
@@ -180,22 +179,7 @@ class Page:
         def then_files(event: Any) -> None:
             event.then(self.files, [controls.state, *switches], files, show_progress="hidden")
 
-        raster = [controls.bands, controls.stretch]
-        for change in (controls.upload.change, controls.bands.submit, controls.stretch.submit):
-            then_files(
-                change(
-                    self.open,
-                    [controls.state, controls.upload, *raster],
-                    [*first, *everything],
-                    concurrency_id=_MODEL,
-                    concurrency_limit=1,
-                )
-            )
-        then_files(
-            controls.examples.select(
-                self.open_example, [controls.state], [*first, controls.upload, *everything], concurrency_id=_MODEL
-            )
-        )
+        self._connect_pictures(controls, [*first, *everything], then_files)
         for button, one in zip(buttons["tasks"], BUTTONS, strict=True):
             texts = [controls.state, controls.hint, controls.classes, controls.question]
             button.click(self._press(one), [controls.state, controls.classes], texts, show_progress="hidden").then(
@@ -209,7 +193,7 @@ class Page:
                 self.ask,
                 asked,
                 [*first, controls.question, *everything],
-                concurrency_id=_MODEL,
+                concurrency_id="model",
                 show_progress="minimal",
             )
             for trigger in (buttons["ask"].click, controls.question.submit)
@@ -225,20 +209,35 @@ class Page:
             inputs = [controls.state, column.switches, controls.region]
             then_files(column.switches.input(self._switch(number), inputs, column.picture, show_progress="hidden"))
 
+    def _connect_pictures(self, controls: Controls, changed: list[Any], then_files: Callable[[Any], None]) -> None:
+        shared: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": _TOGETHER}
+        state, upload, raster = controls.state, controls.upload, [controls.bands, controls.stretch]
+        for event in (upload.upload, upload.clear, upload.delete):  # not change: an example empties the list, too
+            then_files(event(self.open, [state, upload, *raster], changed, **shared))
+        for event in (controls.bands.submit, controls.stretch.submit):
+            then_files(event(self.show_otherwise, [state, *raster], changed, **shared))
+        chosen = [*changed, upload]
+        then_files(controls.examples.select(self.open_example, [state, *raster], chosen, **shared))
+
     def open(self, visitor: Visitor | None, files: list[str] | None, bands: str, stretch: str) -> list[Any]:
-        """Pictures were uploaded, taken away, or are to be shown in another way."""
+        """Pictures were uploaded or taken away."""
+        visitor = visitor or Visitor(self.models)
+        visitor.files = files or []
+        return self.show_otherwise(visitor, bands, stretch)
+
+    def show_otherwise(self, visitor: Visitor | None, bands: str, stretch: str) -> list[Any]:
+        """Other bands or another stretch of the same files."""
         visitor = visitor or Visitor(self.models)
         try:
-            visitor.show(open_uploads(files or [], self.limits, bands, stretch))
+            visitor.show(open_uploads(visitor.files, self.limits, bands, stretch))
         except SkyEyeError as error:
             visitor.show([])
             return [visitor, render.message(str(error)), *self._columns(visitor)]
         return [visitor, render.message(), *self._columns(visitor)]
 
-    def open_example(self, visitor: Visitor | None, event: gr.SelectData) -> list[Any]:
+    def open_example(self, visitor: Visitor | None, bands: str, stretch: str, event: gr.SelectData) -> list[Any]:
         """An example was chosen."""
-        opened, message, *columns = self.open(visitor, [str(self.examples[event.index])], "", "")
-        return [opened, message, None if opened.opened == [] else gr.skip(), *columns]
+        return [*self.open(visitor, [str(self.examples[event.index].file)], bands, stretch), None]
 
     def _press(self, one: TaskButton) -> Callable[..., list[Any]]:
         def press(visitor: Visitor | None, classes: str) -> list[Any]:

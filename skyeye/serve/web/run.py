@@ -13,10 +13,10 @@ from typing import Any
 
 from skyeye.errors import SkyEyeError
 from skyeye.generation.opening import Opening
-from skyeye.serve.web.uploads import SUFFIXES, Limits
+from skyeye.serve.web.uploads import SUFFIXES, Example, Limits
 
 _HERE = Path(__file__).parent
-_EXAMPLES = 6
+_EXAMPLES, _MOST_EXAMPLES = 6, 24
 
 
 @dataclass(frozen=True)
@@ -168,14 +168,28 @@ def _name(path: str | Path) -> str:
     return "/".join(parts[-2:])
 
 
-def _examples(given: Path | None, folder: Path) -> list[Path]:
-    if given is not None:
-        found = sorted(path for path in given.iterdir() if path.suffix.lower() in SUFFIXES)
-        if not found:
-            raise SkyEyeError(
-                "holds no pictures", where=str(given), remedy="name a folder with PNG, JPEG or TIFF files"
-            )
-        return found[:24]
+def _examples(given: Path | None, folder: Path) -> list[Example]:
+    """Pictures of a folder, those that cannot be read told; or synthetic scenes."""
+    previews = folder / "previews"
+    previews.mkdir()
+    examples = []
+    for file in _scenes(folder) if given is None else _pictures(given):
+        try:
+            examples.append(Example.of(file, previews))
+        except SkyEyeError as error:
+            print(f"note: example left out: {error}", flush=True)
+    return examples
+
+
+def _pictures(given: Path) -> list[Path]:
+    found = sorted(path for path in given.iterdir() if path.suffix.lower() in SUFFIXES) if given.is_dir() else []
+    if not found:
+        remedy = "name a folder with PNG, JPEG or TIFF files"
+        raise SkyEyeError("holds no pictures", where=f"--examples {given}", remedy=remedy)
+    return found[:_MOST_EXAMPLES]
+
+
+def _scenes(folder: Path) -> list[Path]:
     import numpy as np
 
     from skyeye.synth.render import draw_scene

@@ -14,8 +14,9 @@ from skyeye.data.images.stretch import PERCENTILES, overview_stretch, parse_band
 from skyeye.errors import SkyEyeError
 from skyeye.serve.pictures import Shown, show
 
-#: Kinds that the page offers to choose; what a file holds is looked at, not its name.
+#: Kinds of files that a folder of examples is searched for.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".img", ".pgm", ".ppm")
+_PREVIEW = 240
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,27 @@ class Limits:
     pixels: int = 100_000_000
     images: int = 8
     tokens: int = 1024
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture to choose, and a small one that a browser can show."""
+
+    file: Path
+    preview: Path
+
+    @classmethod
+    def of(cls, file: Path, folder: Path) -> Example:
+        """The preview is written into ``folder``.
+
+        Raises:
+            SkyEyeError: the picture cannot be read.
+        """
+        image = show(file).image.copy()
+        image.thumbnail((_PREVIEW, _PREVIEW))
+        preview = folder / f"{file.stem}.png"
+        image.save(preview)
+        return cls(file, preview)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Lock
 
 from skyeye.errors import SkyEyeError
 from skyeye.serve.answer import Answer
@@ -25,12 +25,12 @@ class NamedModel:
     """A model of the page.
 
     Attributes:
-        lock: held while it computes: visitors take turns.
+        thread: in which it computes. Visitors share it, and what is compiled for a GPU belongs to one thread.
     """
 
     name: str
     model: Model
-    lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Visitor:
     """Pictures, and one conversation for each model.
 
     Attributes:
+        files: of the pictures.
         opened: the pictures; the boxes of answers are those of the first.
         exchanges: of each model.
         pressed: task of the button that was pressed last.
@@ -54,6 +55,7 @@ class Visitor:
 
     def __init__(self, models: Sequence[NamedModel]):
         self.models = models
+        self.files: list[str] = []
         self.opened: list[Opened] = []
         self.chats = [Chat(named.model) for named in models]
         self.exchanges: list[list[Exchange]] = [[] for _ in models]
@@ -63,8 +65,7 @@ class Visitor:
         """Begin anew with other pictures."""
         self.opened = list(opened)
         for named, chat in zip(self.models, self.chats, strict=True):
-            with named.lock:
-                chat.show([one.shown for one in opened])
+            named.thread.submit(chat.show, [one.shown for one in opened]).result()
         self.forget()
 
     def forget(self) -> None:
@@ -89,22 +90,22 @@ class Visitor:
             return
         if not question.strip() and region is None:
             raise SkyEyeError("the question is empty", remedy="write one, or press a task's button")
-        for number, named in enumerate(self.models):
+        for number in range(len(self.models)):
             task, words = split_tag(question, self.models[0].model.builder.style, self.pressed)
             exchanges = self.exchanges[number]
             exchanges.append(Exchange(question.strip() or "(the region)"))
             yield number
-            with named.lock:
-                yield from self._answer(number, task, words, region, how)
+            yield from self._answer(number, task, words, region, how)
             yield number
 
     def _answer(self, number: int, task: str, words: str, region: Region | None, how: How) -> Iterator[int]:
-        exchanges = self.exchanges[number]
+        exchanges, thread = self.exchanges[number], self.models[number].thread
         asked = exchanges[-1].question
         try:
             stream = self.chats[number].stream(words, task=task, region=region, **vars(how))
+            pieces = iter(stream)
             text, looked = "", time.monotonic()
-            for piece in stream:
+            while (piece := thread.submit(next, pieces, None).result()) is not None:
                 text += piece
                 exchanges[-1] = Exchange(asked, text)
                 if time.monotonic() - looked > _PAUSE:

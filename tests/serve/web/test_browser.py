@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Saying(Model):
         question = self.builder.style.question(request.turns[-1])
         text = ANSWERS.get(question, f"You asked: {question}; at most {max_new_tokens}, {sampling.temperature:g}")
         first = request.pictures[0] if request.pictures else None
-        yield from text.split(" ")
+        yield from re.findall(r"\S+\s*", text)
         yield make_answer(
             text,
             self.builder.style,
