@@ -44,7 +44,7 @@ def serve_web(checkpoints: Sequence[tuple[str | Path, Opening]], settings: Setti
         SkyEyeError: gradio is not installed, the port is taken, or a checkpoint cannot be opened.
     """
     _check_installed()
-    _check_port(settings)
+    check_port(settings)
     with tempfile.TemporaryDirectory(prefix="skyeye-web-") as folder:
         page = launch(checkpoints, settings, Path(folder))
         print(f"skyeye web: {page.local_url}  (Ctrl-C ends it)", flush=True)
@@ -83,7 +83,7 @@ def launch_models(models: Sequence[Any], settings: Settings, folder: Path) -> An
 
     from skyeye.serve.web.page import Page
 
-    page = Page(models, settings.limits, folder, _examples(settings.examples, folder)).build()
+    page = Page(models, settings.limits, folder, find_examples(settings.examples, folder)).build()
     theme = gr.themes.Soft(
         primary_hue="blue",
         font=["ui-sans-serif", "system-ui", "sans-serif"],
@@ -94,7 +94,6 @@ def launch_models(models: Sequence[Any], settings: Settings, folder: Path) -> An
         server_port=settings.port or _free_port(),
         auth=list(settings.auth) or None,
         max_file_size=settings.limits.bytes,
-        allowed_paths=[str(folder)],
         head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>",
         css=(_HERE / "page.css").read_text(encoding="utf-8"),
         theme=theme,
@@ -143,7 +142,12 @@ def _check_installed() -> None:
         raise SkyEyeError("the page needs gradio", remedy="pip install skyeye[web]") from error
 
 
-def _check_port(settings: Settings) -> None:
+def check_port(settings: Settings) -> None:
+    """Refuse a port that cannot be listened on.
+
+    Raises:
+        SkyEyeError: it is taken, or not ours to take.
+    """
     if not settings.port:
         return
     host = "127.0.0.1" if settings.host == "localhost" else settings.host
@@ -168,8 +172,15 @@ def _name(path: str | Path) -> str:
     return "/".join(parts[-2:])
 
 
-def _examples(given: Path | None, folder: Path) -> list[Example]:
-    """Pictures of a folder, those that cannot be read told; or synthetic scenes."""
+def find_examples(given: Path | None, folder: Path) -> list[Example]:
+    """Pictures of a folder, those that cannot be read told; or synthetic scenes.
+
+    Args:
+        folder: of the page, for previews and scenes.
+
+    Raises:
+        SkyEyeError: the folder holds no pictures.
+    """
     previews = folder / "previews"
     previews.mkdir()
     examples = []

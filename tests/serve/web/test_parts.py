@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import socket
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from skyeye.serve.draw import COLOURS
 from skyeye.serve.pictures import Shown
 from skyeye.serve.web import render
 from skyeye.serve.web.downloads import write_files
-from skyeye.serve.web.run import parse_auth
+from skyeye.serve.web.run import Settings, check_port, find_examples, parse_auth
 from skyeye.serve.web.tasks import BUTTONS, begin, split_tag
 from skyeye.serve.web.uploads import Limits, Opened, open_uploads
 from skyeye.serve.web.visitor import How, NamedModel, Visitor
@@ -68,6 +69,24 @@ def test_auth_is_a_name_and_a_password():
     for text in ("a", "a:", ":b"):
         with pytest.raises(SkyEyeError, match="--auth: is no name and password"):
             parse_auth([text])
+
+
+def test_a_port_in_use_and_examples_that_are_none_are_told(tmp_path, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SkyEyeError, match=f"--port: localhost:{port} cannot be used"):
+            check_port(Settings(port=port))
+    with pytest.raises(SkyEyeError, match="--examples .*holds no pictures"):
+        find_examples(tmp_path / "gone", tmp_path)
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "broken.png").write_bytes(b"no picture")
+    Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40)).save(tmp_path / "given" / "deep.png")
+    (tmp_path / "page").mkdir()
+    (example,) = find_examples(tmp_path / "given", tmp_path / "page")
+    assert example.file.name == "deep.png" and Image.open(example.preview).mode == "RGB"
+    assert "example left out" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------------------------ uploads
