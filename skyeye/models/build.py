@@ -20,6 +20,7 @@ from skyeye.models.language import pretrained_language_model
 from skyeye.models.mapped import without_weights
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import Part, dtype_of
+from skyeye.models.two_towers.build import build_two_towers
 from skyeye.models.vision import build_tower, load_vision_weights
 
 _MISSPELT = 0.7  # likeness of a key to a known one from which on it is taken for that one, misspelt
@@ -75,6 +76,9 @@ def check_model(model: ModelConfig) -> None:
         SkyEyeError: as :func:`build_model`, but for weights that do not fit.
     """
     with torch.device("meta"):
+        if model.text is not None:
+            build_two_towers(model)
+            return
         build_model(model, vocab_size=model.tokenizer.train_vocab_size)
 
 
