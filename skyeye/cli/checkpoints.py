@@ -64,14 +64,14 @@ def opened_as(options: argparse.Namespace) -> tuple[Path, Opening]:
     from skyeye.config.catalogue import MODELS, find_model
     from skyeye.generation.opening import Opening
 
-    named, family = str(options.checkpoint), None
+    named, family, base = str(options.checkpoint), None, base_of(options.base)
     if options.weights is not None:
-        family = find_model(named).family
+        model = find_model(named)
+        family, base = model.family, base or model.base
     elif named in MODELS and not options.checkpoint.exists():
         files = "; ".join(MODELS[named].files)
         what = "is a model of the list, whose files have to be given"
         raise SkyEyeError(what, where=named, remedy=f"--weights FOLDER, with {files}")
-    base = base_of(options.base)
     how = Opening(base, options.dtype, options.device, options.keep_adapters, family, options.resize)
     return options.weights or options.checkpoint, how
 

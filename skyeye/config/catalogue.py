@@ -11,6 +11,8 @@ from typing import Literal
 
 import skyeye
 from skyeye.config.hints import did_you_mean
+from skyeye.config.load import load_model
+from skyeye.config.schema import ModelConfig
 from skyeye.errors import SkyEyeError
 
 #: How equality with the original is shown: its code was run at tiny size; the library that defines it is the test; only
@@ -61,6 +63,11 @@ class CataloguedModel:
     def memory(self) -> tuple[float, float]:
         """GiB of the weights in bf16, and with the language model in 4 bits; keys, values and images come on top."""
         return 2e9 * (self.language + self.others) / _GIB, 1e9 * (_NF4 * self.language + 2 * self.others) / _GIB
+
+    @property
+    def base(self) -> ModelConfig | None:
+        """What its published files do not say, where they say nothing: of two towers, their sizes and activation."""
+        return load_model(self.path) if self.language == 0 else None
 
     @property
     def path(self) -> Path:

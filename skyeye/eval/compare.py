@@ -13,7 +13,7 @@ from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers import Matched, Prediction, match, read_predictions
 from skyeye.eval.answers.boxes import in_notation
-from skyeye.eval.benchmarks import Benchmark, select
+from skyeye.eval.benchmarks import BENCHMARKS, Benchmark, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.base import Statistic
@@ -115,10 +115,11 @@ def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path) -> dict[st
     Raises:
         SkyEyeError: they have nothing in common, or the data cannot be read.
     """
-    common = [name for name in a.files if name in b.files]
+    # files of predictions hold no vectors, and a benchmark that compares these cannot be scored from them
+    common = [name for name in a.files if name in b.files and BENCHMARKS[name].output != "embedding"]
     if not common:
         remedy = f"{a.name}: {', '.join(a.files)}; {b.name}: {', '.join(b.files)}"
-        raise SkyEyeError("the two have no benchmark in common", where="compare", remedy=remedy)
+        raise SkyEyeError("the two have no benchmark of words in common", where="compare", remedy=remedy)
     compared = {benchmark.name: _one(benchmark, (a, b), data_root) for benchmark in select(common)}
     differences = {name: of.differences for name, of in compared.items()}
     both = [

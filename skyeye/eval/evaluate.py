@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -25,11 +25,8 @@ from skyeye.eval.question import PROTOCOL_STYLE
 from skyeye.eval.results import Answer, EvalResults
 from skyeye.eval.settings import EvalSettings
 from skyeye.eval.write import write_results
+from skyeye.generation.opening import kinds_given
 from skyeye.launch import check_launch, rank, world_size
-
-if TYPE_CHECKING:  # torch is imported only once names and data are known to be right
-    from skyeye.models.modeling import SkyEyeForConditionalGeneration
-    from skyeye.models.processing import SkyEyeProcessor
 
 PATIENCE = 1800.0  # seconds that process 0 waits for another answer of the others
 _USUAL = EvalSettings()
@@ -70,8 +67,13 @@ def evaluate(
     if process.rank == 0:
         for name, reason in not_there.items():
             tqdm.write(f"{name} of suite {suite} is skipped: {reason}")
-    settings = with_prompts_of(settings, chosen, not_there)
     checkpoint = local_path(checkpoint) or checkpoint
+    unsuited = refuse_what_it_does_not_give(chosen, benchmarks, kinds_given(checkpoint, settings.opening), checkpoint)
+    for name, reason in unsuited.items():
+        if process.rank == 0:
+            tqdm.write(f"{name} of suite {suite} is skipped: {reason}")
+    chosen, not_there = [b for b in chosen if b.name not in unsuited], {**not_there, **unsuited}
+    settings = with_prompts_of(settings, chosen, not_there)
     if not checkpoint.is_file() and not (checkpoint / "config.json").is_file():
         raise SkyEyeError(
             "holds no config.json, so it is no checkpoint directory",
@@ -88,6 +90,30 @@ def evaluate(
     about |= {"processes": process.world_size, **of_model}
     answers = Path(out_dir) / "answers" / key
     return run_benchmarks(answerer, runs, Path(out_dir), about, answers=answers, process=process, style=style)
+
+
+def refuse_what_it_does_not_give(
+    chosen: Sequence[Benchmark], named: Sequence[str], kinds: Collection[str], checkpoint: Path
+) -> dict[str, str]:
+    """name -> why it cannot be asked, for benchmarks of a suite that score what the model does not give.
+
+    Args:
+        named: the benchmarks that were asked for by name.
+        kinds: what the model gives (:func:`skyeye.generation.opening.kinds_given`).
+
+    Raises:
+        SkyEyeError: one of them was named, or none is left.
+    """
+    wrong = [b for b in chosen if ("embedding" if b.output == "embedding" else "text") not in kinds]
+    of_name = {benchmark.name for benchmark in (select(named) if named else ())}
+    gives = "compares pictures with texts" if kinds == {"embedding"} else "answers in words"
+    if one := next((b for b in wrong if b.name in of_name), None):
+        other = "*.retrieval and *.zero_shot" if kinds == {"embedding"} else "the others of skyeye eval list"
+        what = f"benchmark {one.name} scores {one.output}, and this model {gives}"
+        raise SkyEyeError(what, where=str(checkpoint), remedy=f"ask {other}")
+    if chosen and len(wrong) == len(chosen):
+        raise SkyEyeError(f"no benchmark of the suite is for a model that {gives}", where=str(checkpoint))
+    return {benchmark.name: f"it scores {benchmark.output}, and the model {gives}" for benchmark in wrong}
 
 
 def launched() -> Process:
@@ -152,28 +178,42 @@ def _answers_key(checkpoint: Path, weights: str, of_model: Mapping[str, Any]) ->
 
 def load_answerer(checkpoint: Path, settings: EvalSettings) -> tuple[Answerer, PromptStyle, dict[str, Any]]:
     """The model of a checkpoint as a function from questions to answers, its words, and what to say about it."""
-    from skyeye.generation.answer import open_to_answer  # here, so that wrong names and missing data are told at once
+    # here, so that wrong names and missing data are told at once
+    from skyeye.generation.answer import open_to_answer, open_to_embed
 
-    model, processor = open_to_answer(checkpoint, settings.opening)
-    builder = processor.builder
+    two_towers = open_to_embed(checkpoint, settings.opening)
+    model, processor = two_towers or open_to_answer(checkpoint, settings.opening)
+    layout = "none" if two_towers else processor.builder.prompt_config.evaluation_layout
     return (
         model_answerer(model, processor, settings.batch_size),
-        builder.style,
+        style_of(processor),
         {
             "parameters": model.num_parameters(),
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),
-            "prompt_layout": builder.prompt_config.evaluation_layout,
-            "adapters_beside": model.config.lora is not None,
+            "prompt_layout": layout,
+            "adapters_beside": two_towers is None and model.config.lora is not None,
         },
     )
 
 
-def model_answerer(model: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, batch_size: int) -> Answerer:
-    """A model in evaluation mode as a function from questions to answers; these are texts."""
+def style_of(processor: Any) -> PromptStyle:
+    """How the model of a processor writes; of one that writes nothing, that of the paper."""
+    from skyeye.models.processing import SkyEyeProcessor
+
+    return processor.builder.style if isinstance(processor, SkyEyeProcessor) else PROTOCOL_STYLE
+
+
+def model_answerer(model: Any, processor: Any, batch_size: int) -> Answerer:
+    """A model in evaluation mode as a function from questions to answers: texts, or where no token is allowed the
+    vector of the picture or text."""
     from skyeye.generation.answer import answers_as_ready
+    from skyeye.generation.embed import embeddings_as_ready
 
     def answerer(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
+        if max_new_tokens == 0:
+            vectors = embeddings_as_ready(model, processor, records, batch_size)
+            return ((index, Answer(embedding=vector)) for index, vector in vectors)
         cut: set[int] = set()
         ready = answers_as_ready(
             model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens, cut=cut

@@ -10,7 +10,7 @@ from skyeye.config.schema import EvalConfig
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import select
 from skyeye.eval.benchmarks.conditions import prepare
-from skyeye.eval.evaluate import launched, model_answerer, run_benchmarks, with_prompts_of
+from skyeye.eval.evaluate import launched, model_answerer, run_benchmarks, style_of, with_prompts_of
 from skyeye.eval.metrics import LOWER_IS_BETTER
 from skyeye.eval.results import Answer
 from skyeye.eval.settings import EvalSettings
@@ -81,7 +81,7 @@ class InTrainingEval:
             process=self.process,
             patience=self.patience,
             together=True,
-            style=processor.builder.style,
+            style=style_of(processor),
         )
         if results is None:
             return None
@@ -106,6 +106,7 @@ class InTrainingEval:
                 f"{name} is not among the benchmarks", where="eval.choose", remedy=f"asked: {', '.join(runs)}"
             )
         run = runs[name]
-        known = run.benchmark.metric(run.seen, [Answer()] * len(run.seen)).metrics
+        asked = [*run.seen, *run.texts]
+        known = run.benchmark.metric(asked, [Answer(embedding=(1.0,))] * len(asked)).metrics
         if metric not in known:
             raise SkyEyeError(f"{name} has no {metric}", where="eval.choose", remedy=f"it has {', '.join(known)}")

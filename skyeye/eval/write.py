@@ -52,6 +52,8 @@ def write_results(
     for run in runs:
         name = run.benchmark.name
         how = decoding or f"greedy, one beam, at most {run.max_new_tokens} new tokens, asked once"
+        if run.texts:
+            how = "none: cosines of pictures and texts"
         if not about.get("images", True):
             how += ", without the images"
         benchmarks[name], predictions[name] = score_run(run, answers[name], how, style)
@@ -94,7 +96,7 @@ def _lines(rows: Rows, answers: Sequence[Answer | None]) -> Rows:
     """The lines of a prediction file: of what was answered, with absent images as the annotation names them."""
     return [
         {**row, "images": [image.removeprefix(ABSENT) for image in row["images"]]}
-        for row, answer in zip(rows, answers, strict=True)
+        for row, answer in zip(rows, answers[: len(rows)], strict=True)  # behind them the texts of a comparison
         if answer is not None
     ]
 
