@@ -84,6 +84,7 @@ class CataloguedModel:
 
 
 _CLIP = "openai/clip-vit-large-patch14-336"
+_CLIP_L = "openai/clip-vit-large-patch14"
 _VICUNA = "lmsys/vicuna-7b-v1.5"
 _LLAVA_TASKS = ("caption", "vqa", "conversation")
 MODELS: dict[str, CataloguedModel] = {
@@ -217,6 +218,19 @@ MODELS: dict[str, CataloguedModel] = {
             None,
             "golden",
             "rsgpt",
+            weights=False,
+        ),
+        CataloguedModel(
+            "rs_capret",
+            "RS-CapRet: a frozen LLaMA-2-7B that captions and retrieves; linear maps and a [RET] token are trained",
+            "models/rs_capret.yaml",
+            (_CLIP_L, "meta-llama/Llama-2-7b-hf"),
+            "no code or weights to have one",
+            6.74,
+            0.31,
+            ("caption",),
+            None,
+            "paper only",
             weights=False,
         ),
     )

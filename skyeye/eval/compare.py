@@ -25,6 +25,8 @@ from skyeye.eval.score import Rows, images_of, rounded, rows_of, score_run
 from skyeye.eval.score_predictions import DECODING, answers_of
 
 NOT_SAID = "not known: the file does not say it"
+#: Files of predictions hold no vectors, so what compares these cannot be scored from them.
+_VECTORS = frozenset(name for name, benchmark in BENCHMARKS.items() if benchmark.output == "embedding")
 _COUNT_ERROR, _OF_BOTH = "count_error", "of the questions that both answered with a number"
 
 
@@ -115,8 +117,7 @@ def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path) -> dict[st
     Raises:
         SkyEyeError: they have nothing in common, or the data cannot be read.
     """
-    # files of predictions hold no vectors, and a benchmark that compares these cannot be scored from them
-    common = [name for name in a.files if name in b.files and BENCHMARKS[name].output != "embedding"]
+    common = [name for name in a.files if name in b.files and name not in _VECTORS]
     if not common:
         remedy = f"{a.name}: {', '.join(a.files)}; {b.name}: {', '.join(b.files)}"
         raise SkyEyeError("the two have no benchmark of words in common", where="compare", remedy=remedy)

@@ -126,7 +126,7 @@ def planned_model(
 def planned_objective(stage: PlannedStage, model: SkyEyeForConditionalGeneration) -> TrainingObjective:
     """What a stage trains of a model on the meta device. Soft and noisy numbers are not reckoned with."""
     with torch.device("meta"):
-        model.set_trainable(**stage.trained)
+        model.set_trainable(**stage.trained, kinds=stage.kinds)
         return TrainingObjective(model, answers=stage.settings.answers, alignment=stage.settings.alignment)
 
 

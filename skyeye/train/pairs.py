@@ -13,15 +13,10 @@ from torch.utils.data import Dataset
 
 from skyeye.data.mixture import Mixture
 from skyeye.data.packing import merge_same_images
-from skyeye.data.record import MARK, Record
+from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.models.two_towers import TwoTowersProcessor
-from skyeye.train.loader import StepBatch
-
-
-def caption_of(records: Sequence[Record]) -> Record | None:
-    """The first of some records whose answer says in words what the image shows; None: none does."""
-    return next((r for r in records if r.images and r.turns[0].answer.strip() and MARK not in r.turns[0].answer), None)
+from skyeye.train.loader import StepBatch, caption_of
 
 
 class StepPairs(Dataset):

@@ -17,7 +17,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from skyeye.config.schema import ModelConfig, PromptConfig, Recipe, RunConfig, SourceConfig, StageConfig, Trainable
+from skyeye.config.schema import (
+    LanguageKind,
+    ModelConfig,
+    PromptConfig,
+    Recipe,
+    RunConfig,
+    SourceConfig,
+    StageConfig,
+    Trainable,
+)
 from skyeye.data.formats import summary
 from skyeye.data.groups import GroupSource, open_source
 from skyeye.data.mixture import Mixture, epoch_size
@@ -86,6 +95,11 @@ class PlannedStage:
         """What is trained of each part: the arguments of ``set_trainable``."""
         return {part: getattr(self.settings, part) for part in ("vision", "projector", "language")}
 
+    @property
+    def kinds(self) -> list[LanguageKind]:
+        """What of the language model ``language: lora`` trains."""
+        return self.settings.trainable or ["lora"]
+
     def prompt(self, of_model: PromptConfig) -> PromptConfig:
         """How its rows are written: as the model's, or in a style of its own."""
         return of_model if self.settings.style is None else replace(of_model, style=self.settings.style)
@@ -116,10 +130,11 @@ class PlannedStage:
         if isinstance(model, TwoTowers):
             model.set_trainable(vision=settings.vision, projector=settings.projector, text=settings.text)
             return ContrastiveObjective(model, settings.contrastive)
-        model.set_trainable(**self.trained)
+        model.set_trainable(**self.trained, kinds=self.kinds)
         return TrainingObjective(
             model,
             answers=self.settings.answers,
+            contrastive=settings.contrastive,
             alignment=self.settings.alignment,
             box_token_smoothing=self.settings.box_token_smoothing,
             box_token_noise=self.settings.box_token_noise,
@@ -316,7 +331,12 @@ def prepare_tokenizer(settings: ModelConfig, groups: Mapping[str, GroupSource]) 
 
 def never_trained(stages: Sequence[StageConfig]) -> list[Part]:
     """The parts whose own weights none of the stages changes: those that ``run.frozen`` is about."""
-    return [part for part in ("vision", "language") if all(getattr(stage, part) != "full" for stage in stages)]
+
+    def stays(stage: StageConfig, part: str) -> bool:
+        own = part == "language" and bool({"bias", "norm"} & set(stage.trainable or ()))
+        return getattr(stage, part) != "full" and not own
+
+    return [part for part in ("vision", "language") if all(stays(stage, part) for stage in stages)]
 
 
 def library_versions() -> dict[str, str]:

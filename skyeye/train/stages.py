@@ -188,6 +188,7 @@ def _step_packs(
         regions_grid=model.config.token_grid if settings.alignment.any() else None,
         features=features,
         flops=flops,
+        caption_ids=context.processor.caption_ids if settings.contrastive else None,
     )
 
 

@@ -24,7 +24,7 @@ from skyeye.config.schema.projector import (
 from skyeye.config.schema.prompt import PromptConfig, Style
 from skyeye.config.schema.recipe import Recipe
 from skyeye.config.schema.run import RunConfig
-from skyeye.config.schema.stage import AlignmentConfig, StageConfig, Trainable
+from skyeye.config.schema.stage import AlignmentConfig, LanguageKind, StageConfig, Trainable
 from skyeye.config.schema.vision import VisionConfig
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "EvalConfig",
     "GuardsConfig",
     "LanguageConfig",
+    "LanguageKind",
     "LinearProjectorConfig",
     "LoraConfig",
     "MLPProjectorConfig",

@@ -30,6 +30,8 @@ class TextTower(nn.Module):
                 num_attention_heads=text["heads"],
                 max_position_embeddings=text["context"],
                 hidden_act=text["activation"],
+                bos_token_id=0,  # neither is read here; transformers warns of its own in a small vocabulary
+                eos_token_id=text["vocab_size"] - 1,
             )
         )
 
