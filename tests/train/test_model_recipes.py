@@ -18,18 +18,9 @@ from skyeye.train.run import train
 
 TWO_TOWERS = [name for name, model in MODELS.items() if model.two_towers]
 NAMES = [name for name, model in MODELS.items() if model.recipe.startswith("models/") and not model.two_towers]
-SIZES_ALONE = (
-    "remoteclip_l14",
-    "georsclip",
-    "georsclip_h14",
-    "skyclip",
-)  # they differ from remoteclip in sizes and file
-DATA_ALONE = (
-    "skysensegpt",
-    "geochat_uav",
-    "llava_uav",
-    "popeye",
-)  # they differ from the others in data and words alone
+#: They differ from remoteclip in sizes and file; from others in data and words.
+SIZES_ALONE = ("remoteclip_l14", "georsclip", "georsclip_h14", "skyclip")
+DATA_ALONE = ("skysensegpt", "geochat_uav", "llava_uav", "popeye")
 VIT = "vit_tiny_patch16_224"
 LLAMA = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
 LLAMA |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048}
@@ -38,10 +29,8 @@ LLAMA |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embe
 def tiny_vision(vision: dict | list) -> dict | list:
     """The same kind of tower at a few thousand weights: as many levels, by the same rule for its positions."""
     if isinstance(vision, list):  # a convolutional one, too, is a small transformer here, of another grid
-        return [
-            {**tiny_vision({**one, "name": VIT, "arguments": {}}), "image_size": 32 * n}
-            for n, one in enumerate(vision, 1)
-        ]
+        small = [tiny_vision({**one, "name": VIT, "arguments": {}}) for one in vision]
+        return [{**one, "image_size": 32 * number} for number, one in enumerate(small, 1)]
     layers = vision["layers"] if len(vision["layers"] or "x") == 1 else [1, 2, 4]
     common = {**vision, "image_size": 28, "layers": layers, "weights": None}
     if vision["architecture"] == "timm":

@@ -37,7 +37,7 @@ def retrieval(records: Sequence[Record], answers: Sequence[Answer]) -> Scores:
     of_text = _rank(nearness, truth[None, :], axis=0) - 0.5  # without its own picture
     statistics = {}
     for k in PLACES:
-        statistics[f"image_to_text R@{k}"] = percent(of_image < k)
+        statistics[f"image_to_text R@{k}"] = percent((of_image < k).tolist())
     for k in PLACES:
         hits = np.bincount(owner, of_text < k, len(pictures))
         statistics[f"text_to_image R@{k}"] = _share(hits, np.bincount(owner, minlength=len(pictures)))
@@ -69,11 +69,14 @@ def zero_shot(records: Sequence[Record], answers: Sequence[Answer]) -> Scores:
     truth = np.array([names.index(name) for name in truths], int)
     order = np.argsort(-(images @ vectors.T), axis=1, kind="stable")
     hits = order[:, 0] == truth
-    by_class, counts = by_label("accuracy", truths, hits)
-    statistics = {"accuracy": percent(hits), "balanced_accuracy": mean_of(list(by_class.values()), len(pictures))}
-    statistics["accuracy (first template)"] = percent((images @ first.T).argmax(axis=1) == truth)
+    by_class, counts = by_label("accuracy", truths, hits.tolist())
+    statistics = {
+        "accuracy": percent(hits.tolist()),
+        "balanced_accuracy": mean_of(list(by_class.values()), len(pictures)),
+    }
+    statistics["accuracy (first template)"] = percent(((images @ first.T).argmax(axis=1) == truth).tolist())
     if len(names) > 5:
-        statistics["top-5 accuracy"] = percent((order[:, :5] == truth[:, None]).any(axis=1))
+        statistics["top-5 accuracy"] = percent((order[:, :5] == truth[:, None]).any(axis=1).tolist())
     items = [
         {"truth": name, "answer": names[place], "correct": bool(hit)}
         for name, hit, place in zip(truths, hits, order[:, 0], strict=True)
