@@ -18,6 +18,7 @@ from skyeye.models.two_towers.model import TwoTowers, TwoTowersConfig
 from skyeye.models.two_towers.processor import TwoTowersProcessor
 from skyeye.models.two_towers.words import CaptionTokenizer, load_caption_tokenizer
 from skyeye.models.vision import load_vision_weights
+from skyeye.models.vision.fingerprint import check_fingerprint
 from skyeye.models.vision.weights import fitted
 from skyeye.models.weights import differences, read_json_object, read_tensors, shapes
 
@@ -65,6 +66,7 @@ def load_published(model: TwoTowers, path: str | Path) -> None:
             remedy="these weights are of another CLIP: check the sizes in model.vision and model.text",
         )
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+    check_fingerprint(model.vision_tower, path)
 
 
 def open_two_towers(
