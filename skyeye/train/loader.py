@@ -129,7 +129,7 @@ class StepPacks(Dataset):
         self.steps, self.regions_grid, self.features, self.flops = steps, regions_grid, features, flops
         self.caption_ids = caption_ids
         self.multiple = FLEX_BLOCK if torch.cuda.is_available() else 1
-        self._pixels: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._load = PixelCache(lambda path: load_pixels(path, self.vision))
 
     def __len__(self) -> int:
         return self.steps
@@ -271,11 +271,20 @@ class StepPacks(Dataset):
                 batch[name][first : first + len(groups[number].images)] = IGNORE_INDEX
             batch["phrase_boxes"][places] = IGNORE_INDEX
 
-    def _load(self, path: str) -> torch.Tensor:
+
+class PixelCache:
+    """Pixels of image files, the latest kept up to this process's share of :data:`PIXEL_CACHE_BYTES`."""
+
+    def __init__(self, load: Callable[[str], torch.Tensor]):
+        self.load = load
+        self._pixels: OrderedDict[str, torch.Tensor] = OrderedDict()
+
+    def __call__(self, path: str) -> torch.Tensor:
+        """Pixels of a file."""
         if path in self._pixels:
             self._pixels.move_to_end(path)
             return self._pixels[path]
-        pixels = load_pixels(path, self.vision)
+        pixels = self.load(path)
         self._pixels[path] = pixels
         if len(self._pixels) * pixels.numel() * pixels.element_size() > PIXEL_CACHE_BYTES / keepers():
             self._pixels.popitem(last=False)

@@ -6,7 +6,7 @@ them that is a plain text is its caption. Images that are drawn twice in a step 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.utils.data import Dataset
@@ -16,7 +16,7 @@ from skyeye.data.packing import merge_same_images
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.models.two_towers import TwoTowersProcessor
-from skyeye.train.loader import StepBatch, caption_of
+from skyeye.train.loader import PixelCache, StepBatch, caption_of
 
 
 class StepPairs(Dataset):
@@ -28,7 +28,6 @@ class StepPairs(Dataset):
     Args:
         images_per_step: over all processes.
         rank, world: of this process, and how many there are.
-        pixels: image file -> (3, S, S).
         steps: of the stage.
     """
 
@@ -41,11 +40,10 @@ class StepPairs(Dataset):
         rank: int,
         world: int,
         steps: int,
-        pixels: Callable[[str], torch.Tensor] | None = None,
     ):
         self.mixture, self.processor = mixture, processor
         self.images_per_step, self.rank, self.world, self.steps = images_per_step, rank, world, steps
-        self.pixels = pixels or processor.pixels
+        self.pixels = PixelCache(processor.pixels)
 
     def __len__(self) -> int:
         return self.steps

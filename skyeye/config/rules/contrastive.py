@@ -97,9 +97,12 @@ def two_towers_learn_pairs_alone(recipe: Recipe) -> Iterator[Issue]:
         if not stage.contrastive:
             message = "two towers learn from pairs; set contrastive: 1.0"
             yield Issue(f"{here}.contrastive", message, (f"{here}.contrastive", "model.text"))
-        if stage.answers or stage.alignment.any():
-            message = "two towers give no answers; set answers: false and leave alignment out"
-            yield Issue(f"{here}.answers", message, (f"{here}.answers", f"{here}.alignment", "model.text"))
+        if stage.answers:
+            message = "two towers give no answers; set answers: false"
+            yield Issue(f"{here}.answers", message, (f"{here}.answers", "model.text"))
+        if stage.alignment.any():
+            message = "is of a language model's words; leave it out"
+            yield Issue(f"{here}.alignment", message, (f"{here}.alignment", "model.text"))
         if stage.feature_cache is not None:
             message = "holds no class tokens, which two towers compare; leave it out"
             yield Issue(f"{here}.feature_cache", message, (f"{here}.feature_cache", "model.text"))

@@ -144,12 +144,13 @@ def heads_share_keys_and_values(language: LanguageConfig) -> Iterator[Issue]:
 
 @rule(ModelConfig)
 def a_language_model_is_pretrained_or_fresh(model: ModelConfig) -> Iterator[Issue]:
-    language, settings = model.language, ("language.pretrained", "language.config", "text")
+    settings = ("language.pretrained", "language.config", "text")
+    named, fresh = model.language.pretrained is not None, model.language.config is not None
     if model.text is not None:
-        if language.pretrained is not None or language.config is not None:
+        if named or fresh:
             message = "two towers (model.text) have no language model; leave it out, or leave out model.text"
             yield Issue("language", message, settings)
-    elif (language.pretrained is None) == (language.config is None):
+    elif named == fresh:
         message = "give either pretrained (a directory or hub name) or config (to start from fresh weights), not both"
         yield Issue("language", message, settings)
 

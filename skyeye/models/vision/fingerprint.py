@@ -1,7 +1,7 @@
 """What the first block of a tower makes of a fixed input: tells QuickGELU from GELU where no tensor of a file does.
 
-It depends on the weights of that block and on its activation, on neither pixels nor positions, so that it is the same at
-any size of the picture. A recipe holds it as ``model.vision.fingerprint``; it is logged whenever weights are read.
+It depends on the weights of that block and on its activation, on neither pixels nor positions, so that it is the same
+at any size of the picture. A recipe holds it as ``model.vision.fingerprint``; it is logged whenever weights are read.
 """
 
 from __future__ import annotations
