@@ -13,7 +13,7 @@ from skyeye.config.load import load_recipe
 from skyeye.errors import SkyEyeError
 from skyeye.models.build import check_model
 from skyeye.run_log import read_log
-from skyeye.serve.chat import ChatSession
+from skyeye.serve.model import load
 from skyeye.train.run import train
 
 TWO_TOWERS = [name for name, model in MODELS.items() if model.two_towers]
@@ -102,10 +102,10 @@ def test_a_step_of_each_stage_and_an_answer(name, world, tmp_path):
     assert [entry["stage"] for entry in entries] == [stage.name for stage in stages]
     assert all(0 < entry["loss"] < 20 and entry["gradient_norm"] > 0 for entry in entries)
     picture = next((world / "images").glob("test_*"))
-    session = ChatSession.open(model, picture, max_new_tokens=4)
+    session = load(model).chat(picture)
     ways = [tower.resize for tower in load_recipe(MODELS[name].path).model.towers]
-    assert session.processor.image_resize == (ways if len(ways) > 1 else ways[0])
-    assert session.ask("how many planes are there ?").text is not None
+    assert session.model.processor.image_resize == (ways if len(ways) > 1 else ways[0])
+    assert session.ask("how many planes are there ?", max_new_tokens=4).text is not None
 
 
 @pytest.mark.parametrize("name", SIZES_ALONE)
@@ -142,7 +142,7 @@ def test_a_step_of_two_towers(name, world, tmp_path):
     parts = {"vision_tower", "text_tower", "projector"}
     assert learnt == ({"adapter"} if recipe.model.text.adapter else parts)
     with pytest.raises(SkyEyeError, match="compare pictures with texts and answer nothing"):
-        ChatSession.open(model, next((world / "images").glob("test_*")))
+        load(model)
 
 
 def test_norms_and_adapters_of_a_language_model(world, tmp_path):

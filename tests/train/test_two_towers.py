@@ -32,12 +32,12 @@ def tiny(world: Path, out: Path, **stage) -> Path:
             "text": text | stage.pop("of_text", {}),
             "tokenizer": {"train_vocab_size": 700},
         },
-        "sources": {"captions": {"format": "synthetic", "path": str(world), "images": None, "split": None}},
+        "sources": {"rsicd": {"format": "synthetic", "path": str(world), "images": None, "split": None}},
         "stages": {
             "pairs": {
                 "steps": 3,
                 "images_per_step": 6,
-                "mixture": [{"source": "captions", "tasks": {"caption": 1}}],
+                "mixture": [{"source": "rsicd", "tasks": {"caption": 1}}],
                 "optimizer": {"warmup_steps": 0},
                 **stage,
             }
