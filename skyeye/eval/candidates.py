@@ -120,7 +120,7 @@ def _own_key(checkpoint: Path, weights: str, about: Mapping[str, Any]) -> str:
 
 def _local(name: str, settings: EvalSettings) -> Candidate:
     source = name.removeprefix(LOCAL)
-    folder = local_path(os.path.expanduser(source)) if source else None
+    folder = local_path(source) if source else None
     if folder is None or not folder.is_dir():
         remedy = f"give a folder, or fetch it first: hf download {source or 'NAME'}"
         raise SkyEyeError(
