@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from importlib import import_module
 from itertools import pairwise
 from multiprocessing.connection import Connection
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.formats import iter_source
+from skyeye.data.formats import READERS, iter_source
 from skyeye.data.formats.base.json_lists import part_of_list
 from skyeye.data.formats.base.noted import Notes, add_notes, noting
 from skyeye.data.formats.base.problems import Problem
@@ -35,6 +36,9 @@ def read_in_parts(source: SourceConfig, name: str) -> tuple[Table, list[Problem]
     short = not os.path.isfile(source.path) or os.path.getsize(source.path) < LEAST
     if processes == 1 or short or multiprocessing.current_process().daemon:
         return None
+    look_first = getattr(import_module(READERS[source.format]), "before_parts", None)
+    if look_first is not None:  # what is known of the whole file, once and not in every process
+        look_first(source.path, **source.options)
     bounds = _bounds(processes)
     fork = multiprocessing.get_context("fork")  # a fresh interpreter would import for as long as this saves
     started = []

@@ -33,6 +33,7 @@ from skyeye.errors import SkyEyeError
 READERS: dict[str, str] = {
     "skyeye968k": "skyeye.data.formats.instructions.skyeye968k",
     "llava": "skyeye.data.formats.instructions.dialects",
+    "uavit": "skyeye.data.formats.instructions.uavit",
     "llama_factory": "skyeye.data.formats.instructions.llama_factory",
     "synthetic": "skyeye.data.formats.generic.synthetic",
     "karpathy": "skyeye.data.formats.captions.karpathy",

@@ -13,6 +13,7 @@ notation       one box                                       numbers
 ``qwen``       ``<box>(120,340),(560,780)</box>``            0..1000 (Qwen-VL)
 ``pixels``     ``[96, 272, 448, 624]``                       pixels
 ``hundredths`` ``{<12.34><34.0><56.7><78.9>}``               hundredths with decimals (no data set: for scoring)
+``braces_1000`` ``{<120><340><560><780>}``                   0..1000 (UAVBench, as its readers say)
 ============== ============================================= ==========================================
 
 Eight numbers in brackets or with decimals (and four points in Qwen's) are the corners of an oriented box.
@@ -183,8 +184,9 @@ class BoxesInText:
 
 
 DELIMITER = "<delim>"
+HUNDREDTHS = 100
 SMALLEST = 3  # thousandths or pixels: no one marks less than that
-SKYEYE = BoxNotation("skyeye", "braces", 100, truncated=True, clip=True, corners=False, joiner=DELIMITER)
+SKYEYE = BoxNotation("skyeye", "braces", HUNDREDTHS, truncated=True, clip=True, corners=False, joiner=DELIMITER)
 GEOCHAT = BoxNotation("geochat", "braces", 100, angle=True, joiner=DELIMITER)
 NOTATIONS: dict[str, BoxNotation] = {
     notation.name: notation
@@ -199,6 +201,7 @@ NOTATIONS: dict[str, BoxNotation] = {
         BoxNotation("qwen", "points", 1000, joiner=""),
         BoxNotation("pixels", "brackets", None),
         BoxNotation("hundredths", "braces", 100, digits=None, joiner=DELIMITER),
+        BoxNotation("braces_1000", "braces", 1000, corners=False, joiner=DELIMITER),
     )
 }
 

@@ -42,7 +42,7 @@ def plain_record(
     """
     if type(item) is not dict or not _ELSEWHERE.isdisjoint(item):
         return None
-    image, texts = item.get("image"), _texts(item.get("conversations"))
+    image, texts = item.get("image"), plain_texts(item.get("conversations"))
     if texts is None or type(image) is not str or not image or image != image.strip() or BYTE_ORDER_MARK in image:
         return None
     opening, question, answer = texts
@@ -63,8 +63,8 @@ def plain_record(
     return Record(id, source, task, split, (find_image(image, where),), turns, references, (), where)
 
 
-def _texts(messages: object) -> tuple[str, str, str] | None:
-    """What stands before the closing bracket of a tag, the question behind it, and the answer."""
+def plain_texts(messages: object) -> tuple[str, str, str] | None:
+    """What stands before the closing bracket of a tag, the question behind it, and the answer; None: another shape."""
     if type(messages) is not list or len(messages) != 2:
         return None
     asked, said = messages
