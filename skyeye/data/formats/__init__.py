@@ -53,6 +53,15 @@ READERS: dict[str, str] = {
     "nwpu_vhr10": "skyeye.data.formats.detection.nwpu_vhr10",
     "jsonl": "skyeye.data.formats.generic.jsonl",
     "webdataset_pairs": "skyeye.data.formats.generic.webdataset_pairs",
+    "xlrs_bench": "skyeye.data.formats.evaluation.xlrs_bench",
+    "geobench_vlm": "skyeye.data.formats.evaluation.geobench_vlm",
+    "lhrs_bench": "skyeye.data.formats.evaluation.lhrs_bench",
+    "vrsbench": "skyeye.data.formats.evaluation.vrsbench",
+    "vhm_eval": "skyeye.data.formats.evaluation.vhm_eval",
+    "rsieval": "skyeye.data.formats.evaluation.rsieval",
+    "levir_cc": "skyeye.data.formats.evaluation.levir_cc",
+    "cdvqa": "skyeye.data.formats.evaluation.cdvqa",
+    "class_questions": "skyeye.data.formats.evaluation.class_questions",
     "shards": "skyeye.data.formats.generic.shards",
 }
 

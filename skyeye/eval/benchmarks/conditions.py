@@ -56,7 +56,8 @@ class BenchmarkRun:
 def prepare(benchmark: Benchmark, data_root: Path, settings: EvalSettings) -> BenchmarkRun:
     """Load a benchmark and lay out its conditions; the same on every machine for the same data and seed."""
     records, problems = benchmark.load(data_root, settings.missing_images, settings.prompts.get(benchmark.name))
-    seen = limited(records, settings.limit, settings.seed, by_scene=benchmark.chosen is not None)
+    whole_images = benchmark.chosen is not None or benchmark.expand is not None
+    seen = limited(records, settings.limit, settings.seed, by_scene=whole_images)
     seed, indices, phrases, images = f"{settings.seed} {benchmark.drawn_as or benchmark.name}", [], None, None
     if settings.controls:
         images = shuffle_images(seen, seed) if settings.images else None

@@ -185,10 +185,10 @@ def _messages(said: Any, where: str) -> Any:
 
 def _without_tag(messages: Any, where: str) -> tuple[str | None, Any]:
     """The tag of the first question, and the messages without it."""
-    first = messages[0] if isinstance(messages, list) and messages else None
-    text = first.get("value") if isinstance(first, dict) else None
+    first: Any = messages[0] if isinstance(messages, list) and messages else None
+    text: Any = first.get("value") if isinstance(first, dict) else None
     match = _TAG.match(text) if isinstance(text, str) else None
-    if match is None or not isinstance(first, dict):
+    if match is None:
         return None, messages
     if match[2] not in TASK_OF:
         raise BadRecord("unknown tag", where, f"unknown task tag [{match[2]}]; {suggest(match[2], list(TASK_OF))}")
