@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from skyeye.cli.paths import any_path, new_place
 from skyeye.errors import SkyEyeError
+from skyeye.serve.opening import base_of, to_open
 
 if TYPE_CHECKING:
-    from skyeye.config.schema import ModelConfig
     from skyeye.generation.opening import Opening
 
 CHECKPOINT = (
@@ -22,10 +22,17 @@ CHECKPOINT = (
 DTYPES = ("auto", "bf16", "fp16", "fp32", "int8", "int4")
 
 
-def checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """``CHECKPOINT``, ``--weights``, ``--base``, ``--resize``, ``--dtype``, ``--keep-adapters``, ``--device``."""
-    named = f"{CHECKPOINT}; or, with --weights, a name of skyeye models list"
-    parser.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=named)
+def checkpoint_arguments(
+    parser: argparse.ArgumentParser, kind: Callable[[str], object] = any_path, others: str = ""
+) -> None:
+    """``CHECKPOINT``, ``--weights``, ``--base``, ``--resize``, ``--dtype``, ``--keep-adapters``, ``--device``.
+
+    Args:
+        kind: ``type=`` of ``CHECKPOINT``.
+        others: what else it may be, for the help.
+    """
+    named = f"{CHECKPOINT}; or, with --weights, a name of skyeye models list" + (f"; or {others}" if others else "")
+    parser.add_argument("checkpoint", type=kind, metavar="CHECKPOINT", help=named)
     parser.add_argument("--weights", type=any_path, metavar="FOLDER", help="published files of the model that is named")
     parser.add_argument(
         "--resize",
@@ -48,32 +55,21 @@ def checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda ...; default: a GPU where there is one")
 
 
-def base_of(path: Path | None) -> Path | ModelConfig | None:
-    """What ``--base`` names: of a recipe its model."""
-    from skyeye.config.load import load_model
-
-    return load_model(path) if path is not None and path.suffix in (".yaml", ".yml") else path
-
-
-def opened_as(options: argparse.Namespace) -> tuple[Path, Opening]:
+def opened_as(options: argparse.Namespace) -> tuple[str | Path, Opening]:
     """The checkpoint that the arguments of :func:`checkpoint_arguments` name, and how it is opened.
 
     Raises:
         SkyEyeError: a model is named that is not in the list, or without its files.
     """
-    from skyeye.config.catalogue import MODELS, find_model
-    from skyeye.generation.opening import Opening
-
-    named, family = str(options.checkpoint), None
-    if options.weights is not None:
-        family = find_model(named).family
-    elif named in MODELS and not options.checkpoint.exists():
-        files = "; ".join(MODELS[named].files)
-        what = "is a model of the list, whose files have to be given"
-        raise SkyEyeError(what, where=named, remedy=f"--weights FOLDER, with {files}")
-    base = base_of(options.base)
-    how = Opening(base, options.dtype, options.device, options.keep_adapters, family, options.resize)
-    return options.weights or options.checkpoint, how
+    return to_open(
+        options.checkpoint,
+        weights=options.weights,
+        base=options.base,
+        dtype=options.dtype,
+        device=options.device,
+        keep_adapters=options.keep_adapters,
+        resize=options.resize,
+    )
 
 
 def family_of(model: str | None) -> str | None:
