@@ -131,10 +131,13 @@ def _command_that_converts(data: argparse._SubParsersAction, command: Callable) 
     _target_arguments(convert)
     convert.add_argument("out", type=new_folder, metavar="OUT", help="new folder to write")
     convert.add_argument(
-        "--to", required=True, metavar="FORMAT", help="llava, ms_swift, llama_factory, qwen_vl, hf_folder or coco"
+        "--to",
+        required=True,
+        metavar="FORMAT",
+        help="llava, ms_swift, llama_factory, qwen_vl, qwen2_5_vl, qwen3_vl, hf_folder, hf_parquet, coco",
     )
     convert.add_argument("--boxes", metavar="NAME", help="notation of boxes in texts, instead of the format's own")
-    convert.add_argument("--copy-images", action="store_true", help="write the images into OUT, too")
+    convert.add_argument("--copy-images", action="store_true", help="write the images into OUT (tables), too")
 
 
 def _shard_arguments(parser: argparse.ArgumentParser) -> None:

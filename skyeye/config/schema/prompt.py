@@ -30,7 +30,9 @@ class PromptConfig:
 
     style: Style = "minigpt_v2"
     # how boxes are written (skyeye/data/geometry/box_text.py); null: as the style does
-    boxes: Literal["skyeye", "geochat", "fractions", "thousandths", "vhm", "bbox", "qwen", "braces_1000"] | None = None
+    boxes: (
+        Literal["skyeye", "geochat", "fractions", "thousandths", "vhm", "bbox", "qwen", "braces_1000", "bbox_2d"] | None
+    ) = None
     clip_boxes: bool = True  # reference: false, it writes <116> for a box that leaves the image
     template: str = "[INST] {} [/INST]"  # of minigpt_v2
     end_symbol: str = "</s>"  # of minigpt_v2

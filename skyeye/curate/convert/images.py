@@ -92,6 +92,18 @@ class CopiedImages:
         return self._names[inside, reference], None
 
 
+def member_bytes(reference: str, where: str) -> bytes:
+    """The bytes of an image as a file of its own would hold them.
+
+    Raises:
+        BadRecord: it cannot be read.
+    """
+    try:
+        return _content(reference, parse_reference(reference)[1], where) or read_bytes(reference)
+    except SkyEyeError as error:
+        raise BadRecord("unreadable image", where, str(error)) from error
+
+
 def _content(reference: str, details: dict[str, str], where: str) -> bytes | None:
     """The bytes of the copy; None: those of the file."""
     try:

@@ -15,7 +15,9 @@ from skyeye.data.formats.detection import nwpu_vhr10
 from skyeye.data.formats.generic.webdataset_pairs import CAPTION_SUFFIXES, tar_members
 from skyeye.data.formats.grounding import rsvg
 from skyeye.data.formats.instructions.layouts import FILE_NAMES
+from skyeye.data.images.tables import column_names
 from skyeye.data.prompts.uavit import UAVIT_TAGS
+from skyeye.errors import SkyEyeError
 
 HEAD = 1 << 16  # bytes looked at
 _LINES = 40
@@ -43,6 +45,8 @@ def sniff_format(path: Path) -> str | None:
         ".tar": _tar,
         ".jsonl": _json_lines,
         ".ndjson": _json_lines,
+        ".parquet": _table,
+        ".arrow": _table,
     }
     kind = kinds.get(path.suffix.lower())
     return kind(path) if kind else None
@@ -87,6 +91,18 @@ def _json(path: Path) -> str | None:
     if {"images", "annotations", "categories"} & has and {"file_name", "bbox", "supercategory"} & has:
         return "coco"
     return "llava" if "data" in has and instructions else None
+
+
+def _table(path: Path) -> str | None:
+    """A table of Hugging Face, by the names of its columns; without pyarrow who reads it says what is missing."""
+    try:
+        names = set(column_names(str(path)))
+    except SkyEyeError as error:
+        return "llava" if "pyarrow" in error.what else None
+    if "multi-choice options" in names:
+        return "xlrs_bench"
+    said = {"conversations", "messages", "text", "caption", "question"}
+    return "llava" if names & said and names & {"image", "images"} else None
 
 
 def _is_uavit(text: str) -> bool:

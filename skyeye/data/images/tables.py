@@ -57,6 +57,17 @@ def arrow_batches(path: str) -> list[Any]:
         raise _unreadable(path, error) from error
 
 
+def column_names(path: str) -> list[str]:
+    """The columns of a table.
+
+    Raises:
+        SkyEyeError: as :func:`open_parquet`.
+    """
+    if path.lower().endswith(".arrow"):
+        return next((list(batch.schema.names) for batch in arrow_batches(path)), [])
+    return list(open_parquet(path).schema_arrow.names)
+
+
 def image_bytes(path: str, column: str, row: int, item: int | None, where: str) -> bytes:
     """The bytes of a picture in a table.
 

@@ -7,7 +7,7 @@ are not read, whatever the size of a row group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -44,6 +44,16 @@ def iter_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 row[name] = _reference(path, name, number, held, inside.get(name))
             yield f"{path}, row {number}", row
             number += 1
+
+
+def find_in(file: Path, find: Callable[[str, str], str]) -> Callable[[str, str], str]:
+    """How the images of a table's rows are found: those inside it are its own references, others by their names.
+
+    Args:
+        find: (name, where) -> path of an image beside the table.
+    """
+    own = f"{file}#column="
+    return lambda name, where: name if name.startswith(own) else find(name, where)
 
 
 def _arrow(path: Path) -> Iterator[tuple[Any, dict[str, bool]]]:

@@ -6,16 +6,16 @@ Columns, as public code reads them: ``question``, ``multi-choice options``, ``an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from skyeye.data.formats.base.annotation_files import annotation_files
 from skyeye.data.formats.base.choices import choice_record, letters_in, options_in
-from skyeye.data.formats.base.image_folder import BESIDE, ImageFolder, ImageLookup
+from skyeye.data.formats.base.image_folder import BESIDE, ImageLookup
 from skyeye.data.formats.base.problems import BadRecord, Problem
 from skyeye.data.formats.base.rows import Row, records_of, rows_of, text_in
-from skyeye.data.images.reference import parse_reference
+from skyeye.data.formats.base.tables import find_in
 from skyeye.data.record import Record
 
 _OPTIONS = ("multi-choice options", "options", "choices")
@@ -33,10 +33,10 @@ def read(path: str | Path, images: ImageLookup = BESIDE, split: str | None = Non
     files = annotation_files(path, "**/*.parquet", "**/*.arrow") if path.is_dir() else [path]
     folder = images.folder(path if path.is_dir() else path.parent)
     for file in files if split in (None, "test") else ():
-        yield from records_of(rows_of(file), partial(_record, stem=file.stem, folder=folder))
+        yield from records_of(rows_of(file), partial(_record, stem=file.stem, find=find_in(file, folder.find)))
 
 
-def _record(row: Row, where: str, number: int, stem: str, folder: ImageFolder) -> Record:
+def _record(row: Row, where: str, number: int, stem: str, find: Callable[[str, str], str]) -> Record:
     question = text_in(row, where, "no question", "question")
     options = options_in(next((row[key] for key in _OPTIONS if row.get(key) is not None), None), where)
     letters = letters_in(row.get("answer"), options, where)
@@ -47,6 +47,6 @@ def _record(row: Row, where: str, number: int, stem: str, folder: ImageFolder) -
     kind = row.get("category") or row.get("l2-category")
     return choice_record(
         question, options, letters, id=f"{stem}:{number}", source="XLRS-Bench-lite", split="test", where=where,
-        images=(image if parse_reference(image)[1] else folder.find(image, where),),
+        images=(find(image, where),),
         references={} if kind is None else {"type": str(kind)},
     )  # fmt: skip
