@@ -28,6 +28,7 @@ from skyeye.data.formats.instructions.messages import as_record
 from skyeye.data.formats.instructions.plain import plain_texts
 from skyeye.data.formats.instructions.uavit_scale import (
     THOUSANDTHS,
+    UnitScale,
     clean_path,
     data_set_of,
     unit_scales,
@@ -98,25 +99,29 @@ def _check_scale(scale: Scale) -> None:
 
 def _records(file: Path, split: str, find: Callable[[str, str], str], scale: Scale) -> Iterator[Record | Problem]:
     scales = {} if isinstance(scale, int) else unit_scales(file)
+
+    def scale_of(unit: str) -> int | None:
+        told, found = _told(scale, unit), scales.get(unit)
+        return told or (found.scale if found is not None else HUNDREDTHS)
+
     for number, (where, item) in enumerate(items_of(file)):
         if number == 0 and item is not ELSEWHERE:  # of a list read in parts, the first tells it
-            for unit, found in scales.items():
-                if found.scale is not None and _told(scale, unit) is None:
-                    what = f"boxes of {unit} are read as 0..{found.scale}: {found.above} of {found.records} records"
-                    yield Problem("box scale", str(file), f"{what} with boxes have a number above 100", True, count=0)
+            yield from _scales_told(file, scales, scale)
         if item is ELSEWHERE:
             continue
-
-        def scale_of(unit: str) -> int | None:
-            told, found = _told(scale, unit), scales.get(unit)
-            return told or (found.scale if found is not None else HUNDREDTHS)
-
         try:
             if isinstance(item, BadRecord):
                 raise item
             yield parse_uavit(item, where, id=f"{file.stem}:{number}", split=split, find_image=find, scale_of=scale_of)
         except BadRecord as error:
             yield error.problem()
+
+
+def _scales_told(file: Path, scales: Mapping[str, UnitScale], scale: Scale) -> Iterator[Problem]:
+    for unit, found in scales.items():
+        if found.scale is not None and _told(scale, unit) is None:
+            what = f"boxes of {unit} are read as 0..{found.scale}: {found.above} of {found.records} records"
+            yield Problem("box scale", str(file), f"{what} with boxes have a number above 100", True, count=0)
 
 
 def _told(scale: Scale, unit: str) -> int | None:
