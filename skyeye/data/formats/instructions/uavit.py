@@ -12,7 +12,6 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ from skyeye.data.formats.base.json_lists import ELSEWHERE
 from skyeye.data.formats.base.problems import BadRecord, Problem, suggest
 from skyeye.data.formats.base.splits import split_in
 from skyeye.data.formats.instructions.dialects import items_of
-from skyeye.data.formats.instructions.llava import parse_llava
+from skyeye.data.formats.instructions.llava import parse_llava, read_turn, references_of, regions_of
 from skyeye.data.formats.instructions.messages import as_record
-from skyeye.data.formats.instructions.plain import plain_texts
+from skyeye.data.formats.instructions.plain import two_texts
 from skyeye.data.formats.instructions.uavit_scale import (
     THOUSANDTHS,
     UnitScale,
@@ -35,7 +34,7 @@ from skyeye.data.formats.instructions.uavit_scale import (
 )
 from skyeye.data.geometry.box_text import HUNDREDTHS, NOTATIONS, SKYEYE
 from skyeye.data.prompts.uavit import UAVIT_TAGS
-from skyeye.data.record import Record, Turn
+from skyeye.data.record import Record
 from skyeye.data.tasks import FREE
 from skyeye.errors import SkyEyeError
 
@@ -46,7 +45,7 @@ _NUMBER = re.compile(r"<\s*(\d{1,9})\s*>")
 _CLASSES = re.compile(r"given classes?\s*:\s*(.+?)\.(?:\s|$)", re.IGNORECASE | re.DOTALL)
 _AND = re.compile(r"\s+and\s+(?=[^,]*$)")
 _REGION = ("region_classification", "identify", "region_vqa")
-_WITH_BOXES = (*_REGION, "refer", "detection")
+_MARKER = re.compile(r"<(?:image|img|video|\|)|\ufeff", re.IGNORECASE)  # what else messages may hold
 _LONGEST = 1 << 20  # characters of conversations in a string
 
 Scale = int | Mapping[str, int] | None
@@ -157,17 +156,20 @@ def parse_uavit(
     image = clean_path(row.get("image")) or clean_path(row.get("id"))
     tag, messages = _without_tag(messages, where)
     data_set, task = data_set_of(image), TASK_OF.get(tag or "")
-    texts = plain_texts(messages) if task is not None and task not in _WITH_BOXES and image else None
-    if task is not None and texts is not None and not texts[0]:  # as nine in ten are: no boxes, no odd signs
-        turn = Turn(texts[1], texts[2], task)
-        return _with_truth(
-            Record(id, data_set, task, split, (find_image(image, where),), (turn,), {}, (), where), where
-        )
     scale = _scale(messages, f"{data_set}/{tag}", scale_of, where)
-    record = parse_llava(
-        {"image": image, "conversations": messages}, where, id=id, source=data_set, split=split, task=task,
-        find_image=find_image, notation=NOTATIONS["braces_1000"] if scale == THOUSANDTHS else SKYEYE,
-    )  # fmt: skip
+    notation = NOTATIONS["braces_1000"] if scale == THOUSANDTHS else SKYEYE
+    texts = two_texts(messages) if task is not None and image else None
+    if task is not None and texts is not None and _MARKER.search(texts[0]) is None:  # as nearly all are
+        question = texts[0].replace("\n", " ")
+        turn = read_turn(question, texts[1], task, notation, where=where)
+        regions = tuple(regions_of(turn)) if turn.mentions else ()
+        record = Record(id, data_set, task, split, (find_image(image, where),), (turn,), {}, regions, where)
+        record.references.update(references_of(turn, question, texts[1], None))
+    else:
+        record = parse_llava(
+            {"image": image, "conversations": messages}, where, id=id, source=data_set, split=split, task=task,
+            find_image=find_image, notation=notation,
+        )  # fmt: skip
     return _with_truth(record, where)
 
 
@@ -217,17 +219,19 @@ def _scale(messages: Any, unit: str, scale_of: Callable[[str], int | None], wher
 def _with_truth(record: Record, where: str) -> Record:
     """The record with what its answer is scored by, where it is of another kind than LLaVA's records have."""
     turn, task = record.turns[0], record.task
-    if len(record.turns) > 1 or task in ("refer", "detection", FREE):
+    if task == "refer" and not record.references.get("boxes"):
+        raise BadRecord("no box", where, f"[vg] is answered without a box: {turn.answer[:60]!r}")
+    if len(record.turns) > 1 or task in ("refer", "detection", "caption", FREE):
         return record
-    if task in ("caption", "detail"):
-        return replace(record, references={"captions": [turn.answer]})
-    references: dict[str, Any] = {"answer": turn.answer}
+    references = record.references  # its own, and nobody else's yet
+    if task == "detail":
+        references["captions"] = [turn.answer]
+        return record
+    references["answer"] = turn.answer
     if task in _REGION:
         references["boxes"] = [list(box) for mention in turn.question_mentions for box in mention.boxes]
         if not references["boxes"]:
             raise BadRecord("no box", where, f"a question about a region holds none: {turn.question[:60]!r}")
-    if task == "identify":
-        references |= {"phrase": turn.answer, "captions": [turn.answer]}
     if ":" in turn.question and (named := _CLASSES.search(turn.question)):
         references["classes"] = [name.strip() for name in _AND.sub(", ", named[1]).split(",") if name.strip()]
-    return replace(record, references=references)
+    return record

@@ -53,7 +53,12 @@ class UnitScale:
 
 def data_set_of(image: str) -> str:
     """The data set that an image path names: its first folder, or one that is known by name."""
-    parts = [part for part in image.replace("\\", "/").split("/")[:-1] if part not in ("", ".", "..")]
+    return _data_set(image.replace("\\", "/").rpartition("/")[0])
+
+
+@lru_cache(maxsize=1 << 14)
+def _data_set(folder: str) -> str:
+    parts = [part for part in folder.split("/") if part not in ("", ".", "..")]
     known = [part for part in parts if part.lower() in _KNOWN_SETS]
     folders = [part for part in parts if not part.endswith(":")]
     return next(iter([*known, *folders]), "")
