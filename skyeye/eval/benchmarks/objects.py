@@ -22,7 +22,7 @@ from skyeye.eval.benchmarks.words import COUNTING, DETECTION
 DOTA = """plane, baseball diamond, bridge, ground track field, small vehicle, large vehicle, ship, tennis court,
 basketball court, storage tank, soccer ball field, roundabout, harbor, swimming pool, helicopter"""
 DIOR = """airplane, airport, baseball field, basketball court, bridge, chimney, dam, expressway service area,
-expressway toll station, golf course, ground track field, harbor, overpass, ship, stadium, storage tank, tennis court,
+expressway toll station, golf field, ground track field, harbor, overpass, ship, stadium, storage tank, tennis court,
 train station, vehicle, windmill"""
 FAIR1M = """boeing737, boeing747, boeing777, boeing787, c919, a220, a321, a330, a350, arj21, passenger ship, motorboat,
 fishing boat, tugboat, engineering ship, liquid cargo ship, dry cargo ship, warship, small car, bus, cargo truck,

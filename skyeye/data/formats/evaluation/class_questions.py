@@ -53,10 +53,16 @@ def read(
             yield item
             continue
         size = list(image_size(item.image, item.where))
-        for name in sorted({thing.name for thing in item.objects} - set(wanted)):
+        known = set(map(_together, wanted))
+        for name in sorted({thing.name for thing in item.objects if _together(thing.name) not in known}):
             yield Problem("unknown class", item.where, f"{name!r} is no class of the data set", True, count=0)
         for name in wanted:
             yield _record(item, name, task, size)
+
+
+def _together(name: str) -> str:
+    """A class name without blanks: DIOR writes ``golffield``."""
+    return name.replace(" ", "")
 
 
 def _module(of: str) -> str:
@@ -66,7 +72,7 @@ def _module(of: str) -> str:
 
 
 def _record(item: Annotated, name: str, task: str, size: list[int]) -> Record:
-    things = [thing for thing in item.objects if thing.name == name]
+    things = [thing for thing in item.objects if _together(thing.name) == _together(name)]
     sure = [thing for thing in things if not thing.difficult]
     references: dict[str, Any] = {"class": name, "size": size}
     if task == "counting":
