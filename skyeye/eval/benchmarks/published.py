@@ -39,6 +39,8 @@ PUBLISHED: dict[str, Published] = {
     "cdvqa.test1": Published(39_686, "answers counted in the published Test_answers.json"),
     "cdvqa.test2": Published(31_036, "answers counted in the published Test2_answers.json"),
 }
+#: Pictures and captions are found among each other in the same test sets.
+PUBLISHED |= {f"{data}.retrieval": PUBLISHED[f"{data}.caption"] for data in ("rsicd", "rsitmd", "ucm", "sydney")}
 
 #: Scene sets publish no test split: their images and classes in all.
 WHOLE_SETS: dict[str, tuple[int, int]] = {

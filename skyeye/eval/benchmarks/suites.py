@@ -19,6 +19,7 @@ from skyeye.eval.benchmarks import (
     choices,
     grounding,
     objects,
+    retrieval,
     rsieval,
     scenes,
     synthetic,
@@ -27,6 +28,7 @@ from skyeye.eval.benchmarks import (
     vhm,
     vqa,
     vrsbench,
+    zero_shot,
 )
 from skyeye.eval.benchmarks.base import Benchmark
 from skyeye.eval.benchmarks.folders import DataPlace
@@ -36,7 +38,7 @@ _FIELD = (vrsbench, choices, vhm, rsieval, objects, changes, uavbench)
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for family in (synthetic, captions, vqa, grounding, scenes, vehicles, *_FIELD)
+    for family in (synthetic, captions, vqa, grounding, scenes, vehicles, retrieval, zero_shot, *_FIELD)
     for benchmark in family.BENCHMARKS
 }
 
@@ -62,6 +64,8 @@ SUITES: dict[str, tuple[str, ...]] = {
             "objects": (objects,),
             "changes": (changes,),
             "uavbench": (uavbench,),
+            "retrieval": (retrieval,),
+            "zero_shot": (zero_shot,),
         }.items()
     },
     "all": tuple(BENCHMARKS),

@@ -12,6 +12,7 @@ from skyeye.eval.metrics.classification import classes_named, classification
 from skyeye.eval.metrics.detection import detection
 from skyeye.eval.metrics.grounding import phrase_grounding, refer
 from skyeye.eval.metrics.iou import matched_boxes, overlap, true_boxes
+from skyeye.eval.metrics.nearness import retrieval, zero_shot
 from skyeye.eval.metrics.numbers import counting, measures
 from skyeye.eval.metrics.phrases import letter, named, refusal, yes_no
 from skyeye.eval.metrics.units import by_unit
@@ -40,7 +41,9 @@ __all__ = [
     "question_type",
     "refer",
     "refusal",
+    "retrieval",
     "true_boxes",
     "vqa",
     "yes_no",
+    "zero_shot",
 ]

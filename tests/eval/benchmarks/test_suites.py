@@ -18,6 +18,10 @@ PUBLISHED = [
 #: What the field reports on since 2024, and how many of each.
 FIELD = {"vrsbench": 3, "choices": 4, "vhm_eval": 23, "rsieval": 2, "objects": 6, "changes": 3, "uavbench": 11}
 OF_FIELD = [name for suite in FIELD for name in SUITES[suite]]
+COMPARED = [
+    *("rsicd.retrieval", "rsitmd.retrieval", "ucm.retrieval", "sydney.retrieval"),
+    *("aid.zero_shot", "nwpu.zero_shot", "ucmerced.zero_shot", "eurosat.zero_shot", "whu_rs19.zero_shot"),
+]
 
 
 def names(*words):
@@ -27,10 +31,11 @@ def names(*words):
 def test_every_benchmark_is_there_once():
     assert all(name == benchmark.name for name, benchmark in BENCHMARKS.items())
     made = [n for n in BENCHMARKS if n.startswith("synth.")] + ["vehicles.refer", "dota.refer"]
-    assert sorted(BENCHMARKS) == sorted(PUBLISHED + made + OF_FIELD) and len(made) == 9
+    assert sorted(BENCHMARKS) == sorted(PUBLISHED + COMPARED + made + OF_FIELD) and len(made) == 9
     assert {suite: len(SUITES[suite]) for suite in FIELD} == FIELD
     # what is made here is asked in the reader's own words; the published sets in one fixed wording
-    assert {name for name, benchmark in BENCHMARKS.items() if benchmark.prompt is None} == set(made)
+    assert {name for name, benchmark in BENCHMARKS.items() if benchmark.prompt is None} == {*made, *COMPARED}
+    assert {name for name, benchmark in BENCHMARKS.items() if benchmark.output == "embedding"} == set(COMPARED)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +69,8 @@ def test_patterns_and_suites():
     assert names("VRSBench") == list(SUITES["vrsbench"]) and names("vhm.*") == list(SUITES["vhm_eval"])
     assert names("all") == list(BENCHMARKS)
     assert names("Paper") == list(SUITES["paper"])
-    assert sorted(SUITES) == sorted(["all", "captions", "grounding", "paper", "scenes", "synth", "vqa", *FIELD])
+    kinds = ["all", "captions", "grounding", "paper", "retrieval", "scenes", "synth", "vqa", "zero_shot"]
+    assert sorted(SUITES) == sorted([*kinds, *FIELD])
     # every published benchmark is in one list by kind
     kinds = [name for suite in ("captions", "vqa", "grounding", "scenes") for name in SUITES[suite]]
     assert Counter(kinds) == Counter([*PUBLISHED, "vehicles.refer", "dota.refer"])
@@ -175,8 +181,9 @@ def test_the_list_says_what_the_data_on_disk_can_run(tmp_path, write, write_imag
     assert main(["eval", "list", "--data-root", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     here = {line.split()[1]: line.split()[0] for line in said.splitlines()[1 : len(BENCHMARKS) + 1]}
-    assert here.keys() == BENCHMARKS.keys() and [name for name, is_ in here.items() if is_ == "yes"] == ["ucm.caption"]
-    assert f"1 of {len(BENCHMARKS)} have their data in {tmp_path}" in said
+    runs = [name for name, told in here.items() if told == "yes"]
+    assert here.keys() == BENCHMARKS.keys() and runs == ["ucm.caption", "ucm.retrieval"]
+    assert f"2 of {len(BENCHMARKS)} have their data in {tmp_path}" in said
     assert main(["eval", "list", "rsvqa_lr", "--data-root", str(tmp_path)]) == 0
     assert "here:        no: nothing here is named LR_split_test_questions.json" in capsys.readouterr().out
 

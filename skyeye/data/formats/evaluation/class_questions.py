@@ -53,8 +53,8 @@ def read(
             yield item
             continue
         size = list(image_size(item.image, item.where))
-        known = set(map(_together, wanted))
-        for name in sorted({thing.name for thing in item.objects if _together(thing.name) not in known}):
+        together = set(map(_together, wanted))
+        for name in sorted({thing.name for thing in item.objects if _together(thing.name) not in together}):
             yield Problem("unknown class", item.where, f"{name!r} is no class of the data set", True, count=0)
         for name in wanted:
             yield _record(item, name, task, size)
