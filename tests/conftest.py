@@ -21,11 +21,20 @@ from PIL import Image
 from safetensors import safe_open
 
 import skyeye.models  # noqa: F401  makes torchvision importable before transformers asks for it
-from skyeye.config.schema import LanguageConfig, LinearProjectorConfig, LoraConfig, ModelConfig, VisionConfig
+from skyeye.config.schema import (
+    LanguageConfig,
+    LinearProjectorConfig,
+    LoraConfig,
+    ModelConfig,
+    PromptConfig,
+    VisionConfig,
+)
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import Record, Turn
 from skyeye.eval.metrics.captions import CaptionScorer
 from skyeye.models.build import build_model
+from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.tokenizer import train_tokenizer
 from skyeye.synth import write_scenes
 
 settings.register_profile("skyeye", deadline=None)  # a busy machine is no failure
@@ -70,6 +79,37 @@ def golden_images(golden) -> list[Path]:
 def fixed_seed() -> None:
     """Every test draws the same random numbers, alone or in a suite."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def small_parts():
+    """A random model of few parameters that says different things, and its processor; it reads 120 tokens."""
+    torch.manual_seed(0)
+    words = ["how many ships are there?", "two white ships", "where are they? {<10><20><40><70>}", "<p>a ship</p>"]
+    tokenizer = train_tokenizer(words, 800)
+    config = ModelConfig(
+        vision=VisionConfig(image_size=28, patch_size=14, width=8, depth=1, heads=2, mlp_ratio=2.0),
+        projector=LinearProjectorConfig(join_tokens=2),
+        language=LanguageConfig(
+            config={
+                "model_type": "llama",
+                "hidden_size": 8,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "max_position_embeddings": 120,
+            }
+        ),
+        lora=LoraConfig(r=2),
+        prompt=PromptConfig(),
+    )
+    model = build_model(config, tokenizer)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.5)
+    return model, SkyEyeProcessor.from_config(config, tokenizer)
 
 
 @pytest.fixture(scope="session")

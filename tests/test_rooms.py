@@ -26,7 +26,8 @@ FLOORS = (
     ("models", "synth", "html"),
     ("data",),
     ("config", "launch", "run_log"),
-    ("errors", "__init__"),
+    ("__init__",),
+    ("errors", "registration"),
 )
 #: Arrows that may point upwards, and why.
 EXCEPTIONS = {

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skyeye.data.geometry.boxes import Box
-from skyeye.data.prompts.base import IMAGE_MARK
 from skyeye.data.record import MARK, Mention, Turn
 from skyeye.data.tasks import FREE, check_task
 from skyeye.errors import SkyEyeError
@@ -236,18 +235,11 @@ class Model:
             question=style.question(request.turns[-1]),
             image=image,
             place=None if first is None else first.place,
-            prompt=self.written(request),
+            prompt=self.builder.written(len(request.pictures), request.turns),
             prompt_tokens=len(prompt),
             tokens=len(said.ids),
             ended=bool(set(said.ids) & set(self.builder.end_token_ids)),
         )
-
-    def written(self, request: Request) -> str:
-        """What the model is given, as text: the exact words, ``<ImageHere>`` for each image."""
-        begin = self.builder.tokenizer.bos_token or ""
-        segments = self.builder.style.asking(len(request.pictures), request.turns)
-        words = {"image": IMAGE_MARK, "begin": begin}
-        return "".join(words.get(segment.kind, segment.text) for segment in segments)
 
 
 def _mentions(region: Region | Sequence[Region], pictures: Sequence[Shown]) -> tuple[Mention, ...]:

@@ -69,7 +69,8 @@ def test_files_arrays_and_pictures_are_the_same(model, picture, tmp_path):
 
 def test_a_region_is_written_into_the_question(model, picture):
     def written(*arguments, **named):
-        return model.written(model.request(picture, *arguments, **named)).removesuffix(" [/INST]")
+        request = model.request(picture, *arguments, **named)
+        return model.builder.written(1, request.turns).removesuffix(" [/INST]")
 
     assert written("[identify]", region=(4, 6, 16, 21)).endswith("[identify] {<10><20><40><70>}")
     assert written("what is <box> ?", region=(16, 21, 4, 6)).endswith("what is {<10><20><40><70>} ?")
