@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from skyeye.errors import SkyEyeError
-from skyeye.serve.export.checksums import FILE, wrong_files, write_checksums
+from skyeye.serve.export.checksums import FILE, write_checksums, wrong_files
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_what_differs_is_named(folder):
 @pytest.mark.parametrize("line", ["abc", f"{'0' * 64}  /etc/passwd", f"{'0' * 64}  ../x", f"{'0' * 64} x"])
 def test_a_damaged_file_is_refused_by_its_line(folder, line):
     (folder / FILE).write_text(line + "\n")
-    with pytest.raises(SkyEyeError, match="no line of checksums.*line 1"):
+    with pytest.raises(SkyEyeError, match="line 1: is no line of checksums"):
         list(wrong_files(folder))
     (folder / FILE).unlink()
     with pytest.raises(SkyEyeError, match="was not written by skyeye export"):

@@ -1,0 +1,80 @@
+"""Code blocks of README.md, CONTRIBUTING.md and docs/: what they tell a person to type is understood by the program.
+
+Commands are parsed, not run, Python is compiled, YAML and JSON are read. Blocks that are run, too, stand in ``RUN``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from skyeye import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+#: Pages whose blocks are executed, and by which test.
+RUN = {
+    "own_data.md": "tests/integration/test_own_data.py",
+    "quick_start.md": "tests/docs/test_quick_start.py",
+}
+_BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The code blocks of a page in these languages, in order."""
+    return [text for language, text in _BLOCK.findall(page.read_text(encoding="utf-8")) if language in languages]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words behind ``skyeye`` of each command in a block; of several ways to write it (``a | b``) the first."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        for piece in re.split(r"\s&&\s", line):
+            words = shlex.split(piece, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                words = words[1:]
+            if words and words[0].removeprefix(".venv/bin/") == "skyeye":
+                ends = [words.index(end) for end in ("|", ">", "&", "...") if end in words]
+                found.append(words[1 : min(ends, default=len(words))])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # places that a command would write to are tried
+    wrong = []
+    for words in [words for text in blocks(page, "bash", "sh", "console", "") for words in commands(text)]:
+        try:
+            cli.parse(words)
+        except SystemExit as end:
+            if end.code:
+                wrong.append(f"skyeye {shlex.join(words)}: {capsys.readouterr().err.splitlines()[-1]}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_other_blocks_are_what_they_say(page):
+    for text in blocks(page, "python"):
+        compile(text, page.name, "exec")
+    for text in blocks(page, "yaml"):
+        yaml.safe_load(text)
+    for text in blocks(page, "json"):
+        try:
+            json.loads(text)
+        except ValueError:  # a line for each object
+            assert [json.loads(line) for line in text.splitlines()]
+
+
+def test_what_is_run_is_named():
+    for page, test in RUN.items():
+        assert (ROOT / "docs" / page).is_file() and page in (ROOT / test).read_text(encoding="utf-8")
+
+
+def test_commands_of_a_block():
+    text = "A=1 skyeye eval X \\\n  --limit 3 > f  # why\ncd x && skyeye doctor\necho skyeye train\nskyeye runs | head\n"
+    assert commands(text) == [["eval", "X", "--limit", "3"], ["doctor"], ["runs"]]
