@@ -85,7 +85,7 @@ def test_run_from_its_folder_it_reads_what_is_wanted_there(monkeypatch, tmp_path
         Finding("torch", "2.7.0 (>=2.6)"),
         Finding("optional: geo", "not installed: rasterio"),
     ]
-    assert list(doctor._python())[0].remedy is None
+    assert next(iter(doctor._python())).remedy is None
 
 
 def test_the_installed_libraries_are_within_the_bounds():

@@ -27,6 +27,7 @@ from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, new_folder, new_place, refuse_own_inputs
 from skyeye.cli.plan import plan_command
 from skyeye.cli.runs import runs_commands
+from skyeye.cli.serve import serve_commands
 from skyeye.errors import SkyEyeError, of_the_system
 from skyeye.serve.opening import base_of
 
@@ -125,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     eval_commands(commands, command)
 
     _chat_command(commands, command)
+    serve_commands(commands, command)
     _checkpoint_commands(group, command)
     export_commands(commands, command)
     models_commands(group, command)

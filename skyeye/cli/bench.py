@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from skyeye.cli.bench_serve import serve_bench
 from skyeye.cli.checkpoints import checkpoint_arguments
 from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, new_file, new_folder
@@ -59,6 +60,8 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     start.add_argument("--records", type=int, metavar="N", help="default 520,000")
     start.add_argument("--images", type=int, metavar="N", help="default: one for 14 records")
     start.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
+
+    serve_bench(bench, command)
 
     dtype = command(bench, "dtype", _dtype, "a checkpoint in each precision: memory, speed, answers beside fp32")
     checkpoint_arguments(dtype)

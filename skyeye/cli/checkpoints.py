@@ -20,10 +20,17 @@ CHECKPOINT = (
 DTYPES = ("auto", "bf16", "fp16", "fp32", "int8", "int4")
 
 
-def checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """``CHECKPOINT``, ``--weights``, ``--base``, ``--resize``, ``--dtype``, ``--keep-adapters``, ``--device``."""
-    named = f"{CHECKPOINT}; or, with --weights, a name of skyeye models list"
-    parser.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=named)
+def checkpoint_arguments(
+    parser: argparse.ArgumentParser, kind: Callable[[str], object] = any_path, others: str = ""
+) -> None:
+    """``CHECKPOINT``, ``--weights``, ``--base``, ``--resize``, ``--dtype``, ``--keep-adapters``, ``--device``.
+
+    Args:
+        kind: ``type=`` of ``CHECKPOINT``.
+        others: what else it may be, for the help.
+    """
+    named = f"{CHECKPOINT}; or, with --weights, a name of skyeye models list" + (f"; or {others}" if others else "")
+    parser.add_argument("checkpoint", type=kind, metavar="CHECKPOINT", help=named)
     parser.add_argument("--weights", type=any_path, metavar="FOLDER", help="published files of the model that is named")
     parser.add_argument(
         "--resize",

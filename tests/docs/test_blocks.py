@@ -76,5 +76,7 @@ def test_what_is_run_is_named():
 
 
 def test_commands_of_a_block():
-    text = "A=1 skyeye eval X \\\n  --limit 3 > f  # why\ncd x && skyeye doctor\necho skyeye train\nskyeye runs | head\n"
+    text = (
+        "A=1 skyeye eval X \\\n  --limit 3 > f  # why\ncd x && skyeye doctor\necho skyeye train\nskyeye runs | head\n"
+    )
     assert commands(text) == [["eval", "X", "--limit", "3"], ["doctor"], ["runs"]]

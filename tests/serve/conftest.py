@@ -29,7 +29,7 @@ def picture():
 @pytest.fixture
 def says(model, monkeypatch):
     """A function: the model answers from a list, and what it was given is noted."""
-    from skyeye.generation.engine import SharedAnswer
+    from skyeye.generation.requests import SharedAnswer
 
     def answers_from(texts):
         given, left = [], list(texts)
