@@ -79,8 +79,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from skyeye.serve.export.card import QUESTION
     from skyeye.serve.export.hub import uploaded
-    from skyeye.serve.export.verify import QUESTION, TOLERANCE, check_files, compare
+    from skyeye.serve.export.verify import TOLERANCE, check_files, compare
 
     if options.against is not None and not options.image:
         what = "there is nothing to compare answers on"

@@ -22,6 +22,8 @@ RUN = {
     "own_data.md": "tests/integration/test_own_data.py",
     "quick_start.md": "tests/docs/test_quick_start.py",
 }
+_COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S* )*(?:\.venv/bin/)?skyeye\s")
+_ENDS = ("|", ">", "&", "...")
 _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -35,12 +37,9 @@ def commands(text: str) -> list[list[str]]:
     found = []
     for line in text.replace("\\\n", " ").splitlines():
         for piece in re.split(r"\s&&\s", line):
-            words = shlex.split(piece, comments=True)
-            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-                words = words[1:]
-            if words and words[0].removeprefix(".venv/bin/") == "skyeye":
-                ends = [words.index(end) for end in ("|", ">", "&", "...") if end in words]
-                found.append(words[1 : min(ends, default=len(words))])
+            if told := _COMMAND.match(piece):
+                words = shlex.split(piece[told.end() :], comments=True)
+                found.append(words[: min((words.index(end) for end in _ENDS if end in words), default=len(words))])
     return found
 
 
@@ -76,7 +75,5 @@ def test_what_is_run_is_named():
 
 
 def test_commands_of_a_block():
-    text = (
-        "A=1 skyeye eval X \\\n  --limit 3 > f  # why\ncd x && skyeye doctor\necho skyeye train\nskyeye runs | head\n"
-    )
+    text = "A=1 skyeye eval X \\\n  --limit 3 > f  # a\ncd x && skyeye doctor\necho skyeye train\nskyeye runs | head\n"
     assert commands(text) == [["eval", "X", "--limit", "3"], ["doctor"], ["runs"]]

@@ -18,6 +18,8 @@ from skyeye.serve.export.checksums import files_of
 from skyeye.serve.export.licences import DATA, PARTS, UNKNOWN, Licence, licence_of, of_the_whole
 from skyeye.serve.export.private import last_name
 
+#: What a folder is asked where nobody says what.
+QUESTION = "[caption] Describe the image."
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -47,7 +49,7 @@ class Described:
     listed: CataloguedModel | None = None
     scores: EvalResults | None = None
     licence: str | None = None
-    asks: str = "[caption] Describe the image."
+    asks: str = QUESTION
 
 
 def write_card(folder: Path, described: Described) -> None:

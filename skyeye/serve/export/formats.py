@@ -21,7 +21,7 @@ from skyeye.models.packed import refuse_packed
 from skyeye.models.precision import DTYPES
 from skyeye.models.pretrained import Checkpoint, find_checkpoint
 from skyeye.models.save import export_checkpoint, whole_folder
-from skyeye.serve.export.card import Described, write_card
+from skyeye.serve.export.card import QUESTION, Described, write_card
 from skyeye.serve.export.checksums import write_checksums
 from skyeye.serve.export.private import last_name, take_machine_paths_out
 
@@ -103,6 +103,7 @@ def export(source: str | Path, target: Path, how: Exporting = _USUAL) -> list[st
             listed=listed,
             scores=scores,
             licence=how.licence,
+            asks="Describe the image." if how.form == "llava" else QUESTION,
         )
         write_card(partial, described)
         write_checksums(partial)

@@ -46,9 +46,9 @@ class PlainLlava:
 
     def round_alike(self, network: SkyEyeForConditionalGeneration) -> None:
         """Round all weights of another model as those of the folder are, and let it compute in float32, too."""
-        for tensor in (*network.parameters(), *network.buffers()):
-            if tensor.is_floating_point():
-                tensor.data = tensor.data.to(self.stored).float()
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(self.stored).float()
+        network.float()  # buffers that are no weights, such as rotary frequencies, are not rounded
 
     @torch.inference_mode()
     def ask(self, image: Path, question: str) -> str:

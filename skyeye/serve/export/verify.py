@@ -14,13 +14,13 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.base import FILE as BASE
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.weights import read_json_object
+from skyeye.serve.export.card import QUESTION
 from skyeye.serve.export.checksums import wrong_files
 from skyeye.serve.export.formats import REFERENCE
 from skyeye.serve.export.hub import what_the_hub_would_refuse
 from skyeye.serve.export.plain_llava import PlainLlava, is_plain_llava
 from skyeye.serve.model import Model, Request
 
-QUESTION = "[caption] Describe the image."
 #: With our code both compute the same sums of the same weights; transformers adds in another order.
 TOLERANCE = 1e-3
 #: Tokens of an answer.

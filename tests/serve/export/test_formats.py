@@ -16,7 +16,6 @@ from skyeye import cli
 from skyeye.eval.files import checkpoint_fingerprint
 from skyeye.eval.results import BenchmarkResult, EvalResults, MetricValue, Protocol, write_scores
 from skyeye.models.pretrained import open_checkpoint
-from skyeye.models.save import save_checkpoint
 from skyeye.serve.export.formats import Exporting, export
 from skyeye.serve.export.verify import check_files
 
@@ -31,14 +30,11 @@ RECIPE["stages"][0]["mixture"] = [{"source": "lr", "weight": 2.0}]
 
 
 @pytest.fixture
-def checkpoint(parts, tmp_path):
-    """A folder as training leaves it, with the words of another machine in its recipe."""
-    model, processor = parts
-    folder = tmp_path / "runs/harbour/checkpoints/adapt"
-    save_checkpoint(folder, model, model.state_dict(), processor=processor)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
-    (folder / "manifest.json").write_text(json.dumps({"stage": "adapt", "seed": 7}))
-    return folder
+def checkpoint(whole):
+    """With the words of another machine in its recipe."""
+    (whole / "recipe.yaml").write_text(yaml.safe_dump(RECIPE, sort_keys=False))
+    (whole / "manifest.json").write_text(json.dumps({"stage": "adapt", "seed": 7}))
+    return whole
 
 
 def scores_of(checkpoint, path, **about):
@@ -105,6 +101,14 @@ def test_the_reference_s_file(checkpoint, tmp_path):
     assert "model.pth --base RECIPE" in (tmp_path / "out/README.md").read_text()
 
 
+def test_a_plain_llava_folder(llava_shaped, tmp_path):
+    export(llava_shaped, tmp_path / "out", Exporting("llava"))
+    assert not check_files(tmp_path / "out")
+    assert ModelCard.load(tmp_path / "out/README.md").data.library_name == "transformers"
+    card = (tmp_path / "out/README.md").read_text()
+    assert 'pipeline("image-text-to-text", model="THIS_FOLDER")' in card and "import skyeye" not in card
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -123,9 +127,9 @@ def test_what_has_no_place_is_refused_and_leaves_nothing(checkpoint, tmp_path, c
     assert not out.exists() and not list(tmp_path.glob(".out*"))
 
 
-def test_adapters_alone_name_their_base_without_its_folder(tmp_path, tiny_parts):
+def test_adapters_alone_name_their_base_without_its_folder(tmp_path, based):
     """The base lay at a path of one machine: the export keeps its fingerprint and opens with a recipe that knows it."""
-    trained, config = tiny_parts
+    trained, config = based
     export(trained, tmp_path / "out", Exporting("peft"))
     assert not check_files(tmp_path / "out")
     base = json.loads((tmp_path / "out/base.json").read_text())
@@ -135,30 +139,3 @@ def test_adapters_alone_name_their_base_without_its_folder(tmp_path, tiny_parts)
     expected = open_checkpoint(trained)[0].state_dict()
     found = open_checkpoint(tmp_path / "out", base=config)[0].state_dict()
     assert found.keys() == expected.keys() and all(torch.equal(found[name], t) for name, t in expected.items())
-
-
-@pytest.fixture
-def tiny_parts(tmp_path, parts):
-    """A checkpoint that leaves out its language model, and the model section that says where that lies."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, VisionConfig
-    from skyeye.models.adapters import plain_name
-    from skyeye.models.base import base_of
-    from skyeye.models.build import build_model
-    from skyeye.models.processing import SkyEyeProcessor
-
-    tokenizer = parts[1].tokenizer
-    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "llama")
-    tokenizer.save_pretrained(tmp_path / "llama")
-    config = ModelConfig(
-        vision=VisionConfig(image_size=28, patch_size=14, width=8, depth=1, heads=2, mlp_ratio=2.0),
-        language=LanguageConfig(pretrained=str(tmp_path / "llama")),
-        lora=LoraConfig(r=2),
-    )
-    model, base = build_model(config, tokenizer), base_of(config, {"language"})
-    held = {name: tensor for name, tensor in model.state_dict().items() if not base.covers(plain_name(name))}
-    held = {name: tensor for name, tensor in held.items() if name not in (model._keys_to_ignore_on_save or ())}
-    save_checkpoint(tmp_path / "trained", model, held, base, SkyEyeProcessor.from_config(config, tokenizer))
-    return tmp_path / "trained", config
