@@ -56,6 +56,17 @@ def test_commands_are_understood(page, tmp_path, monkeypatch, capsys):
     assert not wrong, "\n".join(wrong)
 
 
+def test_commands_in_the_text_of_troubleshooting(tmp_path, monkeypatch):
+    """Its remedies stand in tables."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    told = [words for span in re.findall(r"`(skyeye [^`]+)`", text) for words in commands(span)]
+    told = [words for words in told if any(word.isupper() for word in words)]  # others are names of commands
+    assert len(told) > 10
+    for words in told:
+        cli.parse(words)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_other_blocks_are_what_they_say(page):
     for text in blocks(page, "python"):

@@ -65,7 +65,7 @@ def write_card(folder: Path, described: Described) -> None:
     text = environment.get_template("card.md.jinja").render(
         head=yaml.safe_dump(_metadata(described), sort_keys=False, allow_unicode=True),
         model=described,
-        parts=[(last_name(name), licence_of([name], PARTS)) for name in described.bases],
+        parts=[(_cell(last_name(name)), licence_of([name], PARTS)) for name in described.bases],
         data=_data(described),
         stages=_stages(described),
         scores=_scores(described.scores),
@@ -92,29 +92,38 @@ def _metadata(described: Described) -> dict[str, Any]:
     return head | {"tags": ["remote-sensing", "vision-language-model", "skyeye"], "language": ["en"]}
 
 
+def _dicts(value: object) -> list[dict[str, Any]]:
+    """The objects of a list; a recipe may have been edited by hand."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _cell(value: object) -> str:
+    """A text inside a table."""
+    return " ".join(str(value).split()).replace("|", r"\|")
+
+
 def _data(described: Described) -> list[tuple[str, str, Licence]]:
     """(source, format, licence) of what the recipe's stages draw from."""
-    sources = described.recipe.get("sources") or {}
-    stages = described.recipe.get("stages") or []
-    drawn = {entry.get("source") for stage in stages for entry in stage.get("mixture") or []}
+    sources = described.recipe.get("sources")
+    stages = _dicts(described.recipe.get("stages"))
+    drawn = {str(entry.get("source")) for stage in stages for entry in _dicts(stage.get("mixture"))}
     found = []
-    for name, source in sources.items():
-        if name in drawn:
-            words = [name, str(source.get("format")), str(source.get("path"))]
-            found.append((name, str(source.get("format")), licence_of(words, DATA)))
+    for name, source in (sources if isinstance(sources, dict) else {}).items():
+        if str(name) in drawn and isinstance(source, dict):
+            words = [str(name), str(source.get("format")), str(source.get("path"))]
+            found.append((_cell(name), _cell(source.get("format")), licence_of(words, DATA)))
     return found
 
 
 def _stages(described: Described) -> list[dict[str, Any]]:
     """What each stage trained, on what, for how long."""
     told = []
-    for stage in described.recipe.get("stages") or []:
+    for stage in _dicts(described.recipe.get("stages")):
         trained = [f"{part}: {stage.get(part)}" for part in ("vision", "projector", "language") if stage.get(part)]
-        mixture = [f"{entry.get('source')} ({entry.get('weight')})" for entry in stage.get("mixture") or []]
+        mixture = [f"{entry.get('source')} ({entry.get('weight')})" for entry in _dicts(stage.get("mixture"))]
         steps = f"{stage['steps']} steps" if stage.get("steps") else f"{stage.get('epochs')} epochs"
-        told.append(
-            {"name": stage.get("name"), "trained": ", ".join(trained), "mixture": ", ".join(mixture), "steps": steps}
-        )
+        row = {"name": stage.get("name"), "trained": ", ".join(trained), "mixture": ", ".join(mixture), "steps": steps}
+        told.append({name: _cell(value) for name, value in row.items()})
     return told
 
 
@@ -155,6 +164,8 @@ def _notes(described: Described, sizes: Mapping[str, int]) -> list[str]:
             f"The frozen parts ({parts}) are not in this folder. `base.json` names them with a fingerprint of their"
             " files; where they lie elsewhere, `--base RECIPE` says where."
         )
+    if described.scores is not None and "(bitsandbytes)" in described.precision:
+        notes.append("The scores below were measured before the weights were rounded to so few bits.")
     if any(licence_of([name], PARTS).words == UNKNOWN for name in described.bases):
         notes.append("The licence of a pretrained part is not known here: ask before you hand this on.")
     return notes

@@ -191,11 +191,13 @@ def _bases(found: Checkpoint, recipe: Mapping[str, Any]) -> tuple[str, ...]:
     named += [found.base.language.source] if found.base.language is not None else []
     if named:
         return tuple(named)
-    model = recipe.get("model") or {}
-    towers = model.get("vision") or {}
-    towers = towers if isinstance(towers, list) else [towers]
-    language = model.get("language") or {}
-    parts = [*(tower.get("weights") for tower in towers), language.get("pretrained")]
+    model = recipe.get("model")
+    if not isinstance(model, dict):
+        return ()
+    towers = model["vision"] if isinstance(model.get("vision"), list) else [model.get("vision")]
+    parts = [tower.get("weights") for tower in towers if isinstance(tower, dict)]
+    language = model.get("language")
+    parts += [language.get("pretrained")] if isinstance(language, dict) else []
     return tuple(str(part) for part in parts if part)
 
 

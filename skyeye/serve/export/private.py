@@ -23,7 +23,7 @@ FILES = (
     "generation_config.json",
     "recipe.yaml",
 )
-_MACHINE = re.compile(r"(/|~|[A-Za-z]:[\\/]|\\\\)[\w.~\\/].*")
+_MACHINE = re.compile(r"(/|~|[A-Za-z]:[\\/]|\\\\|file://)[\w.~\\/].*")
 
 
 def is_machine_path(text: str) -> bool:

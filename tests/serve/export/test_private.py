@@ -11,7 +11,16 @@ from skyeye.serve.export.private import is_machine_path, machine_paths, take_mac
 
 
 @pytest.mark.parametrize(
-    "text", ["/data/llama", "/x", "~/weights/eva.pth", r"C:\models\eva.pth", "D:/eva", r"\\server\share\eva.pth"]
+    "text",
+    [
+        "/data/llama",
+        "/x",
+        "~/weights/eva.pth",
+        r"C:\models\eva.pth",
+        "D:/eva",
+        r"\\server\share\eva.pth",
+        "file:///data/eva",
+    ],
 )
 def test_paths_of_one_machine(text):
     assert is_machine_path(text)
