@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from skyeye import cli
 from skyeye.config.schema import LanguageConfig, LoraConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models import precision as precisions
@@ -134,12 +133,6 @@ def test_what_it_needs_is_counted_with_its_bits(monkeypatch, kind, fits):
         return refuse_what_does_not_fit(*check)
     with pytest.raises(SkyEyeError, match="choose a smaller --dtype"):
         refuse_what_does_not_fit(*check)
-
-
-def test_an_export_in_few_bits_is_refused_in_one_line(tmp_path, capsys):
-    assert cli.main(["export", str(tmp_path), str(tmp_path / "out"), "--dtype", "int8"]) == 2
-    told = capsys.readouterr().err.strip()
-    assert "--dtype: int8 is for asking a model, not for writing it" in told and "\n" not in told
 
 
 @library
