@@ -88,3 +88,18 @@ def test_what_is_run_is_named():
 def test_commands_of_a_block():
     text = "A=1 skyeye eval X \\\n  --limit 3 > f  # a\ncd x && skyeye doctor\necho skyeye train\nskyeye runs | head\n"
     assert commands(text) == [["eval", "X", "--limit", "3"], ["doctor"], ["runs"]]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_pages_outside_the_site_lead_somewhere(page):
+    """Those inside docs/ are checked when the site is built."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        if link.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = link.partition("#")
+        assert (ROOT / name).exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\s-]", "", title).strip().lower().replace(" ", "-") for title in titles}, (
+                link
+            )
