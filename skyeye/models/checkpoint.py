@@ -33,6 +33,8 @@ from skyeye.models.weights import differences, read_json_object, read_tensors, s
 
 #: Beside the weights of an exported directory; these belong to the weights, the rest is copied when weights change.
 _WEIGHT_FILES = re.compile(r"((adapter_)?model.*\.safetensors(\.index\.json)?|(adapter_)?config\.json|base\.json)")
+#: Layouts that :func:`convert` writes besides those of other projects' folders.
+_OWN_LAYOUTS = ("minigpt_v2", "peft")
 
 
 def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> None:
@@ -101,6 +103,9 @@ def convert(
     source, target = Path(source), Path(target)
     if target.exists():
         raise SkyEyeError("exists already", where=str(target), remedy="remove it or choose another name")
+    if layout not in (None, *WRITERS, *_OWN_LAYOUTS):
+        remedy = f"choose one of {', '.join([*WRITERS, *_OWN_LAYOUTS])}"
+        raise SkyEyeError(f"{layout!r} is no layout", where="layout", remedy=remedy)
     ours = source.is_dir() and layout_of(source) is None
     if layout in WRITERS:
         _write_layout(source, target, layout, base, family)

@@ -13,8 +13,9 @@ import yaml
 from skyeye.config.catalogue import find_model
 from skyeye.config.schema import ModelConfig
 from skyeye.errors import SkyEyeError
-from skyeye.eval.files import checkpoint_fingerprint
+from skyeye.eval.files import fingerprint_with_base
 from skyeye.eval.results import EvalResults, read_scores
+from skyeye.generation.opening import Opening
 from skyeye.models.adapters import ADAPTERS
 from skyeye.models.checkpoint import convert
 from skyeye.models.packed import refuse_packed
@@ -85,7 +86,7 @@ def export(source: str | Path, target: Path, how: Exporting = _USUAL) -> list[st
     found = find_checkpoint(source, how.base, listed and listed.family)
     if how.form != "skyeye":
         refuse_packed(bool(found.packed), found.path)
-    scores, told = _scores(found.path, how.scores)
+    scores, told = _scores(found.path, how.scores, Opening(how.base, family=listed and listed.family))
     with whole_folder(target) as partial:
         _write(source, partial, how, listed and listed.family)
         shortened = take_machine_paths_out(partial)
@@ -150,27 +151,27 @@ def _write(source: str | Path, folder: Path, how: Exporting, family: str | None)
         convert(source, folder / REFERENCE, layout="minigpt_v2")
 
 
-def _scores(checkpoint: Path, named: Path | None) -> tuple[EvalResults | None, list[str]]:
+def _scores(checkpoint: Path, named: Path | None, opening: Opening) -> tuple[EvalResults | None, list[str]]:
     """The scores of a checkpoint, and what is to be told of them.
+
+    Args:
+        named: a file of scores; None: what ``skyeye eval`` or the run left beside a folder, of these weights.
+        opening: how the checkpoint was opened to be scored.
 
     Raises:
         SkyEyeError: the file that is named cannot be read.
     """
-    usual = (checkpoint / "eval", checkpoint, checkpoint.parent.parent)
-    places = [named] if named is not None else [folder / "scores.json" for folder in usual]
-    for place in (place for place in places if place.is_file() or named is not None):
-        scores = read_scores(place)
-        if scores.about.get("fingerprint") == _fingerprint(checkpoint):
-            return scores, [f"scores: {place}"]
-        if named is not None:
-            return scores, [f"scores: {place}, which do not say that they are of these weights"]
-        return None, [f"{place} is of other weights: the card has no scores; --scores FILE names some"]
-    return None, []
-
-
-def _fingerprint(checkpoint: Path) -> str | None:
-    """As ``skyeye eval`` notes it of a folder that names or holds its base itself."""
-    return checkpoint_fingerprint(checkpoint) if checkpoint.is_dir() else None
+    usual = (checkpoint / "eval", checkpoint, checkpoint.parent.parent) if checkpoint.is_dir() else ()
+    places = [folder / "scores.json" for folder in usual if (folder / "scores.json").is_file()]
+    if named is None and not places:
+        return None, []
+    place = named or places[0]
+    scores = read_scores(place)
+    if scores.about.get("fingerprint") == fingerprint_with_base(checkpoint, opening):
+        return scores, [f"scores: {place}"]
+    if named is not None:
+        return scores, [f"scores: {place}, which do not say that they are of these weights"]
+    return None, [f"{place} is of other weights: the card has no scores; --scores FILE names some"]
 
 
 def _plain(path: Path) -> Mapping[str, Any]:
