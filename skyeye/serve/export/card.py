@@ -120,11 +120,18 @@ def _stages(described: Described) -> list[dict[str, Any]]:
     told = []
     for stage in _dicts(described.recipe.get("stages")):
         trained = [f"{part}: {stage.get(part)}" for part in ("vision", "projector", "language") if stage.get(part)]
-        mixture = [f"{entry.get('source')} ({entry.get('weight')})" for entry in _dicts(stage.get("mixture"))]
+        mixture = [_drawn(entry) for entry in _dicts(stage.get("mixture"))]
         steps = f"{stage['steps']} steps" if stage.get("steps") else f"{stage.get('epochs')} epochs"
         row = {"name": stage.get("name"), "trained": ", ".join(trained), "mixture": ", ".join(mixture), "steps": steps}
         told.append({name: _cell(value) for name, value in row.items()})
     return told
+
+
+def _drawn(entry: Mapping[str, Any]) -> str:
+    """An entry of a mixture: source, weight, and the tasks that it is restricted to."""
+    tasks = entry.get("tasks")
+    only = f": {' '.join(map(str, tasks))}" if isinstance(tasks, list) and tasks else ""
+    return f"{entry.get('source')} ({entry.get('weight')}{only})"
 
 
 def _scores(scores: EvalResults | None) -> list[dict[str, str]]:

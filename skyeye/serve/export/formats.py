@@ -108,6 +108,8 @@ def export(source: str | Path, target: Path, how: Exporting = _USUAL) -> list[st
         )
         write_card(partial, described)
         write_checksums(partial)
+        for file in partial.iterdir():  # safetensors lets nobody else read what it writes
+            file.chmod((partial / "README.md").stat().st_mode)
     return told
 
 

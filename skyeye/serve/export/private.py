@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ def machine_paths(folder: Path) -> Iterator[tuple[str, str, str]]:
     """(file, key, path) of every path of one machine in the files of a folder that name others."""
     for name in FILES:
         if (folder / name).is_file():
-            found: list[tuple[str, str, str]] = []
-            _walk(_read(folder / name), "", lambda key, text, name=name, found=found: found.append((name, key, text)))
-            yield from found
+            found: list[tuple[str, str]] = []
+            _walk(_read(folder / name), "", found)
+            yield from ((name, key, path) for key, path in found)
 
 
 def take_machine_paths_out(folder: Path) -> list[tuple[str, str, str]]:
@@ -48,7 +48,7 @@ def take_machine_paths_out(folder: Path) -> list[tuple[str, str, str]]:
     """
     found = list(machine_paths(folder))
     for name in {name for name, _, _ in found}:
-        content = _walk(_read(folder / name), "", lambda key, text: None)
+        content = _walk(_read(folder / name), "", [])
         if name.endswith(".yaml"):
             write_whole(folder / name, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         else:
@@ -66,13 +66,13 @@ def _read(path: Path) -> Any:
     return yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
 
 
-def _walk(value: Any, key: str, tell: Callable[[str, str], object]) -> Any:
-    """The same content with paths shortened; each is told."""
+def _walk(value: Any, key: str, found: list[tuple[str, str]]) -> Any:
+    """The same content with paths shortened; (key, path) of each goes into ``found``."""
     if isinstance(value, dict):
-        return {name: _walk(each, f"{key}.{name}".lstrip("."), tell) for name, each in value.items()}
+        return {name: _walk(each, f"{key}.{name}".lstrip("."), found) for name, each in value.items()}
     if isinstance(value, list):
-        return [_walk(each, f"{key}.{number}".lstrip("."), tell) for number, each in enumerate(value)]
+        return [_walk(each, f"{key}.{number}".lstrip("."), found) for number, each in enumerate(value)]
     if isinstance(value, str) and is_machine_path(value):
-        tell(key, value)
+        found.append((key, value))
         return last_name(value)
     return value

@@ -26,7 +26,7 @@ RECIPE = {
     "sources": {"lr": {"format": "rsvqa", "path": "/data/RSVQA_LR"}, "unused": {"format": "coco", "path": "x"}},
     "model": {"vision": {"weights": "eva_vit_g.pth"}, "language": {"pretrained": "meta-llama/Llama-2-7b-chat-hf"}},
 }
-RECIPE["stages"][0]["mixture"] = [{"source": "lr", "weight": 2.0}]
+RECIPE["stages"][0]["mixture"] = [{"source": "lr", "weight": 2.0, "tasks": ["vqa", "count"]}]
 
 
 @pytest.fixture
@@ -56,13 +56,14 @@ def test_a_folder_with_card_and_checksums(checkpoint, tmp_path, capsys):
     assert head["license"] == "other" and head["base_model"] == ["meta-llama/Llama-2-7b-chat-hf"]
     assert (head["library_name"], head["pipeline_tag"]) == ("skyeye", "image-text-to-text")
     assert "| rsvqa_lr | accuracy | 57.3 | 55.5 – 59.2 | 55.7 | 501 |" in card
-    assert "| adapt | vision: frozen, projector: full, language: lora | lr (2.0) | 30 steps |" in card
+    assert "| adapt | vision: frozen, projector: full, language: lora | lr (2.0: vqa count) | 30 steps |" in card
     assert "| pretrained part eva_vit_g.pth | MIT, as EVA states it |" in card
     assert "| data lr (format rsvqa) | CC-BY-4.0 |" in card and "unused" not in card
     assert "fp32, adapters merged" in card and "after stage `adapt`" in card
     assert "/home/" not in card and "/home/" not in (out / "recipe.yaml").read_text()
     for block in re.findall(r"```python\n(.*?)```", card, re.S):
         compile(block, "README.md", "exec")
+    assert len({file.stat().st_mode for file in out.iterdir()}) == 1, "who may read the card may read the weights"
     assert not any(".lora_" in name for name in load_file(out / "model.safetensors"))
     assert cli.main(["export", str(checkpoint), str(out)]) == 2 and "exists already" in capsys.readouterr().err
 
