@@ -47,7 +47,7 @@ def test_the_reference_shows_what_is_public(site):
     text = (site / "reference.html").read_text(encoding="utf-8")
     for name in ("load", "Model.ask", "Answer", "open_checkpoint", "SkyEyeError"):
         assert re.search(rf'id="skyeye\.[\w.]*{re.escape(name)}"', text), name
-    assert ":func:" not in text and ":class:" not in text, "scripts/site_words.py writes names as code"
+    assert ":func:" not in text and ":class:" not in text, "scripts/docs_site.py writes names as code"
 
 
 def test_every_page_stands_in_the_navigation():
