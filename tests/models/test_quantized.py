@@ -16,6 +16,7 @@ from skyeye.models import precision as precisions
 from skyeye.models import quantized
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert, load_checkpoint
+from skyeye.models.inspection import describe_checkpoint
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import refuse_what_does_not_fit, resolve_precision
 from skyeye.models.pretrained import open_checkpoint
@@ -156,6 +157,7 @@ def test_an_export_in_few_bits_opens_as_the_model_that_was_quantised(checkpoint,
 def test_what_a_quantised_export_cannot_do_is_said(checkpoint, tmp_path):
     out = tmp_path / "out"
     export_checkpoint(checkpoint, out, quantize="int8")
+    assert "[128 x 64]  int8" in describe_checkpoint(out)
     with pytest.raises(SkyEyeError, match="held in int8, and cannot be made int4"):
         open_checkpoint(out, quantize="int4")
     for use in (lambda: convert(out, tmp_path / "x.pth"), lambda: convert(out, tmp_path / "x", layout="llava")):
