@@ -13,7 +13,7 @@ import yaml
 from skyeye.config.catalogue import find_model
 from skyeye.config.schema import ModelConfig
 from skyeye.errors import SkyEyeError
-from skyeye.eval.files import fingerprint_with_base
+from skyeye.eval.files import checkpoint_fingerprint, fingerprint_with_base
 from skyeye.eval.results import EvalResults, read_scores
 from skyeye.generation.opening import Opening
 from skyeye.models.adapters import ADAPTERS
@@ -169,7 +169,8 @@ def _scores(checkpoint: Path, named: Path | None, opening: Opening) -> tuple[Eva
         return None, []
     place = named or places[0]
     scores = read_scores(place)
-    if scores.about.get("fingerprint") == fingerprint_with_base(checkpoint, opening):
+    noted = scores.about.get("fingerprint")  # of the weights alone in files of older evaluations
+    if noted in (fingerprint_with_base(checkpoint, opening), checkpoint_fingerprint(checkpoint)):
         return scores, [f"scores: {place}"]
     if named is not None:
         return scores, [f"scores: {place}, which do not say that they are of these weights"]
