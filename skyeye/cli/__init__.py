@@ -28,6 +28,7 @@ from skyeye.cli.paths import any_path, new_folder, new_place, refuse_own_inputs
 from skyeye.cli.plan import plan_command
 from skyeye.cli.runs import runs_commands
 from skyeye.cli.serve import serve_commands
+from skyeye.cli.web import web_command
 from skyeye.errors import SkyEyeError, of_the_system
 from skyeye.serve.opening import base_of
 
@@ -126,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     eval_commands(commands, command)
 
     _chat_command(commands, command)
+    web_command(commands, command)
     serve_commands(commands, command)
     _checkpoint_commands(group, command)
     export_commands(commands, command)

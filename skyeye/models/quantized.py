@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.mapped import give_back_heap
 
 #: Weights in 8 and 4 bits, as ``--dtype`` names them, and their bytes each with all scales.
 BYTES = {"int8": 1.0, "int4": 0.516}
@@ -115,7 +116,10 @@ def put_quantized(
         value = Int8Params(weight, requires_grad=False, has_fp16_weights=False)
     else:
         value = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
-    put_layer(model, layer, value.to(device), kind, dtype)  # the move quantises it, there
+    value = value.to(device)  # which quantises it, there
+    put_layer(model, layer, value, kind, dtype)
+    del weight, value
+    give_back_heap()
 
 
 def put_layer(model: nn.Module, layer: str, value: nn.Parameter, kind: str, dtype: torch.dtype) -> None:
