@@ -102,3 +102,10 @@ def test_links_that_the_site_does_not_check_lead_somewhere(page):
             assert anchor in {re.sub(r"[^\w\s-]", "", title).strip().lower().replace(" ", "-") for title in titles}, (
                 link
             )
+
+
+def test_every_recipe_stands_on_its_page():
+    page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    named = page.replace("`..._", "`configs/skyeyegpt_7b_")
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        assert f"{path.stem}.yaml`" in named, path.name
