@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Callable
 
 from skyeye.cli.bench_serve import serve_bench
-from skyeye.cli.checkpoints import base_of, checkpoint_arguments
+from skyeye.cli.checkpoints import checkpoint_arguments
 from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, new_file, new_folder
 from skyeye.errors import SkyEyeError
+from skyeye.serve.opening import base_of
 
 DISTRIBUTIONS = ("rsvqa", "captions", "skyeye968k")
 

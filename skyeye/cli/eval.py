@@ -74,13 +74,6 @@ def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> No
     )
 
 
-def joined(arguments: Sequence[str]) -> list[str]:
-    """``eval list ...`` -> ``"eval list" ...``: argparse knows no command that is followed by a verb or a folder."""
-    if len(arguments) > 1 and arguments[0] == "eval" and arguments[1] in VERBS:
-        return [f"eval {arguments[1]}", *arguments[2:]]
-    return list(arguments)
-
-
 def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
     checkpoint_arguments(evaluate, answerer, OTHERS)
     answerer_arguments(evaluate)
