@@ -42,8 +42,8 @@ class NamedImages:
             BadRecord: it is no file of its own.
         """
         path, details = parse_reference(reference)
-        if "offset" in details or "frame" in details:
-            kind = "inside a shard" if "offset" in details else "a frame of a video"
+        kinds = {"offset": "inside a shard", "frame": "a frame of a video", "window": "a part of a scene"}
+        if kind := next((words for key, words in kinds.items() if key in details), None):
             raise BadRecord("image without a file", where, f"its image is {kind}: add --copy-images")
         lost = ", ".join(f"{key}={value}" for key, value in details.items())
         return _below(path, self.root), lost or None
