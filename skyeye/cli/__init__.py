@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from skyeye import __version__
+from skyeye.cli.annotate import annotate_command
 from skyeye.cli.bench import bench_commands
 from skyeye.cli.cache import cache_commands
 from skyeye.cli.checkpoints import base_of, checkpoint_arguments, export_command, family_of, opened_as
@@ -113,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     eval_commands(commands, command)
 
     _chat_command(commands, command)
+    annotate_command(commands, command)
     _checkpoint_commands(group, command)
     export_command(commands, command)
     models_commands(group, command)

@@ -65,7 +65,8 @@ class PillowRaster:
     def read(
         self, bands: list[int] | None, window: Window | None = None, every: int = 1, average: bool = False
     ) -> np.ma.MaskedArray:
-        """As :meth:`RasterioRaster.read`; the whole picture is decoded once, whatever the window, and never averaged."""
+        """As :meth:`RasterioRaster.read`; the whole picture is decoded once, whatever the window; ``average`` is not
+        for it."""
         bands = _existing(bands, self.count, self.where)
         with decoding(self.where):
             if self.image.mode != self.mode:
