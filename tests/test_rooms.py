@@ -30,6 +30,7 @@ FLOORS = (
 )
 #: Arrows that may point upwards, and why.
 EXCEPTIONS = {
+    ("skyeye", "skyeye.serve.model"): "for type checkers alone: `skyeye.load` is looked up when it is asked for",
     ("skyeye.train.__main__", "skyeye.cli"): "torchrun and srun start `python -m skyeye.train`: it is `skyeye train`",
 }
 

@@ -19,7 +19,8 @@ from skyeye.bench.common import alternate, machine, ratios
 from skyeye.bench.model import sizes
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence, collate_prompts
 from skyeye.errors import SkyEyeError
-from skyeye.generation.engine import PromptGroup, SharedGeneration, can_share
+from skyeye.generation.engine import SharedGeneration, can_share
+from skyeye.generation.requests import PromptGroup
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
 #: Tokens that all questions about an image open with: ``</Img> [vqa]`` in LLaMA-2 tokens, and what is common to all

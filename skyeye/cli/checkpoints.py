@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from skyeye.cli.paths import any_path, new_place
 from skyeye.errors import SkyEyeError
+from skyeye.serve.opening import base_of, to_open
 
 if TYPE_CHECKING:
-    from skyeye.config.schema import ModelConfig
     from skyeye.generation.opening import Opening
 
 CHECKPOINT = (
@@ -55,32 +55,21 @@ def checkpoint_arguments(parser: argparse.ArgumentParser, option: str | None = N
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda ...; default: a GPU where there is one")
 
 
-def base_of(path: Path | None) -> Path | ModelConfig | None:
-    """What ``--base`` names: of a recipe its model."""
-    from skyeye.config.load import load_model
-
-    return load_model(path) if path is not None and path.suffix in (".yaml", ".yml") else path
-
-
-def opened_as(options: argparse.Namespace) -> tuple[Path, Opening]:
+def opened_as(options: argparse.Namespace) -> tuple[str | Path, Opening]:
     """The checkpoint that the arguments of :func:`checkpoint_arguments` name, and how it is opened.
 
     Raises:
         SkyEyeError: a model is named that is not in the list, or without its files.
     """
-    from skyeye.config.catalogue import MODELS, find_model
-    from skyeye.generation.opening import Opening
-
-    named, family = str(options.checkpoint), None
-    if options.weights is not None:
-        family = find_model(named).family
-    elif named in MODELS and not options.checkpoint.exists():
-        files = "; ".join(MODELS[named].files)
-        what = "is a model of the list, whose files have to be given"
-        raise SkyEyeError(what, where=named, remedy=f"--weights FOLDER, with {files}")
-    base = base_of(options.base)
-    how = Opening(base, options.dtype, options.device, options.keep_adapters, family, options.resize)
-    return options.weights or options.checkpoint, how
+    return to_open(
+        options.checkpoint,
+        weights=options.weights,
+        base=options.base,
+        dtype=options.dtype,
+        device=options.device,
+        keep_adapters=options.keep_adapters,
+        resize=options.resize,
+    )
 
 
 def family_of(model: str | None) -> str | None:

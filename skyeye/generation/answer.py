@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from skyeye.data.record import Record
-from skyeye.generation.engine import PromptGroup, answer_groups
+from skyeye.generation.engine import answer_groups
 from skyeye.generation.limit import room_for_answer
 from skyeye.generation.opening import Opening
+from skyeye.generation.requests import PromptGroup
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import resolve_precision
 from skyeye.models.pretrained import open_checkpoint

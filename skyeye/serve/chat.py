@@ -1,121 +1,102 @@
-"""A conversation about one picture, in the terminal or from a program."""
+"""A conversation about pictures, from a program or in the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-import torch
-from PIL import Image
-
-from skyeye.data.geometry.boxes import Box, OrientedBox
-from skyeye.data.images.load import load_image
-from skyeye.data.prompts import PromptStyle
+from skyeye.data.files import whole_file
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
 from skyeye.generation.answer import open_to_answer
 from skyeye.generation.opening import Opening
-from skyeye.models.modeling import SkyEyeForConditionalGeneration
-from skyeye.models.processing import SkyEyeProcessor
-from skyeye.serve.draw import draw_boxes
+from skyeye.serve.answer import Answer
+from skyeye.serve.model import MAX_NEW_TOKENS, Model, Pictures, Region, Request
+from skyeye.serve.pictures import show_all
 
-MAX_NEW_TOKENS = 256
+#: What begins the conversation anew, in place of a question.
+NEW = "/new"
 _USUAL = Opening()
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What the model said. ``boxes`` are the places in it, each with the phrase it belongs to (``""`` without one)."""
+class Chat:
+    """Questions about the same pictures, each answered with everything said before in view.
 
-    text: str
-    boxes: tuple[tuple[str, Box | OrientedBox], ...]
-
-
-class ChatSession:
-    """Questions about one picture, each answered with everything said before in view.
+    Beyond the length that the model reads the oldest turns go, and the answer's notes say so.
 
     Args:
-        model, processor: from the same checkpoint directory.
-        image: the picture; it is encoded once.
-        max_new_tokens: longest answer.
+        images: see :meth:`~skyeye.serve.model.Model.ask`; they are encoded once.
+
+    Attributes:
+        turns: what was said, and is still in view.
+
+    Raises:
+        SkyEyeError: a picture cannot be read.
     """
 
-    def __init__(
-        self,
-        model: SkyEyeForConditionalGeneration,
-        processor: SkyEyeProcessor,
-        image: Image.Image,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-    ):
-        self.max_new_tokens = max_new_tokens
-        self.model, self.processor, self.image = model.eval(), processor, image
+    def __init__(self, model: Model, images: Pictures = None):
+        self.model = model
         self.turns: list[Turn] = []
-        self._pixels = processor.pixels(image)[None].to(model.device)
-        with torch.no_grad():
-            self._features = None if model.projector.reads_text else model.encode_images(self._pixels)
+        self.show(images)
 
-    @classmethod
-    def open(
-        cls,
-        checkpoint: str | Path,
-        image: str | Path,
-        opening: Opening = _USUAL,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-    ) -> ChatSession:
-        """A session from a checkpoint and an image file.
+    def show(self, images: Pictures) -> None:
+        """Begin anew with other pictures.
 
         Raises:
-            SkyEyeError: the image cannot be read, or the checkpoint cannot be opened.
+            SkyEyeError: one cannot be read.
         """
-        picture = load_image(image)
-        model, processor = open_to_answer(checkpoint, opening)
-        return cls(model, processor, picture, max_new_tokens)
-
-    def ask(self, question: str) -> Reply:
-        """Answer greedily and remember the turn.
-
-        Raises:
-            SkyEyeError: the question is empty, or the conversation has outgrown what the model can read.
-        """
-        question = question.strip()
-        if not question:
-            raise SkyEyeError("the question is empty", remedy='ask something, e.g. "[caption] Describe the image."')
-        builder = self.processor.builder
-        ids = builder.prompt(1, [*self.turns, Turn(question, "")])
-        limit = getattr(self.model.config.text_config, "max_position_embeddings", None)
-        if limit is not None and len(ids) >= limit:
-            what = f"the conversation has {len(ids)} tokens, the model reads {limit}"
-            raise SkyEyeError(what, remedy="start over: /new in the conversation, or a new session")
-        room = self.max_new_tokens if limit is None else min(self.max_new_tokens, limit - len(ids))
-        output = self.model.generate(
-            torch.tensor([ids], device=self.model.device),
-            image_features=self._encoded([*self.turns, Turn(question, "")][0]),
-            max_new_tokens=room,
-            do_sample=False,
-            eos_token_id=builder.end_token_ids,
-        )
-        text = self.processor.decode(output[0])
-        self.turns.append(Turn(question, text))
-        return Reply(text, tuple(labelled_boxes(text, builder.style)))
-
-    @torch.no_grad()
-    def _encoded(self, first: Turn) -> torch.Tensor:
-        """The picture's tokens: encoded once, or beside the first question for a projector that reads it."""
-        question = self.processor.builder.question_ids([(1, first)])
-        if self._features is not None or question is None:
-            return self._features
-        return self.model.encode_images(self._pixels, question.to(self.model.device))
+        self.pictures = show_all(images)
+        self.forget()
+        if not self.model.network.projector.reads_text:
+            self.model.pictures.encode(self.pictures)
 
     def forget(self) -> None:
-        """Start the conversation over; the picture stays."""
+        """Begin anew with the same pictures."""
         self.turns.clear()
 
+    def ask(
+        self,
+        question: str,
+        *,
+        region: Region | Sequence[Region] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> Answer:
+        """Answer and remember the turn; :data:`NEW` begins anew.
 
-def labelled_boxes(text: str, style: PromptStyle) -> list[tuple[str, Box | OrientedBox]]:
-    """Every box of an answer in order, with the phrase it belongs to: ``""`` for boxes before the first phrase."""
-    return [(phrase, box) for phrase, boxes in style.read_phrases(text) for box in boxes]
+        Raises:
+            SkyEyeError: as :meth:`~skyeye.serve.model.Model.ask`.
+        """
+        if question.strip() == NEW:
+            self.forget()
+            return Answer("", notes=("the conversation begins anew",))
+        request, gone = self.request(question, region, max_new_tokens)
+        answer = next(answer for _, answer in self.model.answers([request], max_new_tokens))
+        return self.remember(request, answer, gone)
+
+    def request(
+        self, question: str, region: Region | Sequence[Region] | None = None, max_new_tokens: int = MAX_NEW_TOKENS
+    ) -> tuple[Request, int]:
+        """The question behind as many turns as leave room for an answer, and how many older ones do not."""
+        asked = self.model.request(self.pictures, question, region=region)
+        limit = self.model.limit
+        turns = [*self.turns, *asked.turns]
+        if limit is not None:
+            room = min(max_new_tokens, limit // 4)
+            while len(turns) > 1 and len(self.model.builder.prompt(len(self.pictures), turns)) + room > limit:
+                del turns[0]
+        return Request(self.pictures, tuple(turns)), len(self.turns) + 1 - len(turns)
+
+    def remember(self, request: Request, answer: Answer, gone: int) -> Answer:
+        """Keep the turn; the answer with a note where ``gone`` turns were left out."""
+        asked = request.turns[-1]
+        self.turns = [*request.turns[:-1], Turn(asked.question, answer.text, asked.task, asked.mentions)]
+        if not gone:
+            return answer
+        turns = f"{gone} oldest turns are" if gone > 1 else "oldest turn is"
+        note = f"the {turns} no longer in view: the model reads {self.model.limit:,} tokens"
+        return replace(answer, notes=(*answer.notes, note))
 
 
 def chat(
@@ -129,22 +110,26 @@ def chat(
     """``skyeye chat``: answer the questions, each for itself; without any, hold a conversation in the terminal.
 
     Answers go to standard output. One with boxes is also drawn into a new PNG in ``out``, whose path is printed.
+
+    Raises:
+        SkyEyeError: the image cannot be read, or the checkpoint cannot be opened.
     """
-    session = ChatSession.open(checkpoint, image, opening, max_new_tokens)
+    shown = show_all(image)
+    conversation = Model(*open_to_answer(checkpoint, opening)).chat(shown)
     if questions is None:
-        converse(session, Path(image), Path(out))
+        converse(conversation, Path(image), Path(out), max_new_tokens)
         return
     for question in questions:
-        session.forget()
+        conversation.forget()
         print(f"> {question}")
-        tell(session, session.ask(question), Path(image), Path(out))
+        tell(conversation.ask(question, max_new_tokens=max_new_tokens), Path(image), Path(out))
 
 
-def converse(session: ChatSession, image: Path, out: Path) -> None:
+def converse(conversation: Chat, image: Path, out: Path, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
     """Read questions from the terminal until it ends; the history is kept between them."""
-    tags = " ".join(dict.fromkeys(session.processor.builder.style.tags.values()))
+    tags = " ".join(dict.fromkeys(conversation.model.builder.style.tags.values()))
     print(f"Ask about {image.name}." + (f" A question may open with a task: {tags}" if tags else ""))
-    print("/new forgets what was said; an empty line or Ctrl-D ends.")
+    print(f"{NEW} forgets what was said; an empty line or Ctrl-D ends.")
     while True:
         try:
             question = input("> ").strip()
@@ -153,18 +138,22 @@ def converse(session: ChatSession, image: Path, out: Path) -> None:
             return
         if not question:
             return
-        if question == "/new":
-            session.forget()
+        if question == NEW:
+            conversation.forget()
             continue
         try:
-            tell(session, session.ask(question), image, out)
+            tell(conversation.ask(question, max_new_tokens=max_new_tokens), image, out)
         except SkyEyeError as error:
             print(f"error: {error}")
 
 
-def tell(session: ChatSession, answer: Reply, image: Path, out: Path) -> None:
+def tell(answer: Answer, image: Path, out: Path) -> None:
     """Print an answer and, when it names places, draw them."""
     print(answer.text or "(no words)", flush=True)
+    for note in answer.notes:
+        print(f"note: {note}", flush=True)
     if answer.boxes:
         free = next(path for n in count(1) if not (path := out / f"{image.stem}-{n}.png").exists())
-        print(f"drawn: {draw_boxes(session.image, answer.boxes, free)}", flush=True)
+        with whole_file(free) as file:
+            answer.draw().save(file, format="PNG")
+        print(f"drawn: {free}", flush=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from skyeye.data.files import cannot_be_written, write_whole
-from skyeye.data.images.georeference import LONGITUDE_LATITUDE, Georeference, corners_of, crs_text
+from skyeye.data.images.georeference import WGS84, Georeference, corners_of, crs_text
 from skyeye.errors import SkyEyeError
 from skyeye.synth.render import draw_scene
 from skyeye.synth.scene import Scene, make_scene
@@ -65,8 +65,7 @@ class Mosaic:
     def place(self) -> Georeference:
         """Where its pixels lie."""
         c, s = (self.pixel * f(math.radians(self.rotation)) for f in (math.cos, math.sin))
-        side = self.pictures * self.size
-        return Georeference((c, s, self.origin[0], s, -c, self.origin[1]), self.crs, (side, side))
+        return Georeference((c, s, self.origin[0], s, -c, self.origin[1]), self.crs)
 
 
 def write_mosaic(
@@ -158,7 +157,7 @@ def _is_inside(box: list[float], side: int, border: int) -> bool:
 
 def _truth(objects: list[dict[str, Any]], place: Georeference) -> str:
     corners = corners_of([thing["box"] for thing in objects])
-    places = place.project(corners.reshape(-1, 2), LONGITUDE_LATITUDE).reshape(-1, 4, 2)
+    places = place.project(corners.reshape(-1, 2), WGS84).reshape(-1, 4, 2)
     features = [
         {
             "type": "Feature",

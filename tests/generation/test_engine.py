@@ -8,8 +8,10 @@ import torch
 from skyeye.config.schema import LanguageConfig
 from skyeye.data.sequence import IMAGE_TOKEN_ID
 from skyeye.generation import engine as shared_generation
-from skyeye.generation.engine import PromptGroup, SharedGeneration, answer_groups, can_share
+from skyeye.generation.engine import SharedGeneration, answer_groups, can_share
+from skyeye.generation.passes import static_logits
 from skyeye.generation.prefix_cache import Capacity, SharedKeys
+from skyeye.generation.requests import PromptGroup
 from skyeye.models.build import build_model
 
 ENDS = list(range(0, 130, 6))  # about one answer in six ends at each token
@@ -270,7 +272,7 @@ def test_many_tasks_take_few_graphs_and_most_steps_are_compiled(tiny_config, mon
     """What a GPU compiles, traced: torch gives up after eight graphs, and everything after that would run without."""
     text = tiny_config().language.config | {"max_position_embeddings": 512}
     model = lively(build_model(tiny_config(language=LanguageConfig(config=text))))
-    graphs, passes, real = [], {"static": 0, "mixed": 0}, shared_generation._static_logits
+    graphs, passes, real = [], {"static": 0, "mixed": 0}, static_logits
 
     def backend(graph, inputs):
         graphs.append(graph)

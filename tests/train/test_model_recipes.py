@@ -11,7 +11,7 @@ from skyeye.config.catalogue import MODELS, table
 from skyeye.config.load import load_recipe
 from skyeye.models.build import check_model
 from skyeye.run_log import read_log
-from skyeye.serve.chat import ChatSession
+from skyeye.serve.model import load
 from skyeye.train.run import train
 
 NAMES = [name for name, model in MODELS.items() if model.recipe.startswith("models/")]
@@ -90,9 +90,9 @@ def test_a_step_of_each_stage_and_an_answer(name, world, tmp_path):
     assert [entry["stage"] for entry in entries] == [stage.name for stage in stages]
     assert all(0 < entry["loss"] < 20 and entry["gradient_norm"] > 0 for entry in entries)
     picture = next((world / "images").glob("test_*"))
-    session = ChatSession.open(model, picture, max_new_tokens=4)
-    assert session.processor.image_resize == load_recipe(MODELS[name].path).model.vision.resize
-    assert session.ask("how many planes are there ?").text is not None
+    session = load(model).chat(picture)
+    assert session.model.processor.image_resize == load_recipe(MODELS[name].path).model.vision.resize
+    assert session.ask("how many planes are there ?", max_new_tokens=4).text is not None
 
 
 def test_the_page_of_the_list_holds_the_table():

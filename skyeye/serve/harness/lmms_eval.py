@@ -16,7 +16,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from skyeye.errors import SkyEyeError
-from skyeye.serve.harness.backend import MAX_NEW_TOKENS, Backend, Question
+from skyeye.serve.harness.backend import Backend, Question
+from skyeye.serve.model import MAX_NEW_TOKENS
 
 
 @register_model("skyeye")
@@ -60,7 +61,7 @@ class SkyEye(lmms):
     @property
     def device(self) -> torch.device:
         """Where the model is; lmms-eval puts its own tensors there."""
-        return self._backend.model.device
+        return self._backend.model.network.device
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """One answer for each request (context, generation settings, visuals of a document, document, task, split)."""

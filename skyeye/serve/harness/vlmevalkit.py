@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from vlmeval.vlm.base import BaseModel
 
-from skyeye.serve.harness.backend import MAX_NEW_TOKENS, Backend, Question
+from skyeye.serve.harness.backend import Backend, Question
+from skyeye.serve.model import MAX_NEW_TOKENS
 
 
 class SkyEye(BaseModel):

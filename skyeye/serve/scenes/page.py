@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skyeye.data.files import write_whole
-from skyeye.data.images.georeference import LONGITUDE_LATITUDE
+from skyeye.data.images.georeference import WGS84
 from skyeye.html.page import render
 from skyeye.html.thumbnails import jpeg_url
 from skyeye.serve.draw import COLOURS
@@ -81,7 +81,7 @@ def _grid(found: Findings) -> list[list[float]] | None:
         return None
     width, height = scene.size
     corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], dtype=float)
-    places = scene.place.project(corners, LONGITUDE_LATITUDE)
+    places = scene.place.project(corners, WGS84)
     crosses = np.ptp(places[:, 0]) > 180
     if crosses:  # the 180th meridian
         places[:, 0] = np.where(places[:, 0] < 0, places[:, 0] + 360, places[:, 0])

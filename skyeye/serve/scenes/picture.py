@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skyeye.data.files import whole_file
 from skyeye.data.images.windowed import open_windows
 from skyeye.errors import SkyEyeError
-from skyeye.serve.draw import COLOURS
+from skyeye.serve.draw import COLOURS, colours_of
 from skyeye.serve.scenes.findings import Feature, Findings
 
 LONGEST_SIDE = 1600
@@ -32,11 +32,6 @@ def overview(found: Findings, longest: int = LONGEST_SIDE) -> tuple[Image.Image,
             except SkyEyeError:
                 continue  # told already, of every window
     return small, float(every)
-
-
-def colours_of(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name, in their order."""
-    return {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(dict.fromkeys(names))}
 
 
 def name_of_feature(feature: Feature) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from skyeye.data.images.georeference import LONGITUDE_LATITUDE, Georeference, authority_code, crs_text, is_in_degrees
+from skyeye.data.images.georeference import WGS84, Georeference, authority_code, crs_text, is_in_degrees
 from skyeye.errors import SkyEyeError
 from skyeye.serve.scenes.findings import Feature
 
@@ -34,11 +34,11 @@ class Placed:
     crs: str | None
 
 
-def place(features: Sequence[Feature], where: Georeference | str, crs: str = LONGITUDE_LATITUDE) -> Placed:
+def place(features: Sequence[Feature], where: Georeference | str, size: tuple[int, int], crs: str = WGS84) -> Placed:
     """Put features on the map.
 
     Args:
-        where: of the scene; text: why it has no coordinates, and columns and rows stay (y downwards).
+        where, size: of the scene; text: why it has no coordinates, and columns and rows stay (y downwards).
         crs: :data:`SOURCE`, or what PROJ understands.
 
     Raises:
@@ -56,7 +56,7 @@ def place(features: Sequence[Feature], where: Georeference | str, crs: str = LON
     geometries = _polygons(flat.reshape(-1, 4, 2), _DEGREES if degrees else _OTHERS)
     if degrees:
         geometries = [_within_180(geometry) for geometry in geometries]
-    ground = where.project(corners.reshape(-1, 2), where.ground).reshape(-1, 4, 2)
+    ground = where.project(corners.reshape(-1, 2), where.ground(size)).reshape(-1, 4, 2)
     return Placed(geometries, [round(float(area), 3) for area in _areas(ground)], target)
 
 

@@ -34,7 +34,7 @@ class Length:
             raise SkyEyeError(f"{text!r} is no length", where=where, remedy="pixels, e.g. 448, or metres, e.g. 200m")
         return cls(float(found[1]), found[2] == "m")
 
-    def pixels(self, place: Georeference | str, where: str) -> int:
+    def pixels(self, place: Georeference | str, size: tuple[int, int], where: str) -> int:
         """In whole pixels of a scene.
 
         Raises:
@@ -44,7 +44,7 @@ class Length:
             return round(self.value)
         if isinstance(place, str):
             raise SkyEyeError(f"metres mean nothing in this scene: {place}", where=where, remedy="give pixels")
-        return round(self.value / place.metres)
+        return round(self.value / place.metres(size))
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def plan(cutting: Cutting, size: tuple[int, int], place: Georeference | str, sid
     Raises:
         SkyEyeError: lengths that make no windows, or too many of them.
     """
-    tile = side if cutting.tile is None else cutting.tile.pixels(place, f"{where}: --tile")
-    overlap = tile // 4 if cutting.overlap is None else cutting.overlap.pixels(place, f"{where}: --overlap")
+    tile = side if cutting.tile is None else cutting.tile.pixels(place, size, f"{where}: --tile")
+    overlap = tile // 4 if cutting.overlap is None else cutting.overlap.pixels(place, size, f"{where}: --overlap")
     if tile < 1:
         raise SkyEyeError("a window is smaller than a pixel", where=f"{where}: --tile", remedy="give more metres")
     if not 0 <= overlap < tile:

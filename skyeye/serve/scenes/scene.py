@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from skyeye.data.files import file_fingerprint
-from skyeye.data.images.georeference import Georeference, georeference_of
+from skyeye.data.images.georeference import NO_CRS, Georeference, georeference_of
 from skyeye.data.images.raster import REMOTE
 from skyeye.data.images.reference import add_details, parse_reference
 from skyeye.data.images.windowed import View, WindowReader, open_windows
@@ -90,6 +90,8 @@ def _opened(path: str, cutting: Cutting, side: int) -> Scene:
     reference = add_details(path, **{key: value for key, value in chosen.items() if value is not None})
     with open_windows(reference, remote=True) as reader:
         place = georeference_of(reader.raster, cutting.crs)
+        if place == NO_CRS:
+            place = f"{place}: --scene-crs gives it one"
         return Scene(reference, reader.size, place, tuple(plan(cutting, reader.size, place, side, path)))
 
 

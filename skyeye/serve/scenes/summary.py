@@ -14,7 +14,7 @@ def summary_of(found: Findings) -> dict[str, Any]:
     """What was asked and found: windows, objects and their area by label, answers by question."""
     scene = found.scene
     objects, tiles = found.of_kind("object"), found.of_kind("tile")
-    areas = place(objects, scene.place).areas
+    areas = place(objects, scene.place, scene.size).areas
     labels = Counter(feature.properties["label"] for feature in objects)
     by_label: dict[str, float] = defaultdict(float)
     for feature, area in zip(objects, areas, strict=False):
@@ -35,7 +35,7 @@ def summary_of(found: Findings) -> dict[str, Any]:
         "boxes": dict(sorted(found.counts.items())),
     }
     if not isinstance(scene.place, str):
-        told["area_km2"] = round(place([scene_outline(scene.size)], scene.place).areas[0] / 1e6, 6)
+        told["area_km2"] = round(place([scene_outline(scene.size)], scene.place, scene.size).areas[0] / 1e6, 6)
     return told
 
 

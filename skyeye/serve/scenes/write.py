@@ -18,7 +18,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from skyeye.data.files import cannot_be_written, whole_file, write_whole
-from skyeye.data.images.georeference import LONGITUDE_LATITUDE, authority_code, name_of
+from skyeye.data.images.georeference import WGS84, authority_code, name_of
 from skyeye.errors import SkyEyeError
 from skyeye.serve.scenes.findings import Feature, Findings
 from skyeye.serve.scenes.page import write_page
@@ -49,7 +49,7 @@ class Layer:
     """
 
     path: Path
-    crs: str = LONGITUDE_LATITUDE
+    crs: str = WGS84
 
     @property
     def kind(self) -> str:
@@ -92,11 +92,11 @@ def _rows(found: Findings, placed: Placed) -> Iterator[tuple[Feature, BaseGeomet
 
 
 def _geojson(found: Findings, layer: Layer) -> None:
-    placed = place(found.features, found.scene.place, layer.crs)
+    placed = place(found.features, found.scene.place, found.scene.size, layer.crs)
     head: dict[str, Any] = {"type": "FeatureCollection", "name": layer.path.stem}
     if placed.crs is None:
         head["coordinates"] = f"columns and rows of the scene, rows downwards: {found.scene.place}"
-    elif authority_code(placed.crs) != LONGITUDE_LATITUDE:
+    elif authority_code(placed.crs) != WGS84:
         head["crs"] = {"type": "name", "properties": {"name": _urn(placed.crs, layer)}}
     features = (
         {
@@ -131,7 +131,7 @@ def _gpkg(found: Findings, layer: Layer) -> None:
         import pyogrio
     except ImportError as error:
         raise SkyEyeError("GeoPackage needs pyogrio", remedy="pip install skyeye[geo]") from error
-    placed = place(found.features, found.scene.place, layer.crs)
+    placed = place(found.features, found.scene.place, found.scene.size, layer.crs)
     rows = list(_rows(found, placed))
     layer.path.parent.mkdir(parents=True, exist_ok=True)
     draft = layer.path.with_name(f".{layer.path.stem}.{os.getpid()}.gpkg")
@@ -181,7 +181,7 @@ def _gpkg_layer(path: Path, name: str, rows: list[tuple[BaseGeometry, dict[str, 
 
 
 def _csv(found: Findings, layer: Layer) -> None:
-    placed = place(found.features, found.scene.place, layer.crs)
+    placed = place(found.features, found.scene.place, found.scene.size, layer.crs)
     rows = list(_rows(found, placed))
     names = list(dict.fromkeys(name for _, _, properties in rows for name in properties))
     text = io.StringIO()

@@ -47,8 +47,9 @@ class MovingAverage:
             self._fill(trained)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Whole averages by parameter name, float32, on the CPU. ZeRO-3: to be called on all processes."""
-        whole = {name: average.cpu().clone() for name, average in self._averages.items() if not self._shared(name)}
+        """Whole averages by parameter name, float32, on the CPU; where they lie there already, no copies: the next step
+        changes them. ZeRO-3: to be called on all processes."""
+        whole = {name: average.cpu() for name, average in self._averages.items() if not self._shared(name)}
         if len(whole) < len(self._averages):
             with self.in_place():
                 for name in filter(self._shared, self._averages):

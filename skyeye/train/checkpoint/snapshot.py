@@ -23,7 +23,7 @@ def collect(prepared: Prepared) -> tuple[dict[str, torch.Tensor], dict[str, torc
 
     Returns:
         (parameters, moments, steps): float32 tensors by name, by ``name/exp_avg`` and ``name/exp_avg_sq``, and the
-        number of AdamW's steps by name.
+        number of AdamW's steps by name. What lies whole in the host's memory is no copy: the next step changes it.
     """
     parameters, moments, steps = {}, {}, {}
     accelerator, optimizer = prepared.accelerator, prepared.optimizer
@@ -43,7 +43,7 @@ def collect(prepared: Prepared) -> tuple[dict[str, torch.Tensor], dict[str, torc
             kept = _base(optimizer).state[parameter]
             values, count = [parameter, *(kept[key] for key in MOMENTS)], float(kept["step"])
         if keeps:
-            values = [value.detach().to("cpu", torch.float32, copy=True).contiguous() for value in values]
+            values = [value.detach().to("cpu", torch.float32).contiguous() for value in values]
             parameters[name], steps[name] = values[0], count
             moments.update({f"{name}/{key}": value for key, value in zip(MOMENTS, values[1:], strict=True)})
     return parameters, moments, steps

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from skyeye.config.schema import RunConfig
@@ -95,7 +95,7 @@ def save_state(prepared: Prepared, folder: Path, manifest: dict, run: RunConfig)
         if accelerator.is_main_process:
             for name, tensors in zip(TENSORS, (parameters, moments), strict=True):
                 save_file(tensors, partial / name)
-                _same(load_file(partial / name), tensors, partial / name)
+                _compare(partial / name, tensors)
             serial = 1 + max([state["serial"] for _, state in complete_states(folder)], default=0)
             scaler = loss_scaler(accelerator, optimizer)
             written = {
@@ -221,9 +221,12 @@ def _superfluous(states: list[tuple[Path, dict]], run: RunConfig) -> list[Path]:
     return [path for path, _ in states if path not in kept]
 
 
-def _same(read: dict[str, torch.Tensor], written: dict[str, torch.Tensor], path: Path) -> None:
-    wrong = [name for name in written if name not in read or not equal_bits(read[name], written[name])]
-    if wrong or len(read) != len(written):
+def _compare(path: Path, written: dict[str, torch.Tensor]) -> None:
+    """A file with what it was written from, tensor by tensor: no second copy of all of them comes into memory."""
+    with safe_open(path, "pt") as file:
+        stored = set(file.keys())
+        wrong = [n for n, tensor in written.items() if n not in stored or not equal_bits(file.get_tensor(n), tensor)]
+    if wrong or len(stored) != len(written):
         raise OSError(f"{path.name} reads back differently, e.g. {wrong[0] if wrong else 'in its number of tensors'}")
 
 

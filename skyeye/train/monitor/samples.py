@@ -21,7 +21,8 @@ from skyeye.data.images.load import load_image
 from skyeye.data.mixture import Mixture
 from skyeye.data.record import Record, choose
 from skyeye.errors import SkyEyeError
-from skyeye.generation.engine import PromptGroup, answer_groups
+from skyeye.generation.engine import answer_groups
+from skyeye.generation.requests import PromptGroup
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import DTYPES
 from skyeye.models.processing import SkyEyeProcessor

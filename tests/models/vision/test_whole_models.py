@@ -11,7 +11,8 @@ from PIL import Image
 
 from skyeye.config.schema import LoraConfig, MLPProjectorConfig, VisionConfig
 from skyeye.data.sequence import IMAGE_TOKEN_ID
-from skyeye.generation.engine import PromptGroup, answer_groups
+from skyeye.generation.engine import answer_groups
+from skyeye.generation.requests import PromptGroup
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import convert
 from skyeye.models.flops import StepFlops

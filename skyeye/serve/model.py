@@ -1,0 +1,274 @@
+"""A trained model to be asked from Python: ``skyeye.load``. Terminal, page, API and agents use the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skyeye.data.geometry.boxes import Box
+from skyeye.data.prompts.base import IMAGE_MARK
+from skyeye.data.record import MARK, Mention, Turn
+from skyeye.data.tasks import FREE, check_task
+from skyeye.errors import SkyEyeError
+from skyeye.generation.answer import open_to_answer
+from skyeye.generation.engine import PromptGroup, SharedAnswer, answer_groups
+from skyeye.generation.limit import room_for_answer
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.processing import SkyEyeProcessor
+from skyeye.serve.answer import Answer, make_answer
+from skyeye.serve.opening import to_open
+from skyeye.serve.pictures import EncodedPictures, Picture, Reduced, Shown, show_all
+from skyeye.serve.ranking import Ranked, rank
+
+if TYPE_CHECKING:
+    from skyeye.data.images.square import Resize
+    from skyeye.serve.chat import Chat
+
+MAX_NEW_TOKENS = 256
+#: Questions that are decoded together.
+ROWS = 32
+#: Stands in a question where the regions are written; without it they stand at its end.
+REGION_MARK = "<box>"
+Region = tuple[float, float, float, float]
+Pictures = Picture | Shown | Sequence[Picture | Shown] | None
+
+
+def load(
+    checkpoint: str | Path,
+    *,
+    base: str | Path | None = None,
+    weights: str | Path | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+    keep_adapters: bool = False,
+    resize: Resize | None = None,
+) -> Model:
+    """Open a model to ask it.
+
+    Args:
+        checkpoint: folder written by training or export, file of the reference (``.pth``, with ``base``), folder of
+            another project, downloaded name of the hub; or, with ``weights``, a name of ``skyeye models list``.
+        base: recipe, or checkpoint folder, that has the frozen parts.
+        weights: published files of the model of the list that ``checkpoint`` names.
+        dtype: ``auto``, ``bf16``, ``fp16``, ``fp32``; ``int8`` and ``int4`` of the language model.
+        device: ``cpu``, ``cuda`` ...; None: a GPU where there is one.
+        keep_adapters: leave adapters beside their weights instead of adding them.
+        resize: ``stretch``, ``pad`` or ``crop`` instead of what training did to make pictures square.
+
+    Raises:
+        SkyEyeError: it cannot be opened.
+    """
+    found, opening = to_open(
+        Path(checkpoint).expanduser() if str(checkpoint).startswith("~") else checkpoint,
+        weights=weights,
+        base=base,
+        dtype=dtype,
+        device=device,
+        keep_adapters=keep_adapters,
+        resize=resize,
+    )
+    return Model(*open_to_answer(found, opening))
+
+
+@dataclass(frozen=True)
+class Request:
+    """A question with what was said before.
+
+    Attributes:
+        pictures: they stand before the first turn.
+        turns: so far, and the question, whose answer is empty.
+    """
+
+    pictures: tuple[Shown | Reduced, ...]
+    turns: tuple[Turn, ...]
+
+
+class Model:
+    """A model and its processor, in evaluation mode, ready to be asked.
+
+    Args:
+        network, processor: from the same checkpoint.
+        rows: questions that are decoded together; changes speed and memory only.
+    """
+
+    def __init__(self, network: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, rows: int = ROWS):
+        self.network, self.processor, self.rows = network.eval(), processor, rows
+        self.builder = processor.builder
+        self.pictures = EncodedPictures(network, processor)
+
+    @property
+    def limit(self) -> int | None:
+        """The most tokens that the model reads, images included; None: it does not say."""
+        return getattr(self.network.config.text_config, "max_position_embeddings", None)
+
+    def ask(
+        self,
+        images: Pictures,
+        question: str,
+        *,
+        task: str = FREE,
+        region: Region | Sequence[Region] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> Answer:
+        """Answer one question.
+
+        Args:
+            images: a picture, several (their boxes are those of the first), or None; see
+                :data:`~skyeye.serve.pictures.Picture`.
+            question: it may open with a task's tag in the words of the model (``[refer] the white plane``).
+            task: of :data:`~skyeye.data.tasks.TASKS`, whose tag is written before the question.
+            region: x1, y1, x2, y2 in pixels of the first picture, or several: what the question is about. It is written
+                where :data:`REGION_MARK` stands, else behind the question.
+            max_new_tokens: longest answer.
+
+        Raises:
+            SkyEyeError: a picture cannot be read, the question is empty or longer than what the model reads, or the
+                region lies outside the picture.
+        """
+        request = self.request(images, question, task=task, region=region)
+        return next(answer for _, answer in self.answers([request], max_new_tokens))
+
+    def ask_many(
+        self, questions: Iterable[tuple[Pictures, str]], *, task: str = FREE, max_new_tokens: int = MAX_NEW_TOKENS
+    ) -> list[Answer]:
+        """Answer many questions, (images, question) each, in shared batches; an image is encoded once.
+
+        Raises:
+            SkyEyeError: as :meth:`ask`; none is answered then.
+        """
+        requests = [self.request(images, question, task=task) for images, question in questions]
+        found = dict(self.answers(requests, max_new_tokens))
+        return [found[number] for number in range(len(requests))]
+
+    def chat(self, images: Pictures = None) -> Chat:
+        """A conversation about a picture or several."""
+        from skyeye.serve.chat import Chat
+
+        return Chat(self, images)
+
+    def rank(self, images: Pictures, question: str, candidates: Sequence[str], *, task: str = FREE) -> list[Ranked]:
+        """The candidates as answers to a question, the likeliest first by their mean loss.
+
+        Raises:
+            SkyEyeError: as :meth:`ask`; there are no candidates, or one is empty.
+        """
+        request = self.request(images, question, task=task)
+        features = self.pictures.tokens(request.pictures, request.turns[0])
+        return rank(self.network, self.builder, request.turns, len(request.pictures), features, candidates, self.limit)
+
+    def request(
+        self,
+        images: Pictures,
+        question: str,
+        *,
+        task: str = FREE,
+        region: Region | Sequence[Region] | None = None,
+        before: Sequence[Turn] = (),
+    ) -> Request:
+        """A question, checked.
+
+        Args:
+            before: turns so far.
+
+        Raises:
+            SkyEyeError: as :meth:`ask`, but for its length.
+        """
+        check_task(task, "task")
+        pictures = show_all(images)
+        if MARK in question:
+            question = question.replace(MARK, " ")
+        mentions = () if region is None else _mentions(region, pictures)
+        if not (question := question.strip()) and not (mentions or self.builder.style.tags.get(task)):
+            raise SkyEyeError("the question is empty", remedy='ask something, e.g. "[caption] Describe the image."')
+        if mentions:
+            held = question.count(REGION_MARK)
+            question = question.replace(REGION_MARK, MARK) if held == 1 else f"{question} {MARK}".strip()
+        return Request(pictures, (*before, Turn(question, "", task, mentions)))
+
+    def answers(
+        self, requests: Sequence[Request], max_new_tokens: int = MAX_NEW_TOKENS
+    ) -> Iterator[tuple[int, Answer]]:
+        """(index, answer) of each request, in the order in which answers end.
+
+        Raises:
+            SkyEyeError: one is longer than what the model reads; before any is answered.
+        """
+        prompts = [self.builder.prompt(len(request.pictures), request.turns) for request in requests]
+        rooms = [room_for_answer(self.network, ids, max_new_tokens, "the question") for ids in prompts]
+        alike: dict[object, list[int]] = {}
+        for number, request in enumerate(requests):
+            shown = tuple(picture.digest for picture in request.pictures)
+            own = number if self.network.projector.reads_text else (shown, request.turns[0].system)
+            alike.setdefault(own, []).append(number)
+        groups = list(alike.values())
+        asked = self._prompt_groups(requests, groups, prompts, rooms)
+        for said in answer_groups(self.network, asked, rows=self.rows, eos_token_id=self.builder.end_token_ids):
+            number = groups[said.group][said.prompt]
+            yield number, self._answer(requests[number], prompts[number], said)
+
+    def _prompt_groups(
+        self,
+        requests: Sequence[Request],
+        groups: Sequence[Sequence[int]],
+        prompts: Sequence[list[int]],
+        rooms: Sequence[int],
+    ) -> Iterator[PromptGroup]:
+        """Pictures are encoded for as many groups at a time as fill the rows, when these are needed."""
+        for number, group in enumerate(groups):
+            if number % self.rows == 0 and not self.network.projector.reads_text:
+                following = groups[number : number + self.rows]
+                self.pictures.encode([picture for first, *_ in following for picture in requests[first].pictures])
+            first = requests[group[0]]
+            features = self.pictures.tokens(first.pictures, first.turns[0])
+            yield PromptGroup([prompts[n] for n in group], features, [rooms[n] for n in group])
+
+    def _answer(self, request: Request, prompt: Sequence[int], said: SharedAnswer) -> Answer:
+        first = request.pictures[0] if request.pictures else None
+        image = None if first is None else first.image
+        style = self.builder.style
+        return make_answer(
+            self.processor.decode(said.ids),
+            style,
+            None if image is None else image.size,
+            question=style.question(request.turns[-1]),
+            image=image,
+            place=None if first is None else first.place,
+            prompt=self.written(request),
+            prompt_tokens=len(prompt),
+            tokens=len(said.ids),
+            ended=bool(set(said.ids) & set(self.builder.end_token_ids)),
+        )
+
+    def written(self, request: Request) -> str:
+        """What the model is given, as text: the exact words, ``<ImageHere>`` for each image."""
+        begin = self.builder.tokenizer.bos_token or ""
+        segments = self.builder.style.asking(len(request.pictures), request.turns)
+        words = {"image": IMAGE_MARK, "begin": begin}
+        return "".join(words.get(segment.kind, segment.text) for segment in segments)
+
+
+def _mentions(region: Region | Sequence[Region], pictures: Sequence[Shown]) -> tuple[Mention, ...]:
+    """Regions in pixels as boxes in fractions of the first picture.
+
+    Raises:
+        SkyEyeError: there is no picture, or a region is none or lies outside it.
+    """
+    regions: Any = [region] if isinstance(next(iter(region), None), Real) else region
+    if not pictures:
+        raise SkyEyeError("a region without a picture", where="region", remedy="give the picture that it lies in")
+    width, height = pictures[0].image.size
+    boxes = []
+    for one in regions:
+        if len(one) != 4:
+            what = f"{tuple(one)} is no region"
+            raise SkyEyeError(what, where="region", remedy="give x1, y1, x2, y2 in pixels")
+        x1, y1, x2, y2 = one
+        box = Box.from_pixels(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2), width, height).clipped()
+        if not box.area:
+            what = f"({x1:g}, {y1:g}, {x2:g}, {y2:g}) has no area inside the picture of {width} x {height} pixels"
+            raise SkyEyeError(what, where="region", remedy="give x1, y1, x2, y2 in pixels, inside the picture")
+        boxes.append(box)
+    return (Mention(tuple(boxes)),)
