@@ -89,13 +89,15 @@ def asking_of(options: argparse.Namespace) -> Asking:
         SkyEyeError: a value makes no sense.
     """
     from skyeye.serve.scenes.annotate import Asking
+    from skyeye.serve.scenes.findings import Rules
     from skyeye.serve.scenes.questions import parse_question
 
-    for name in ("iou", "min_score"):
+    for name in ("iou", "min_score", "min_support"):
         if not 0 <= getattr(options, name) <= 1:
             raise SkyEyeError(f"{getattr(options, name)} is not between 0 and 1", where=f"--{name.replace('_', '-')}")
     questions = tuple(parse_question(text, condition) for text, condition in options.ask)
-    return Asking(questions, _cutting(options), options.iou, options.min_score, options.together)
+    rules = Rules(options.iou, options.min_score, options.min_support)
+    return Asking(questions, _cutting(options), rules, options.together)
 
 
 def _cutting(options: argparse.Namespace) -> Cutting:

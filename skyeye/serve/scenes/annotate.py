@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from skyeye.errors import SkyEyeError
 from skyeye.serve.scenes.answers import Answerer
-from skyeye.serve.scenes.findings import Findings, findings
+from skyeye.serve.scenes.findings import USUAL, Findings, Rules, findings
 from skyeye.serve.scenes.journal import Chunk, Journal
 from skyeye.serve.scenes.plan import Cutting
 from skyeye.serve.scenes.questions import Question, turns_of
@@ -45,15 +45,13 @@ class Asking:
     Attributes:
         questions: of every window.
         cutting: into windows.
-        iou: overlap from which on two boxes are one object.
-        min_score: answers below this certainty give no boxes.
+        rules: which boxes count.
         chunk: windows that are asked together.
     """
 
     questions: tuple[Question, ...]
     cutting: Cutting = field(default_factory=Cutting)
-    iou: float = 0.5
-    min_score: float = 0.0
+    rules: Rules = USUAL
     chunk: int = CHUNK
 
 
@@ -146,7 +144,7 @@ def finish(job: Job, scene: Scene, asking: Asking, journal: Journal) -> Findings
         SkyEyeError: a layer cannot be written.
     """
     chunks = [journal.done[number] for number in sorted(journal.done)]
-    found = findings(scene, asking.questions, chunks, asking.iou, asking.min_score)
+    found = findings(scene, asking.questions, chunks, asking.rules)
     if found.unreadable and not found.asked and not found.empty:
         what = f"no window can be read; the first: {found.unreadable[0][1]}"
         raise BadScene(what, where=job.path, remedy="fetch the file again: its header is sound, its pixels are not")

@@ -18,6 +18,7 @@ from skyeye.serve.scenes.merge import Detection, cut_sides, merge
 from skyeye.serve.scenes.plan import Tile
 from skyeye.serve.scenes.questions import COUNT, Question, is_yes, label_of, number_in, turns_of
 from skyeye.serve.scenes.scene import Scene
+from skyeye.serve.scenes.support import supports
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,9 @@ class Findings:
     Attributes:
         asked, empty: windows; those without data are not asked.
         unreadable: (window, why).
-        unusable: boxes of answers that have no area.
-        unconfirmed: boxes of windows in which the condition of their question does not hold; ``unsure``: below the
-            least certainty.
-        boxes: of all windows, before they were merged.
+        counts: boxes of all windows before they were merged (``boxes``), and of those left out the ones without area
+            (``unusable``), of windows in which the condition of their question does not hold (``unconfirmed``), of
+            answers below the least certainty (``unsure``); objects that too few windows have found (``unsupported``).
     """
 
     scene: Scene
@@ -65,15 +65,26 @@ class Findings:
         return [feature for feature in self.features if feature.kind == kind]
 
 
-def findings(
-    scene: Scene, questions: Sequence[Question], chunks: Sequence[Chunk], iou: float = 0.5, min_score: float = 0.0
-) -> Findings:
-    """Merge the answers about all windows.
+@dataclass(frozen=True)
+class Rules:
+    """What counts, of the boxes of all windows.
 
-    Args:
+    Attributes:
         iou: overlap from which on two boxes are one object.
         min_score: answers below this certainty give no boxes.
+        min_support: share of the windows that show an object whole which must have found it.
     """
+
+    iou: float = 0.5
+    min_score: float = 0.0
+    min_support: float = 0.5
+
+
+USUAL = Rules()
+
+
+def findings(scene: Scene, questions: Sequence[Question], chunks: Sequence[Chunk], rules: Rules = USUAL) -> Findings:
+    """Merge the answers about all windows."""
     places = {turn: place for place, turn in enumerate(turns_of(questions))}
     counts: Counter[str] = Counter()
     boxes: list[Detection] = []
@@ -89,12 +100,16 @@ def findings(
             condition = question.condition
             if condition is not None and not is_yes(answered[index][places[condition]].text):
                 counts["unconfirmed"] += len(said.boxes)
-            elif said.score is not None and said.score < min_score:
+            elif said.score is not None and said.score < rules.min_score:
                 counts["unsure"] += len(said.boxes)
             else:
                 boxes += _detections(scene, tile, number, question, said, counts)
     counts["boxes"] = len(boxes)
-    objects = [_object_feature(each, questions[each.question]) for each in merge(boxes, iou)]
+    merged = merge(boxes, rules.iou)
+    shares = supports(merged, scene.tiles, sorted(answered))
+    kept = [pair for pair in zip(merged, shares, strict=True) if pair[1] >= rules.min_support]
+    counts["unsupported"] = len(merged) - len(kept)
+    objects = [_object_feature(each, share, questions[each.question]) for each, share in kept]
     unreadable = tuple(each for chunk in chunks for each in chunk.unreadable)
     empty = sum(len(chunk.empty) for chunk in chunks)
     return Findings(scene, (*objects, *tiles), len(answered), empty, unreadable, counts)
@@ -131,7 +146,7 @@ def _corners(box: Box | OrientedBox, width: int, height: int) -> list[tuple[floa
     return points if turn > 0 else points[::-1]
 
 
-def _object_feature(found: Detection, question: Question) -> Feature:
+def _object_feature(found: Detection, support: float, question: Question) -> Feature:
     left, top, right, bottom = found.extent
     properties = {
         "label": found.label,
@@ -140,6 +155,7 @@ def _object_feature(found: Detection, question: Question) -> Feature:
         "question": question.asked,
         "scale": found.scale,
         "windows": len(found.windows),
+        "support": round(support, 4),
         "cut": bool(found.cut),
         "oriented": found.oriented,
         **_pixels(left, top, right, bottom),

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -237,4 +237,4 @@ def write_summary(out: Path, report: Report) -> None:
 def _state(head: dict[str, Any], job: Job, asking: Asking) -> dict[str, Any]:
     layers = [[layer.path.name, layer.crs] for layer in job.layers]
     conditions = [None if each.condition is None else each.condition.question for each in asking.questions]
-    return {**head, "layers": layers, "iou": asking.iou, "min_score": asking.min_score, "if": conditions}
+    return {**head, "layers": layers, "rules": asdict(asking.rules), "if": conditions}

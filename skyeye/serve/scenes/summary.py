@@ -70,6 +70,7 @@ _LEFT_OUT = {
     "unusable": "without area",
     "unconfirmed": "where the condition is not answered with yes",
     "unsure": "below the least score",
+    "unsupported": "that too few of their windows have found (--min-support)",
 }
 
 

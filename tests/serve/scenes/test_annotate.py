@@ -8,6 +8,7 @@ import pytest
 import shapely
 
 from skyeye.serve.scenes.annotate import Asking, Job, annotate_scene
+from skyeye.serve.scenes.findings import Rules
 from skyeye.serve.scenes.plan import Cutting, Length
 from skyeye.serve.scenes.questions import parse_question
 from skyeye.serve.scenes.write import Layer
@@ -124,7 +125,7 @@ def test_conditions_and_least_scores_leave_boxes_out_and_say_so(tmp_path, draw, 
     question = parse_question("[detection] red things", "[vqa] is there a green thing ?")
     found = run(path, tmp_path / "o.geojson", oracle, Asking((question,), Cutting()))
     assert (found.features, found.counts["unconfirmed"]) == ((), 1)
-    found = run(path, tmp_path / "o.geojson", oracle, asking("[detection] red things", min_score=0.95))
+    found = run(path, tmp_path / "o.geojson", oracle, asking("[detection] red things", rules=Rules(min_score=0.95)))
     assert (found.features, found.counts["unsure"]) == ((), 1)
 
 
