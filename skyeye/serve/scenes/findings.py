@@ -106,7 +106,7 @@ def findings(scene: Scene, questions: Sequence[Question], chunks: Sequence[Chunk
                 boxes += _detections(scene, tile, number, question, said, counts)
     counts["boxes"] = len(boxes)
     merged = merge(boxes, rules.iou)
-    shares = supports(merged, scene.tiles, sorted(answered))
+    shares = supports(merged, scene.tiles, sorted(answered), scene.size)
     kept = [pair for pair in zip(merged, shares, strict=True) if pair[1] >= rules.min_support]
     counts["unsupported"] = len(merged) - len(kept)
     objects = [_object_feature(each, share, questions[each.question]) for each, share in kept]

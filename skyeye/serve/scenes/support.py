@@ -7,17 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 
-from skyeye.serve.scenes.merge import NEAR, Detection
+from skyeye.serve.scenes.merge import NEAR, Detection, cut_sides
 from skyeye.serve.scenes.plan import Tile
 
 
-def supports(found: Sequence[Detection], tiles: Sequence[Tile], answered: Sequence[int]) -> list[float]:
-    """The share of each object, 0 to 1. One that no window shows whole was put together from parts: 1.
+def supports(
+    found: Sequence[Detection], tiles: Sequence[Tile], answered: Sequence[int], size: tuple[int, int]
+) -> list[float]:
+    """The share of each object, 0 to 1; of one that no window shows whole, 1.
 
-    A box that one window has and three others, which show the same ground, have not, is more often wrong than right.
+    A box that one window has and three others, which show the same ground, have not, is more often wrong than right. A
+    window at whose border the box ends shows a part of it: a cut box in ground that another window shows, and says
+    nothing of, has no support.
 
     Args:
-        tiles: of the scene; ``answered``: the numbers of those that were asked.
+        tiles, size: of the scene; ``answered``: the numbers of those that were asked.
     """
     shares = [1.0] * len(found)
     for scale in {detection.scale for detection in found}:
@@ -27,7 +31,8 @@ def supports(found: Sequence[Detection], tiles: Sequence[Tile], answered: Sequen
         tree = shapely.STRtree(shapely.box(*np.array(windows, dtype=float).T))
         objects, shown = tree.query(shapely.box(*inner.T), predicate="covered_by")
         for place, number in enumerate(mine):
-            whole = {windows[index] for index in shown[objects == place].tolist()}
+            shown_in = {windows[index] for index in shown[objects == place].tolist()}
+            whole = {window for window in shown_in if not cut_sides(found[number].extent, window, size)}
             if whole:
                 shares[number] = len(whole & set(found[number].windows)) / len(whole)
     return shares
