@@ -165,11 +165,14 @@ def _run(options: argparse.Namespace, jobs: list[Job], asking: Asking, folder: P
     checkpoint, how = opened_as(options)
     progress = Counter("windows") if process.rank == 0 else None
     if options.engine == "ray":
-        from skyeye.serve.scenes.ray_engine import annotate_by_ray
+        from functools import partial
 
-        report = annotate_by_ray(
-            jobs, asking, (checkpoint, how, options.max_new_tokens), folder, options.replicas, progress
-        )
+        from skyeye.serve.scenes.ray_engine import annotate_by_ray, described_by_worker
+
+        if not jobs[0].keep:
+            raise SkyEyeError("--engine ray writes into a folder", where="--out", remedy="give a folder")
+        described = described_by_worker(partial(open_answerer, checkpoint, how, options.max_new_tokens))
+        report = annotate_by_ray(jobs, asking, described, folder, options.replicas, progress)
     else:
         answerer = open_answerer(checkpoint, how, options.max_new_tokens)
         if not jobs[0].keep and process.world_size == 1:

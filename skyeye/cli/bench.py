@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from skyeye.cli.bench_annotate import bench_annotate_command
 from skyeye.cli.checkpoints import base_of, checkpoint_arguments
 from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, new_file, new_folder
@@ -54,6 +55,7 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     data.add_argument("--keep", type=new_folder, metavar="DIR", help="keep what is made there")
     data.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
 
+    bench_annotate_command(bench, command)
     start = command(bench, "start", _start, "start-up and memory from JSON, index and shards against json.load")
     start.add_argument("--records", type=int, metavar="N", help="default 520,000")
     start.add_argument("--images", type=int, metavar="N", help="default: one for 14 records")

@@ -36,15 +36,17 @@ class View:
 
 
 class WindowReader(Protocol):
-    """An open picture.
+    """An open picture."""
 
-    Attributes:
-        size: width and height in pixels.
-        raster: what is read by bands; None where the picture was decoded whole.
-    """
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        ...
 
-    size: tuple[int, int]
-    raster: RasterioRaster | PillowRaster | None
+    @property
+    def raster(self) -> RasterioRaster | PillowRaster | None:
+        """What is read by bands; None where the picture was decoded whole."""
+        ...
 
     def read(self, window: Window, every: int = 1) -> View:
         """The pixels of a window, or of its n x n pixels the mean."""

@@ -253,11 +253,11 @@ def _cut(item: Annotated, side: int, overlap: int, keep: float, shown: Mapping[s
     with open_raster(item.image) as raster:
         size = raster.size
     for place in windows(*size, side, overlap):
-        inside = (place[2] - place[0], place[3] - place[1])
+        inside = width, height = (place[2] - place[0], place[3] - place[1])
         objects = []
         for index, entry, _ in boxes_in(item.objects, *size, place, keep):
             polygon = OrientedBox.from_pixels(entry["polygon"], *inside) if "polygon" in entry else None
-            box = polygon.upright() if polygon else Box.from_pixels(*entry["box"], *inside)
+            box = polygon.upright() if polygon else Box.from_pixels(*entry["box"], width=width, height=height)
             difficult = bool(entry.get("difficult"))
             objects.append(replace(item.objects[index], box=box, polygon=polygon, difficult=difficult))
         image = add_details(item.image, **details, window=place)
