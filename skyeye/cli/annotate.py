@@ -50,6 +50,12 @@ def annotate_command(commands: argparse._SubParsersAction, command: Callable) ->
     annotate.add_argument("--replicas", type=positive, default=None, metavar="N",
                           help="copies of the model under --engine ray (default: one for each GPU)")  # fmt: skip
 
+    compare = command(commands, "compare-layers", _compare, "hold a layer against the truth: recall and precision")
+    compare.add_argument("found", type=any_path, metavar="FOUND", help="layer of skyeye annotate, or any other")
+    compare.add_argument("truth", type=any_path, metavar="TRUTH", help="layer with the true objects")
+    compare.add_argument("--iou", type=float, default=0.5, metavar="X", help="least overlap of a pair (default 0.5)")
+    compare.add_argument("--column", default="label", metavar="NAME", help="of the label in both (default label)")
+
 
 def scene_arguments(parser: argparse.ArgumentParser) -> None:
     """What is asked of which scenes, by which model."""
@@ -80,6 +86,13 @@ def scene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-new-tokens", type=positive, default=256, metavar="N", help="longest answer (default 256)"
     )
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from skyeye.serve.scenes.compare import compare_layers, format_text
+
+    print(format_text(compare_layers(options.found, options.truth, options.iou, options.column)))
+    return 0
 
 
 def asking_of(options: argparse.Namespace) -> Asking:
