@@ -86,7 +86,7 @@ def test_bands_of_16_bits_a_border_without_data_and_scales(tmp_path, draw, write
     assert len(geometries(out)) == len(boxes)
     assert min(overlaps(geometries(out), truth(boxes, UTM, "EPSG:32633"))) > 0.8
     assert found.empty == 0  # every window of 100 shows something
-    assert {pixels.shape for pixels in oracle.asked} == {(100, 100, 3), (75, 100, 3)}  # larger windows are read small
+    assert set(oracle.asked) == {(100, 100, 3), (75, 100, 3)}  # larger windows are read small
 
 
 def test_windows_without_data_are_not_asked(tmp_path, draw, write_tiff, oracle):
