@@ -1,7 +1,7 @@
 """SkyEyeGPT for remote sensing images: data, training, evaluation and use.
 
-``skyeye.load(CHECKPOINT)`` opens a model to ask it (docs/python.md). Importing this package loads nothing heavy; each
-part is imported by whoever uses it.
+``skyeye.load(CHECKPOINT)`` opens a model to ask it, and transformers knows our models (docs/python.md). Importing this
+package loads nothing heavy; each part is imported by whoever uses it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from skyeye.registration import register_lazily
+
 if TYPE_CHECKING:
     from skyeye.serve.model import Model as Model
     from skyeye.serve.model import load as load
 
 __version__ = "0.1.0"
+
+register_lazily()
 
 
 def __getattr__(name: str) -> Any:

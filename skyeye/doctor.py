@@ -15,10 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
+
+from skyeye.errors import SkyEyeError
 
 #: Below these a run is likely to stop or to wait.
 FREE_DISK = 20 * 2**30  # two exports of a 7B model in bfloat16 are 31 GB; half of one is already short
@@ -88,10 +91,27 @@ def format_text(findings: list[Finding]) -> str:
 
 
 def _python() -> Iterator[Finding]:
-    wanted = metadata.metadata("skyeye").get("Requires-Python", ">=3.11")
+    wanted, _ = _requirements()
     found = f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores"
     least = tuple(int(part) for part in re.findall(r"\d+", wanted)[:2])
     yield Finding("python", found, f"use Python {wanted}" if sys.version_info[:2] < least else None)
+
+
+def _requirements() -> tuple[str, list[str]]:
+    """The Python and the libraries that are wanted, as the installed package says it; run from a folder, its
+    pyproject.toml."""
+    try:
+        return metadata.metadata("skyeye").get("Requires-Python", ">=3.11"), metadata.requires("skyeye") or []
+    except metadata.PackageNotFoundError:
+        path = Path(__file__).parents[1] / "pyproject.toml"
+        try:
+            project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+        except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+            what = "skyeye is neither installed nor run from its folder: the libraries that it wants are unknown"
+            raise SkyEyeError(what, where=str(path), remedy="pip install -e . in its folder") from error
+    extras = project.get("optional-dependencies", {}).items()
+    optional = [f"{line} ; extra == '{group}'" for group, lines in extras for line in lines]
+    return project["requires-python"], [*project["dependencies"], *optional]
 
 
 def _libraries() -> Iterator[Finding]:
@@ -99,8 +119,11 @@ def _libraries() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     extras: dict[str, list[str]] = {}
-    for line in metadata.requires("skyeye") or []:
+    _, lines = _requirements()
+    for line in lines:
         wanted = Requirement(line)
+        if wanted.name == "skyeye":  # a group of extras that names others
+            continue
         try:
             version = metadata.version(wanted.name)
         except metadata.PackageNotFoundError:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +26,20 @@ from PIL import Image
 from safetensors import safe_open
 
 import skyeye.models  # noqa: F401  makes torchvision importable before transformers asks for it
-from skyeye.config.schema import LanguageConfig, LinearProjectorConfig, LoraConfig, ModelConfig, VisionConfig
+from skyeye.config.schema import (
+    LanguageConfig,
+    LinearProjectorConfig,
+    LoraConfig,
+    ModelConfig,
+    PromptConfig,
+    VisionConfig,
+)
 from skyeye.data.prompts import MiniGPTv2
 from skyeye.data.record import Record, Turn
 from skyeye.eval.metrics.captions import CaptionScorer
 from skyeye.models.build import build_model
+from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.tokenizer import train_tokenizer
 from skyeye.synth import write_scenes
 
 settings.register_profile("skyeye", deadline=None)  # a busy machine is no failure
@@ -70,6 +84,37 @@ def golden_images(golden) -> list[Path]:
 def fixed_seed() -> None:
     """Every test draws the same random numbers, alone or in a suite."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def small_parts():
+    """A random model of few parameters that says different things, and its processor; it reads 120 tokens."""
+    torch.manual_seed(0)
+    words = ["how many ships are there?", "two white ships", "where are they? {<10><20><40><70>}", "<p>a ship</p>"]
+    tokenizer = train_tokenizer(words, 800)
+    config = ModelConfig(
+        vision=VisionConfig(image_size=28, patch_size=14, width=8, depth=1, heads=2, mlp_ratio=2.0),
+        projector=LinearProjectorConfig(join_tokens=2),
+        language=LanguageConfig(
+            config={
+                "model_type": "llama",
+                "hidden_size": 8,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "max_position_embeddings": 120,
+            }
+        ),
+        lora=LoraConfig(r=2),
+        prompt=PromptConfig(),
+    )
+    model = build_model(config, tokenizer)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.5)
+    return model, SkyEyeProcessor.from_config(config, tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -228,3 +273,178 @@ def without_java(monkeypatch) -> None:
     # by full path: "skyeye.eval.metrics.captions" as an attribute is the function, not the module
     for module in ("skyeye.eval.metrics.captions", "skyeye.eval.write", "skyeye.eval.score"):
         monkeypatch.setattr(importlib.import_module(module), "default_scorer", lambda: scorer)
+
+
+_QWEN_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for p in m.content %}{% if p.type == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ p.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_LLAVA_TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system here') }}{% endif %}USER: "
+    "{% for p in m.content %}{% if p.type == 'image' %}<image>\n{% else %}{{ p.text }}{% endif %}{% endfor %} "
+    "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+def _letters(end: str, *special: str):
+    """A tokenizer that knows bytes and nothing else."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    letters = Tokenizer(models.BPE(tokens, []))
+    letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=letters, eos_token=end, extra_special_tokens=list(special), model_max_length=4096
+    )
+
+
+@pytest.fixture(scope="session")
+def qwen_folder(tmp_path_factory) -> Path:
+    """A random Qwen2.5-VL of a few thousand parameters, as transformers saves it."""
+    from transformers import (
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2_5_VLProcessor,
+        Qwen2VLImageProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    special = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"}
+    special |= {"vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}
+    tokenizer = _letters("<|im_end|>", "<|im_start|>", *special.values())
+    sizes = {"hidden_size": 32, "intermediate_size": 32}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 2}
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
+    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
+    torch.manual_seed(0)
+    config = Qwen2_5_VLConfig(
+        text_config={"vocab_size": len(tokenizer), "max_position_embeddings": 512, **sizes, **heads, **ids}
+        | {"rope_parameters": rope},
+        vision_config={"depth": 1, "num_heads": 2, "out_hidden_size": 32, "fullatt_block_indexes": [0], **sizes},
+        **{name: tokenizer.convert_tokens_to_ids(token) for name, token in special.items()},
+    )
+    pictures = Qwen2VLImageProcessor(size={"shortest_edge": 28 * 28 * 4, "longest_edge": 28 * 28 * 16})
+    folder = tmp_path_factory.mktemp("qwen")
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config.update(do_sample=True, temperature=0.7, repetition_penalty=1.05)
+    model.save_pretrained(folder)
+    Qwen2_5_VLProcessor(pictures, tokenizer, Qwen2VLVideoProcessor(), chat_template=_QWEN_TEMPLATE).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llava_folder(tmp_path_factory) -> Path:
+    """A random LLaVA of a few thousand parameters, as transformers saves it."""
+    from transformers import CLIPImageProcessor, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+
+    tokenizer = _letters("</s>", "<image>")
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+    torch.manual_seed(0)
+    config = LlavaConfig(
+        text_config={
+            "model_type": "llama",
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 512,
+            **sizes,
+            **ids,
+        },
+        vision_config={"model_type": "clip_vision_model", "image_size": 56, "patch_size": 14, **sizes},
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    folder = tmp_path_factory.mktemp("llava")
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    LlavaProcessor(
+        CLIPImageProcessor(size={"shortest_edge": 56}, crop_size=56),
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=_LLAVA_TEMPLATE,
+    ).save_pretrained(folder)
+    return folder
+
+
+class ChatServer(ThreadingHTTPServer):
+    """A server of OpenAI's shapes that answers as a test says.
+
+    Attributes:
+        answer: the text of a question and the bytes of its images -> the reply's text.
+        faults: what becomes of the next requests instead: a status with a body and headers, ``cut``, ``slow``, or bytes
+            that are sent as they are.
+        seen: the bodies of all requests, and ``keys`` what they were authorised by.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Chat)
+        self.answer: Callable[[str, list[bytes]], str] = lambda text, images: "yes"
+        self.faults: list[Any] = []
+        self.seen: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.models, self.finish, self.slow_seconds = ["tiny"], "stop", 1.0
+        self.address = f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _Chat(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: ChatServer
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the terminal is the test's."""
+
+    def do_GET(self) -> None:
+        self._send(200, json.dumps({"data": [{"id": name} for name in self.server.models]}).encode())
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.seen.append(body)
+        self.server.keys.append(self.headers["Authorization"])
+        fault = self.server.faults.pop(0) if self.server.faults else None
+        if fault == "cut":
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+        elif isinstance(fault, bytes):
+            self._send(200, fault)
+        elif isinstance(fault, tuple):
+            self._send(*fault)
+        else:
+            time.sleep(self.server.slow_seconds if fault == "slow" else 0)
+            self._send(200, json.dumps(self._completion(body)).encode())
+
+    def _completion(self, body: dict[str, Any]) -> dict[str, Any]:
+        content = body["messages"][-1]["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        images = [part["image_url"]["url"].partition(",")[2] for part in parts if part["type"] == "image_url"]
+        text = self.server.answer(parts[-1]["text"], [base64.b64decode(image) for image in images])
+        message = {"role": "assistant", "content": text}
+        return {
+            "object": "chat.completion",
+            "choices": [{"index": 0, "message": message, "finish_reason": self.server.finish}],
+        }
+
+    def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        try:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+        except OSError:  # who asked did not wait
+            self.close_connection = True
+
+
+@pytest.fixture
+def chat_server() -> Iterator[ChatServer]:
+    server = ChatServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -266,6 +266,8 @@ def test_eval_takes_what_is_not_said_from_the_checkpoints_recipe(recipe, monkeyp
         "opening": opening,
         "seed": 0,
         "recipe_prompts": {"synth.vqa": "[vqa] {question}"},
+        "boxes": None,
+        "server": {"concurrency": 8, "timeout": 120.0, "first_wait": 1.0},
     }
     said = {"limit": 2, "batch_size": 1, "controls": False, "max_new_tokens": 9, "missing_images": "stop"}
     assert calls == [

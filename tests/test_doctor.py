@@ -12,6 +12,7 @@ import pytest
 from skyeye import doctor
 from skyeye.cli import main
 from skyeye.doctor import Finding, examine, format_text
+from skyeye.errors import SkyEyeError
 
 
 def _of(findings, subject: str) -> Finding:
@@ -66,6 +67,25 @@ def test_libraries_are_held_against_the_bounds(monkeypatch):
     assert _of(findings, "numpy").remedy is None
     assert _of(findings, "timm").found == "is not installed"
     assert _of(findings, "optional: web") == Finding("optional: web", "not installed: fastapi")
+
+
+def test_run_from_its_folder_it_reads_what_is_wanted_there(monkeypatch, tmp_path):
+    def not_installed(name: str):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "metadata", not_installed)
+    monkeypatch.setattr(doctor.metadata, "version", {"torch": "2.7.0"}.get)
+    (tmp_path / "skyeye").mkdir()
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "skyeye" / "doctor.py"))
+    with pytest.raises(SkyEyeError, match=r"neither installed nor run from its folder.*pip install -e"):
+        list(doctor._libraries())
+    wanted = 'dependencies = ["torch>=2.6"]\noptional-dependencies = {geo = ["rasterio>=1.4"], test = ["skyeye[geo]"]}'
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nrequires-python = ">=3.11"\n{wanted}\n')
+    assert list(doctor._libraries()) == [
+        Finding("torch", "2.7.0 (>=2.6)"),
+        Finding("optional: geo", "not installed: rasterio"),
+    ]
+    assert next(iter(doctor._python())).remedy is None
 
 
 def test_the_installed_libraries_are_within_the_bounds():

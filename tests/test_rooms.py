@@ -19,14 +19,15 @@ import skyeye
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("plan", "bench", "runs", "doctor"),
-    ("serve",),
+    ("bench", "runs", "doctor"),
+    ("plan", "serve"),
     ("train", "eval", "curate"),
     ("generation",),
     ("models", "synth", "html"),
     ("data",),
     ("config", "launch", "run_log"),
-    ("errors", "__init__"),
+    ("__init__",),
+    ("errors", "registration"),
 )
 #: Arrows that may point upwards, and why.
 EXCEPTIONS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ from skyeye.bench.generate import Answering
 from skyeye.bench.model import sizes
 from skyeye.bench.train import TrainingStep
 from skyeye.data.packing import pack_step
-from skyeye.data.sequence import GroupSequence
+from skyeye.data.sequence import GroupSequence, pack
 from skyeye.models.flops import supervised
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.prefix_attention import FLEX_BLOCK, additive_mask, attention, flex_mask, lay_out, split_mask
 
 #: Steps of which the losses are compared, and the learning rate at which they change.
 STEPS, RATE = 30, 1e-3
@@ -55,6 +57,66 @@ def bench_decode(
                 rates.append(work.shared())
         found[name] = round(sorted(rates)[len(rates) // 2], 3)
     return {"answers_per_second": found, **_about(model)}
+
+
+def bench_attention(
+    model: SkyEyeForConditionalGeneration, groups: Sequence[GroupSequence], seconds: float, budget: int = 4096
+) -> dict[str, Any]:
+    """Milliseconds of one layer's attention over the largest pack, forward and with backward, in each form of the mask.
+
+    Heads, their width and type are those of the language model; FlexAttention is measured on a GPU only. Layout and
+    block mask are made before the time is taken: a step makes them once for all layers.
+
+    Args:
+        budget: tokens of a pack.
+    """
+    device, text = model.device, model.config.text_config
+    flex = device.type == "cuda"
+    largest = max(pack_step(groups, processes=1, budget=budget)[0], key=lambda packed: sum(map(len, packed)))
+    ids = pack(largest, 0, FLEX_BLOCK if flex else 1)
+    group_ids, branch_ids = (ids[name].to(device) for name in ("group_ids", "branch_ids"))
+    dtype = next(model.language_model.parameters()).dtype
+    split = split_mask(group_ids, branch_ids)
+    forms: dict[str, tuple[Any, dict[str, Any]]] = {
+        "split": (split, {"prefix_layout": lay_out(split)}),
+        "additive": (additive_mask(group_ids, branch_ids, dtype), {}),
+    }
+    if flex:
+        forms["flex"] = flex_mask(group_ids, branch_ids), {}
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    queries, keys = text.num_attention_heads, text.num_key_value_heads or text.num_attention_heads
+    shapes = [(1, heads, group_ids.shape[1], width) for heads in (queries, keys, keys)]
+    inputs = [torch.randn(shape, device=device, dtype=dtype, requires_grad=True) for shape in shapes]
+    layer = _layer_of(model)
+    found: dict[str, dict[str, float]] = {"forward": {}, "forward_and_backward": {}}
+    for name, (mask, layout) in forms.items():
+        run = partial(attention, layer, *inputs, mask, **layout)
+        found["forward"][name] = _milliseconds(run, device, seconds)
+        both = partial(_with_backward, run)
+        found["forward_and_backward"][name] = _milliseconds(both, device, seconds)
+    return {
+        "milliseconds": found,
+        "tokens": group_ids.shape[1],
+        "images": len(largest),
+        **_about(model),
+    }
+
+
+def _layer_of(model: SkyEyeForConditionalGeneration) -> torch.nn.Module:
+    """An attention layer: the plain form asks it how many heads share a key."""
+    return next(m for m in model.language_model.modules() if hasattr(m, "layer_idx") and hasattr(m, "q_proj"))
+
+
+def _with_backward(run: Callable[[], tuple[torch.Tensor, Any]]) -> None:
+    run()[0].sum().backward()
+
+
+def _milliseconds(run: Callable[[], Any], device: torch.device, seconds: float) -> float:
+    def once() -> int:
+        run()
+        return 1
+
+    return round(1e3 / _rate(once, device, seconds), 3)
 
 
 def bench_precisions(

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from skyeye.cli.bench_annotate import bench_annotate_command
+from skyeye.cli.bench_serve import serve_bench
 from skyeye.cli.checkpoints import base_of, checkpoint_arguments
 from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, new_file, new_folder
@@ -41,8 +42,8 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
         "--baseline-rows", type=int, default=12, metavar="N", help="of the baseline's batch, at most (default 12)"
     )
 
-    parts = command(bench, "parts", _parts, "the tower's images a second, the compiled decode, bf16 against fp16")
-    parts.add_argument("what", choices=("tower", "decode", "precisions"), help="which part, or what of it")
+    parts = command(bench, "parts", _parts, "a part by itself: tower, attention, decode; bf16 against fp16")
+    parts.add_argument("what", choices=("tower", "attention", "decode", "precisions"), help="which part, or what of it")
     recipe_arguments(parts, optional=True)
     _common_arguments(parts)
     parts.add_argument("--images", type=int, metavar="N", help="images asked about or trained on (default 6)")
@@ -60,6 +61,8 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     start.add_argument("--records", type=int, metavar="N", help="default 520,000")
     start.add_argument("--images", type=int, metavar="N", help="default: one for 14 records")
     start.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
+
+    serve_bench(bench, command)
 
     dtype = command(bench, "dtype", _dtype, "a checkpoint in each precision: memory, speed, answers beside fp32")
     checkpoint_arguments(dtype)
@@ -115,6 +118,7 @@ def _train(options: argparse.Namespace) -> int:
     import torch
 
     from skyeye.bench.model import VOCABULARY
+    from skyeye.bench.planned import memory_beside_plan
     from skyeye.bench.train import TrainingStep, bench_train
     from skyeye.plan.workloads import made_groups
 
@@ -128,13 +132,16 @@ def _train(options: argparse.Namespace) -> int:
         tokens = model.tokens_per_image
         checked = made_groups(options.distribution, 3, tokens_per_image=tokens, vocabulary=VOCABULARY, seed=1)
     autocast = None if dtype == torch.float32 else dtype
+    step = TrainingStep(model, groups, budget=options.tokens_per_pack, autocast=autocast, pixels=pixels)
     result = bench_train(
-        TrainingStep(model, groups, budget=options.tokens_per_pack, autocast=autocast, pixels=pixels),
+        step,
         baseline_samples=options.baseline_samples or (12 if options.distribution == "skyeye968k" else 6),
         seconds=options.seconds,
         peak_tflops=options.peak_tflops,
         checked=checked,
     )
+    if model.device.type == "cuda":
+        result["memory"] = memory_beside_plan(step)
     return _tell({**result, "attention": model.language_model.config._attn_implementation}, options)
 
 
@@ -166,7 +173,7 @@ def _parts(options: argparse.Namespace) -> int:
     import torch
 
     from skyeye.bench.generate import with_openings
-    from skyeye.bench.parts import bench_decode, bench_precisions, bench_tower
+    from skyeye.bench.parts import bench_attention, bench_decode, bench_precisions, bench_tower
 
     options.distribution = options.distribution or "captions"
     model, groups, _ = _model_and_groups(options, dict.fromkeys(DISTRIBUTIONS, 6))
@@ -177,6 +184,8 @@ def _parts(options: argparse.Namespace) -> int:
 
     if options.what == "tower":
         result = bench_tower(model, options.seconds)
+    elif options.what == "attention":
+        result = bench_attention(model, groups, options.seconds)
     elif options.what == "decode":
         result = bench_decode(model, with_openings(groups), options.seconds)
     else:

@@ -6,12 +6,19 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from skyeye.cli.checkpoints import checkpoint_arguments, opened_as
+from skyeye.cli.answerers import OTHERS, answerer, answerer_arguments, recipe_of
+from skyeye.cli.checkpoints import checkpoint_arguments
 from skyeye.cli.loading import hide_loading_bars
 from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, check_usual, new_file, new_folder
 from skyeye.errors import SkyEyeError
+
+if TYPE_CHECKING:
+    from skyeye.config.schema import EvalConfig
+    from skyeye.eval.settings import EvalSettings
+    from skyeye.generation.opening import Opening
 
 #: Second words of ``skyeye eval``; anything else there is a checkpoint directory.
 VERBS = ("list", "score", "compare", "questions")
@@ -74,7 +81,8 @@ def joined(arguments: Sequence[str]) -> list[str]:
 
 
 def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
-    checkpoint_arguments(evaluate)
+    checkpoint_arguments(evaluate, answerer, OTHERS)
+    answerer_arguments(evaluate)
     evaluate.add_argument(
         "--benchmarks", nargs="+", metavar="NAME", help="default: those named in the checkpoint's recipe"
     )
@@ -111,26 +119,40 @@ def _notation(parser: argparse.ArgumentParser) -> None:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from skyeye.config.load import load_recipe
-    from skyeye.config.schema import EvalConfig
-    from skyeye.data.files import check_new_folder
     from skyeye.eval.evaluate import evaluate
-    from skyeye.eval.settings import EvalSettings
 
     hide_loading_bars()
-    checkpoint, opening = opened_as(options)
-    recipe = checkpoint / "recipe.yaml"
-    settings = load_recipe(recipe).eval if recipe.is_file() else EvalConfig()
+    asked, opening, settings = recipe_of(options)
     data_root = options.data_root or settings.data_root
     if data_root is None:
         remedy = "give --data-root: the folder of the synthetic scenes, or the one that holds the data sets"
-        raise SkyEyeError("does not say where the benchmarks' data lie", where=str(checkpoint), remedy=remedy)
-    beside = checkpoint.with_name(f"{checkpoint.stem}-eval")  # of a file
-    out = options.out or (beside if checkpoint.is_file() else checkpoint / "eval")
-    if options.out is None and checkpoint.exists():
+        raise SkyEyeError("does not say where the benchmarks' data lie", where=str(asked), remedy=remedy)
+    out = options.out or _usual_folder(asked)
+    benchmarks = options.benchmarks or ([] if options.suite else settings.benchmarks)
+    how = _settings(options, settings, opening)
+    if evaluate(asked, benchmarks, data_root, out, how, suite=options.suite) is not None:
+        print((out / "scores.md").read_text(encoding="utf-8"))
+        print(f"scores: {out / 'scores.json'}\nreport: {out / 'report.html'}")
+    return 0
+
+
+def _usual_folder(checkpoint: Path) -> Path:
+    """Where the scores of a checkpoint go without ``--out``."""
+    from skyeye.data.files import check_new_folder
+
+    out = checkpoint.with_name(f"{checkpoint.stem}-eval") if checkpoint.is_file() else checkpoint / "eval"
+    if checkpoint.exists():
         check_usual(check_new_folder, out)
-    asked = options.benchmarks or ([] if options.suite else settings.benchmarks)
-    how = EvalSettings(
+    return out
+
+
+def _settings(options: argparse.Namespace, settings: EvalConfig, opening: Opening) -> EvalSettings:
+    """How benchmarks are asked: as the arguments say, else as the recipe does."""
+    from skyeye.eval.settings import EvalSettings
+    from skyeye.generation.answerers import ServerSettings
+
+    usual = ServerSettings()
+    return EvalSettings(
         limit=settings.limit if options.limit is None else options.limit,
         batch_size=settings.batch_size if options.batch_size is None else options.batch_size,
         images=not options.no_images,
@@ -140,11 +162,9 @@ def _eval(options: argparse.Namespace) -> int:
         recipe_prompts=settings.prompts,
         missing_images=options.missing_images or settings.missing_images,
         opening=opening,
+        boxes=options.boxes,
+        server=ServerSettings(options.concurrency or usual.concurrency, options.timeout or usual.timeout),
     )
-    if evaluate(checkpoint, asked, data_root, out, how, suite=options.suite) is not None:
-        print((out / "scores.md").read_text(encoding="utf-8"))
-        print(f"scores: {out / 'scores.json'}\nreport: {out / 'report.html'}")
-    return 0
 
 
 def _prompt(text: str) -> tuple[str, str]:

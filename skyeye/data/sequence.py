@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from skyeye.config.schema import PromptConfig
-from skyeye.data.prompts import Segment, prompt_style
+from skyeye.data.prompts import IMAGE_MARK, Segment, prompt_style
 from skyeye.data.questions import QuestionEncoder
 from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
@@ -147,6 +147,12 @@ class SequenceBuilder:
                 earlier turns are kept. (The reference's chat demo forgets them: give empty answers for its ids.)
         """
         return self._ids(self.style.asking(n_images, turns))
+
+    def written(self, n_images: int, turns: Sequence[Turn]) -> str:
+        """What :meth:`prompt` makes ids of, as text: the exact words, :data:`~skyeye.data.prompts.IMAGE_MARK` for each
+        image."""
+        words = {"image": IMAGE_MARK, "begin": self.tokenizer.bos_token or ""}
+        return "".join(words.get(segment.kind, segment.text) for segment in self.style.asking(n_images, turns))
 
     def question_ids(self, shown: Iterable[tuple[int, Turn]]) -> torch.Tensor | None:
         """(images, L) ids of the question that each image is shown with, padded with -1; None: nothing reads them.

@@ -16,6 +16,7 @@ import numpy as np
 
 from skyeye.data.geometry.box_text import Size
 from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.images.smart_resize import SmartResize
 from skyeye.data.record import Record
 from skyeye.eval.box_angle import turning
 from skyeye.eval.box_frame import Frame, Numbers, frames, numbers_in
@@ -98,13 +99,14 @@ class _Evidence:
         return float(np.log(mixed).sum(axis=0).max())
 
 
-def detect(records: Sequence[Record], texts: Sequence[str]) -> Verdict:
+def detect(records: Sequence[Record], texts: Sequence[str], resized: SmartResize | None = None) -> Verdict:
     """In which frame the boxes of these answers are written.
 
     Args:
         records: with ``references["boxes"]``; angles need ``references["polygons"]``, scales in pixels and padding the
             sizes of the images.
         texts: an answer for each; the first :data:`LOOKED_AT` of those with a box are looked at.
+        resized: how the model that answered brings images to its size, where that is known.
     """
     read = [(record, found[0]) for record, text in zip(records, texts, strict=True) if (found := numbers_in(text))]
     read = [(record, numbers) for record, numbers in read if record.references["boxes"]][:LOOKED_AT]
@@ -116,12 +118,14 @@ def detect(records: Sequence[Record], texts: Sequence[str]) -> Verdict:
     most = max(map(len, truths))
     filled = np.array([boxes + boxes[:1] * (most - len(boxes)) for boxes in truths])
     evidence = _Evidence(np.array([numbers.four for _, numbers in read]), filled, known)
-    return _verdict(evidence, read)
+    return _verdict(evidence, read, resized)
 
 
-def _verdict(evidence: _Evidence, read: Sequence[tuple[Record, Numbers]]) -> Verdict:
+def _verdict(
+    evidence: _Evidence, read: Sequence[tuple[Record, Numbers]], resized: SmartResize | None = None
+) -> Verdict:
     sized = all(size is not None for size in evidence.known)
-    found = {frame: evidence.likelihood(frame) for frame in frames(sized)}
+    found = {frame: evidence.likelihood(frame) for frame in frames(sized, resized)}
     ranked = sorted(found.items(), key=lambda item: -item[1])  # of equal ones the plainest stays first
     best, highest = ranked[0]
     near = [frame for frame, value in ranked if highest - value < DECISIVE]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from skyeye.data.geometry.box_text import Size
 from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.images.smart_resize import SmartResize
 
 _NUMBER = r"-?\d{1,9}(?:\.\d{1,12})?"
 _BETWEEN = r"[\s,;<>()\[\]]{1,6}"
@@ -57,6 +58,7 @@ class Frame:
         order: one of :data:`ORDERS`.
         padded: the numbers are those of the image in the ``centre`` or in the upper left ``corner`` of a square.
         first: the number of the first pixel (hundredth ...): 0, or 1.
+        resized: pixels are those of the image brought to that size; only where ``side`` is None.
     """
 
     scale: str
@@ -65,9 +67,12 @@ class Frame:
     order: str = ORDERS[0]
     padded: str = ""
     first: int = 0
+    resized: SmartResize | None = None
 
     def __str__(self) -> str:
         words = f"{self.order} in {self.scale}"
+        if self.resized is not None:
+            words += f" of the image as the model reads it (sides in {self.resized})"
         if self.padded:
             words += f" of the image in the {self.padded} of a square"
         return words + (", counted from 1" if self.first else "")
@@ -86,7 +91,9 @@ class Frame:
         wide, high = np.array([size or (1, 1) for size in known], float).T
         longest = np.maximum(wide, high)
         all_wide, all_high = (longest, longest) if self.padded else (wide, high)
-        if self.side is None:
+        if self.resized is not None:
+            across, down = np.array([self.resized(size or (1, 1)) for size in known], float).T
+        elif self.side is None:
             across, down = all_wide, all_high
         elif self.longer:
             across, down = (self.side * side / np.maximum(all_wide, all_high) for side in (all_wide, all_high))
@@ -111,6 +118,31 @@ class Frame:
         centre = ((x1 + x2) / 2, (y1 + y2) / 2)
         return OrientedBox.from_centre(*centre, x2 - x1, y2 - y1, turned * numbers.angle, aspect)
 
+    def write(self, box: Box | OrientedBox, size: Size | None) -> str:
+        """A box as text in brackets, in this frame; an oriented one as the upright box around it.
+
+        Args:
+            size: width and height of the image; needed where :attr:`needs_size`.
+        """
+        upright = box.upright() if isinstance(box, OrientedBox) else box
+        # the frame is linear: where it puts 0 and 1 says which numbers a fraction is
+        origin, whole = self._plain().boxes(np.array([[0.0, 0, 0, 0], [1.0, 1, 1, 1]]), [size, size])[0]
+        x1, y1, x2, y2 = (float((v - o) / (w - o)) for v, o, w in zip(upright, origin, whole, strict=True))
+        in_order = {
+            ORDERS[0]: (x1, y1, x2, y2),
+            ORDERS[1]: (y1, x1, y2, x2),
+            ORDERS[2]: (x1, y1, x2 - x1, y2 - y1),
+            ORDERS[3]: ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1),
+        }[self.order]
+        counted = [
+            number + self.first * (place < 2 or self.order in ORDERS[:2]) for place, number in enumerate(in_order)
+        ]
+        return "[" + ", ".join(f"{n:.3f}" if self.side == 1 else str(round(n)) for n in counted) + "]"
+
+    def _plain(self) -> Frame:
+        """The same scale and padding with corners that count from 0."""
+        return replace(self, order=ORDERS[0], first=0)
+
     def _corners(self, fours: np.ndarray) -> np.ndarray:
         a, b, c, d = fours.T
         if self.order == ORDERS[0]:
@@ -124,16 +156,20 @@ class Frame:
         return np.stack(corners, axis=1) - self.first
 
 
-def frames(sized: bool) -> Iterator[Frame]:
+def frames(sized: bool, resized: SmartResize | None = None) -> Iterator[Frame]:
     """Every frame with a name, the plainest first.
 
     Args:
         sized: the sizes of the images are known.
+        resized: how the model that answered brings images to the size that it reads, where that is known; its pixels
+            are then likelier than those of the original.
     """
-    scales = [(name, side, False) for name, side in WHOLE.items()]
+    scales: list[tuple[str, float | None, bool]] = [(name, side, False) for name, side in WHOLE.items()]
     scales.append(("pixels", None, False))
     scales += [(f"pixels of a square of {side}", float(side), False) for side in INPUTS]
     scales += [(f"pixels of an image with a longer side of {side}", float(side), True) for side in INPUTS]
+    if resized is not None and sized:
+        yield from (Frame("pixels", None, order=order, resized=resized) for order in ORDERS)
     for first, padded, (name, side, longer), order in itertools.product((0, 1), PADDINGS, scales, ORDERS):
         unit_square = side == 1.0 and first  # fractions do not count
         same = padded and longer  # a padded image has two longer sides

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers import Matched, Prediction, match, read_predictions
-from skyeye.eval.answers.boxes import in_notation
+from skyeye.eval.answers.boxes import box_of, in_notation
 from skyeye.eval.benchmarks import Benchmark, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.metrics import Scores
@@ -38,6 +39,7 @@ class Answered:
         data_root: where its data lay, if that is known.
         decoding: benchmark -> how the answers were made.
         notation: how its answers write boxes; None: as this project does.
+        scored: ``skyeye eval`` wrote the files, with the boxes that it read beside the answers.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Answered:
     data_root: str | None
     decoding: Mapping[str, str]
     notation: str | None = None
+    scored: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def answered(path: Path, benchmark: str | None, notation: str | None = None) -> 
     files = {name: path / "predictions" / f"{name}.jsonl" for name in results.benchmarks}
     decoding = {name: result.protocol.decoding for name, result in results.benchmarks.items()}
     about = results.about
-    return Answered(about["checkpoint"], files, about.get("data_root"), decoding, about.get("notation"))
+    return Answered(about["checkpoint"], files, about.get("data_root"), decoding, about.get("notation"), scored=True)
 
 
 def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path) -> dict[str, Any]:
@@ -247,8 +250,22 @@ def _read(
     matched = match(predictions, records)
     answers, _ = answers_of(matched.answers, records, benchmark, of.notation)
     asked = _questions(file)
-    questions = [replace(p, answer=asked[p.where]) for p in predictions if p.where in asked]
-    return answers, match(questions, records).answers, _told(matched, predictions)
+    if of.scored and benchmark.output == "boxes":
+        answers = _with_boxes(answers, match(_said(predictions, _boxes(file)), records).answers)
+    return answers, match(_said(predictions, asked), records).answers, _told(matched, predictions)
+
+
+def _said(predictions: Sequence[Prediction], other: Mapping[str, str]) -> list[Prediction]:
+    """The predictions beside which something else stands, with that in the place of the answer."""
+    return [replace(p, answer=other[p.where]) for p in predictions if p.where in other]
+
+
+def _with_boxes(answers: Sequence[Answer | None], written: Sequence[str | None]) -> list[Answer | None]:
+    """Answers with the boxes that were read when they were scored."""
+    return [
+        replace(answer, boxes=tuple(box_of(box) for box in json.loads(boxes))) if answer and boxes else answer
+        for answer, boxes in zip(answers, written, strict=True)
+    ]
 
 
 def _told(matched: Matched, predictions: Sequence[Prediction]) -> list[str]:
@@ -259,6 +276,12 @@ def _told(matched: Matched, predictions: Sequence[Prediction]) -> list[str]:
         "answers without traces of an output format that they had": sum(bool(p.traces) for p in predictions),
     }
     return [f"{count:,} {what}" for what, count in counted.items() if count]
+
+
+def _boxes(file: Path) -> dict[str, str]:
+    """Place in a file that ``skyeye eval`` wrote -> the boxes that it read in the answer, as JSON."""
+    lines = ((where, row.get("boxes")) for where, row in iter_json_lines(file) if isinstance(row, dict))
+    return {where: json.dumps(boxes) for where, boxes in lines if isinstance(boxes, list)}
 
 
 def _questions(file: Path) -> dict[str, str]:

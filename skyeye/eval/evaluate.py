@@ -1,4 +1,4 @@
-"""Evaluation of a checkpoint: benchmarks -> answers under every condition -> predictions, scores and report."""
+"""Evaluation of whoever answers: benchmarks -> answers under every condition -> predictions, scores and report."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from skyeye.data.files import check_new_folder
-from skyeye.data.hub import local_path
 from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-from skyeye.eval.answers.boxes import read_boxes
-from skyeye.eval.answers.store import ALONE, Answerer, AnswerStore, Process
+from skyeye.eval.answers.boxes import read_boxes, records_as_shown
+from skyeye.eval.answers.store import ALONE, AnswerFunction, AnswerStore, Process
 from skyeye.eval.benchmarks import Benchmark, chosen_benchmarks, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun, prepare
-from skyeye.eval.files import PROCESSOR, checkpoint_fingerprint, fingerprint_with_base, origin
+from skyeye.eval.candidates import Ready, candidate
+from skyeye.eval.first_look import FirstLook
+from skyeye.eval.other_answers import with_box_prompts, with_note_on_boxes, with_room_for_boxes, without_traces
+from skyeye.eval.other_style import OtherStyle
 from skyeye.eval.question import PROTOCOL_STYLE
 from skyeye.eval.results import Answer, EvalResults
 from skyeye.eval.settings import EvalSettings
 from skyeye.eval.write import write_results
+from skyeye.generation.answerers import Answerer
+from skyeye.generation.answerers.base import greedy_words
 from skyeye.launch import check_launch, rank, world_size
-
-if TYPE_CHECKING:  # torch is imported only once names and data are known to be right
-    from skyeye.models.modeling import SkyEyeForConditionalGeneration
-    from skyeye.models.processing import SkyEyeProcessor
 
 PATIENCE = 1800.0  # seconds that process 0 waits for another answer of the others
 _USUAL = EvalSettings()
 
 
 def evaluate(
-    checkpoint: str | Path,
+    answerer: str | Path,
     benchmarks: Sequence[str],
     data_root: str | Path,
     out_dir: str | Path,
@@ -44,13 +44,14 @@ def evaluate(
     *,
     suite: str | None = None,
 ) -> EvalResults | None:
-    """Score a checkpoint directory on benchmarks and write everything into ``out_dir``.
+    """Score whoever answers on benchmarks and write everything into ``out_dir``.
 
     Under a launcher (``torchrun``) every process answers its share; they do not wait for each other. Process 0 collects
     the answers, scores and writes. An evaluation that was killed goes on where it was when it is started again.
 
     Args:
-        checkpoint: what :func:`skyeye.models.pretrained.open_checkpoint` opens.
+        answerer: a checkpoint, what :func:`skyeye.models.pretrained.open_checkpoint` opens; ``hf:NAME_OR_FOLDER``, a
+            model of transformers; ``openai:URL#MODEL``, a server.
         benchmarks: names, or ``synth.*`` for a family.
         data_root: folder of the synthetic scenes, or the folder that holds the data sets.
         settings: how they are asked.
@@ -60,10 +61,10 @@ def evaluate(
         What was written to ``scores.json``; None in the processes other than 0.
 
     Raises:
-        SkyEyeError: unknown benchmark, data or checkpoint that cannot be used, or nothing can be written to
+        SkyEyeError: unknown benchmark, data or answerer that cannot be used, or nothing can be written to
             ``out_dir``; nothing is asked before all are read.
     """
-    checkpoint, root, process = Path(checkpoint), Path(data_root), launched()
+    root, process = Path(data_root), launched()
     if settings.missing_images == "keep":
         raise SkyEyeError("a model cannot answer about an image that is not there", where="missing_images")
     chosen, not_there = chosen_benchmarks(benchmarks, suite, root)
@@ -71,23 +72,45 @@ def evaluate(
         for name, reason in not_there.items():
             tqdm.write(f"{name} of suite {suite} is skipped: {reason}")
     settings = with_prompts_of(settings, chosen, not_there)
-    checkpoint = local_path(checkpoint) or checkpoint
-    if not checkpoint.is_file() and not (checkpoint / "config.json").is_file():
-        raise SkyEyeError(
-            "holds no config.json, so it is no checkpoint directory",
-            where=str(checkpoint),
-            remedy="give a folder like runs/NAME/checkpoints/STAGE",
-        )
+    asked = candidate(answerer, settings)
     check_new_folder(out_dir)
+    if asked.family is not None:
+        settings = with_box_prompts(settings, chosen, asked.family)
     runs = [prepare(benchmark, root, settings) for benchmark in chosen]
-    about = _about(checkpoint, settings) | {"data_root": str(data_root), "not_there": not_there}
-    answerer, style, of_model = load_answerer(checkpoint, settings)
-    key = _answers_key(checkpoint, about["fingerprint"], of_model)
+    if asked.family is not None:
+        runs = with_room_for_boxes(runs, settings)
+    about = _about(asked.name, settings) | {"data_root": str(data_root), "not_there": not_there}
+    return _ask_ready(asked.open(), runs, Path(out_dir), about, settings, process)
+
+
+def _ask_ready(
+    ready: Ready,
+    runs: Sequence[BenchmarkRun],
+    out_dir: Path,
+    about: dict[str, Any],
+    settings: EvalSettings,
+    process: Process,
+) -> EvalResults | None:
+    about |= {"processes": process.world_size, **ready.about}
+    answer, key, look = answer_function(ready.answerer), ready.key, None
     if not settings.images:
-        answerer, key = without_images(answerer), f"{key}-no-images"
-    about |= {"processes": process.world_size, **of_model}
-    answers = Path(out_dir) / "answers" / key
-    return run_benchmarks(answerer, runs, Path(out_dir), about, answers=answers, process=process, style=style)
+        answer, key = without_images(answer), f"{key}-no-images"
+    if isinstance(ready.style, OtherStyle) and ready.style.name is None:
+        look = FirstLook(ready.style, ready.resized, settings.seed)
+    elif isinstance(ready.style, OtherStyle):
+        about |= {"boxes": ready.style.reading}
+        runs = with_note_on_boxes(runs, ready.style.reading)
+    return run_benchmarks(
+        answer,
+        runs,
+        out_dir,
+        about,
+        answers=out_dir / "answers" / key,
+        process=process,
+        style=ready.style,
+        decoding=ready.answerer.decoding,
+        look=look,
+    )
 
 
 def launched() -> Process:
@@ -129,11 +152,12 @@ def with_prompts_of(
     return replace(settings, prompts=prompts, recipe_prompts={})
 
 
-def _about(checkpoint: Path, settings: EvalSettings) -> dict[str, Any]:
+def _about(name: str, settings: EvalSettings) -> dict[str, Any]:
     return {
-        "checkpoint": str(checkpoint),
-        **origin(checkpoint),
-        "fingerprint": fingerprint_with_base(checkpoint, settings.opening),
+        "checkpoint": name,
+        "recipe": None,
+        "stage": None,
+        "step": None,
         "seed": settings.seed,
         "limit": settings.limit,
         "images": settings.images,
@@ -143,57 +167,27 @@ def _about(checkpoint: Path, settings: EvalSettings) -> dict[str, Any]:
     }
 
 
-def _answers_key(checkpoint: Path, weights: str, of_model: Mapping[str, Any]) -> str:
-    """Name of the folder for the answers of this model alone."""
-    words = checkpoint_fingerprint(checkpoint, PROCESSOR)
-    how = f"{of_model['dtype']}-{of_model['prompt_layout']}"
-    return f"{weights[:16]}-{words[:8]}-{how}" + ("-adapters" if of_model["adapters_beside"] else "")
+def answer_function(answerer: Answerer) -> AnswerFunction:
+    """Whoever answers in texts, as a function from questions to answers."""
+
+    def answer(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
+        for index, reply in answerer.answers(records, max_new_tokens):
+            yield index, Answer(reply.text, cut=reply.cut, refused=reply.refused)
+
+    return answer
 
 
-def load_answerer(checkpoint: Path, settings: EvalSettings) -> tuple[Answerer, PromptStyle, dict[str, Any]]:
-    """The model of a checkpoint as a function from questions to answers, its words, and what to say about it."""
-    from skyeye.generation.answer import open_to_answer  # here, so that wrong names and missing data are told at once
-
-    model, processor = open_to_answer(checkpoint, settings.opening)
-    builder = processor.builder
-    return (
-        model_answerer(model, processor, settings.batch_size),
-        builder.style,
-        {
-            "parameters": model.num_parameters(),
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(model.device),
-            "prompt_layout": builder.prompt_config.evaluation_layout,
-            "adapters_beside": model.config.lora is not None,
-        },
-    )
-
-
-def model_answerer(model: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, batch_size: int) -> Answerer:
-    """A model in evaluation mode as a function from questions to answers; these are texts."""
-    from skyeye.generation.answer import answers_as_ready
-
-    def answerer(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
-        cut: set[int] = set()
-        ready = answers_as_ready(
-            model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens, cut=cut
-        )
-        return ((index, Answer(text, cut=index in cut)) for index, text in ready)
-
-    return answerer
-
-
-def without_images(answerer: Answerer) -> Answerer:
-    """An answerer that is not shown the images of the records."""
+def without_images(answer: AnswerFunction) -> AnswerFunction:
+    """The same without the images of the records."""
 
     def blind(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
-        return answerer([replace(record, images=()) for record in records], max_new_tokens)
+        return answer([replace(record, images=()) for record in records], max_new_tokens)
 
     return blind
 
 
 def run_benchmarks(
-    answerer: Answerer,
+    answer: AnswerFunction,
     runs: Sequence[BenchmarkRun],
     out_dir: Path,
     about: Mapping[str, Any],
@@ -203,6 +197,8 @@ def run_benchmarks(
     patience: float = PATIENCE,
     together: bool = False,
     style: PromptStyle = PROTOCOL_STYLE,
+    decoding: Callable[[int], str] = greedy_words,
+    look: FirstLook | None = None,
 ) -> EvalResults | None:
     """Have everything answered, then (process 0) write predictions, scores and report.
 
@@ -211,13 +207,18 @@ def run_benchmarks(
         patience: seconds that a process waits for another answer of other processes.
         together: no process returns before all have answered, into a folder that was empty. Else only process 0 waits.
         style: of the model: how it writes boxes.
+        decoding: longest answer in tokens -> how the answers are made.
+        look: finds out how the model writes boxes before anything else is asked.
 
     Returns:
         What ``scores.json`` holds; None in the processes other than 0.
     """
     started = time.time()
     with AnswerStore(answers, process) as store:
-        reused = _ask(store, answerer, runs)
+        verdict = None if look is None else look(store, answer, runs, patience)
+        if verdict is not None:
+            runs, about = with_note_on_boxes(runs, str(verdict)), {**about, "boxes": str(verdict)}
+        reused = _ask(store, answer, runs)
         if together:
             store.wait_for_all(patience)
         if process.rank > 0:
@@ -227,11 +228,12 @@ def run_benchmarks(
         if store.broken:
             lines = "1 line" if store.broken == 1 else f"{store.broken:,} lines"
             tqdm.write(f"{lines} of {store.folder} cannot be read; what was answered there was asked again")
-        given = {run.benchmark.name: _collect(store, run, patience, style) for run in runs}
-    return write_results(runs, given, out_dir, about, started, style=style)
+        collected = [_collect(store, run, patience, style) for run in runs]
+    given = {run.benchmark.name: answers for run, answers in collected}
+    return write_results([run for run, _ in collected], given, out_dir, about, started, decoding=decoding, style=style)
 
 
-def _ask(store: AnswerStore, answerer: Answerer, runs: Sequence[BenchmarkRun]) -> int:
+def _ask(store: AnswerStore, answer: AnswerFunction, runs: Sequence[BenchmarkRun]) -> int:
     """Have the share of this process answered; how many answers were there from an earlier run."""
     total = sum(len(records) for run in runs for records in run.conditions.values())
     reused = 0
@@ -239,19 +241,26 @@ def _ask(store: AnswerStore, answerer: Answerer, runs: Sequence[BenchmarkRun]) -
         for run in runs:
             for condition, records in run.conditions.items():
                 describe(f"{run.benchmark.name} ({condition})")
-                reused += store.ask(answerer, records, run.max_new_tokens, advance)
+                reused += store.ask(answer, records, run.max_new_tokens, advance)
     return reused
 
 
-def _collect(store: AnswerStore, run: BenchmarkRun, patience: float, style: PromptStyle) -> dict[str, list[Answer]]:
-    """condition -> the answers of all processes, with their boxes where boxes are scored."""
+def _collect(
+    store: AnswerStore, run: BenchmarkRun, patience: float, style: PromptStyle
+) -> tuple[BenchmarkRun, dict[str, list[Answer]]]:
+    """condition -> the answers of all processes, with their boxes where boxes are scored; and the run with what was
+    taken off them, where they are not of this project."""
     given = {}
     for condition, records in run.conditions.items():
         answers = store.collect(records, run.max_new_tokens, patience)
-        given[condition] = (
-            read_boxes(records, answers, style.read_boxes) if run.benchmark.output == "boxes" else answers
-        )
-    return given
+        if isinstance(style, OtherStyle):
+            answers, traces = without_traces(answers)
+            run = replace(run, odd_answers={**run.odd_answers, **traces}) if condition == "seen" else run
+        if run.benchmark.output == "boxes":
+            shown = records_as_shown(records) if condition == "shuffled_images" else records
+            answers = read_boxes(shown, answers, style.read_boxes)
+        given[condition] = answers
+    return run, given
 
 
 @contextmanager

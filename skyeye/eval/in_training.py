@@ -10,7 +10,7 @@ from skyeye.config.schema import EvalConfig
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import select
 from skyeye.eval.benchmarks.conditions import prepare
-from skyeye.eval.evaluate import launched, model_answerer, run_benchmarks, with_prompts_of
+from skyeye.eval.evaluate import answer_function, launched, run_benchmarks, with_prompts_of
 from skyeye.eval.metrics import LOWER_IS_BETTER
 from skyeye.eval.results import Answer
 from skyeye.eval.settings import EvalSettings
@@ -71,9 +71,11 @@ class InTrainingEval:
             "seed": self.settings.seed,
             **about,
         }
-        answerer = model_answerer(model, processor, self.settings.batch_size)
+        from skyeye.generation.answerers.own import OwnAnswerer  # here: it imports torch
+
+        answerer = OwnAnswerer(model, processor, self.settings.batch_size)
         results = run_benchmarks(
-            answerer,
+            answer_function(answerer),
             self.runs,
             out_dir,
             about,
@@ -82,6 +84,7 @@ class InTrainingEval:
             patience=self.patience,
             together=True,
             style=processor.builder.style,
+            decoding=answerer.decoding,
         )
         if results is None:
             return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from skyeye.data.prompts import MiniGPTv2, PromptStyle
 from skyeye.data.record import Record, Turn
 from skyeye.data.tasks import FREE
+from skyeye.eval.metrics.sizes import sizes
 
 #: In whose words a question is shown where no model is at hand: those of the paper whose numbers stand beside ours.
 PROTOCOL_STYLE = MiniGPTv2()
@@ -14,7 +15,9 @@ PROTOCOL_STYLE = MiniGPTv2()
 
 def asked(record: Record, style: PromptStyle = PROTOCOL_STYLE) -> str:
     """What is asked of the record: its first question, in the words of the model that is asked."""
-    return style.question(record.turns[0])
+    turn = record.turns[0]
+    size = sizes([record])[0] if turn.question_mentions and style.needs_size else None
+    return style.question(turn, size)
 
 
 def with_turn(record: Record, turn: Turn) -> Record:

@@ -43,6 +43,7 @@ class Answer:
         mask: the object, where the model draws it.
         embedding: a vector, where the answer is chosen by nearness.
         cut: it was not at its end when it had as many tokens as are allowed.
+        refused: why a server gave no answer, in its words; empty: it gave one.
     """
 
     text: str = ""
@@ -50,6 +51,7 @@ class Answer:
     mask: Mask | None = None
     embedding: tuple[float, ...] | None = None
     cut: bool = False
+    refused: str = ""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,13 @@ def score_run(
     plain = protocol(run.benchmark, run.seen, seen, decoding, style)
     how = replace(
         plain,
-        notes=(*plain.notes, *near_zero(run.benchmark, run.seen, given["seen"], seen), *_cut_off(run, answers["seen"])),
+        notes=(
+            *plain.notes,
+            *run.notes,
+            *near_zero(run.benchmark, run.seen, given["seen"], seen),
+            *_cut_off(run, answers["seen"]),
+            *_refused(answers["seen"]),
+        ),
         shuffled_images="images permuted among the questions, none keeps its own" if run.shuffled_images else None,
         shuffled_phrases=(
             "words permuted among the objects of a scene, no object keeps its own" if run.shuffled_phrases else None
@@ -60,6 +66,15 @@ def _cut_off(run: BenchmarkRun, answers: Sequence[Answer]) -> list[str]:
         return []
     what = f"{count:,} of {len(answers):,} answers were cut off at {run.max_new_tokens} tokens"
     return [f"{what} (--max-new-tokens allows more)"]
+
+
+def _refused(answers: Sequence[Answer]) -> list[str]:
+    """That a server took questions as wrong; they count as answered with nothing."""
+    reasons = [answer.refused for answer in answers if answer.refused]
+    if not reasons:
+        return []
+    what = f"{len(reasons):,} of {len(answers):,} questions were refused by the server, and count as wrong"
+    return [f"{what}; of the first it says: {reasons[0]}"]
 
 
 def said_of(answers: Sequence[Answer | None]) -> list[Answer]:

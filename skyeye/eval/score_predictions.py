@@ -99,7 +99,9 @@ def score_file(
         odd = {kind: n for kind, n in _counts(read).items() if kind not in ("records", "answered")}
         odd |= {f"with {kind} taken off": n for kind, n in _output_format(given).items()}
         run = BenchmarkRun(benchmark, records, benchmark.max_new_tokens, skipped=skipped, odd_answers=odd)
-        write_results([run], {benchmark.name: {"seen": read.answers}}, out_dir, about, started, decoding=DECODING)
+        write_results(
+            [run], {benchmark.name: {"seen": read.answers}}, out_dir, about, started, decoding=lambda _: DECODING
+        )
     return _scored(read, benchmark, file.notation, {**about, **about_scoring(started)})
 
 

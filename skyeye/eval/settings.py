@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from skyeye.eval.benchmarks.base import MissingImages
+from skyeye.generation.answerers import ServerSettings
 from skyeye.generation.opening import Opening
 
 
@@ -24,6 +25,9 @@ class EvalSettings:
         missing_images: what becomes of records whose image is missing or broken.
         seed: of the permutations of the controls and of ``limit``.
         opening: how the checkpoint is opened.
+        boxes: how a model of the ecosystem writes boxes (:mod:`skyeye.eval.box_families`); None or ``auto``: as its
+            first answers tell. A checkpoint of this project knows it.
+        server: how a server is asked.
     """
 
     limit: int | None = None
@@ -36,3 +40,5 @@ class EvalSettings:
     missing_images: MissingImages = "skip"
     seed: int = 0
     opening: Opening = field(default_factory=Opening)
+    boxes: str | None = None
+    server: ServerSettings = field(default_factory=ServerSettings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from skyeye.eval.question import PROTOCOL_STYLE
 from skyeye.eval.report import latex, markdown, report
 from skyeye.eval.results import Answer, BenchmarkResult, EvalResults, write_scores
 from skyeye.eval.score import Given, Rows, score_run
+from skyeye.generation.answerers.base import greedy_words
 
 UNITS = "percent, CIDEr x 100; count_error in objects (less is better)"
 
@@ -32,7 +33,7 @@ def write_results(
     out_dir: Path,
     about: Mapping[str, Any],
     started: float,
-    decoding: str | None = None,
+    decoding: Callable[[int], str] = greedy_words,
     style: PromptStyle = PROTOCOL_STYLE,
 ) -> EvalResults:
     """Score and write ``predictions/``, ``scores.json``, ``scores.md``, ``scores.tex`` and ``report.html``.
@@ -43,7 +44,7 @@ def write_results(
         answers: benchmark -> condition -> one answer a record; None where there is none, which is no line of a file.
         about: goes into ``scores.json``.
         started: when the work began, in seconds since the epoch.
-        decoding: how the answers were made; None: by this package.
+        decoding: longest answer in tokens -> how the answers were made.
         style: of the model that was asked.
     """
     benchmarks: dict[str, BenchmarkResult] = {}
@@ -51,7 +52,7 @@ def write_results(
     files: set[str] = set()
     for run in runs:
         name = run.benchmark.name
-        how = decoding or f"greedy, one beam, at most {run.max_new_tokens} new tokens, asked once"
+        how = decoding(run.max_new_tokens)
         if not about.get("images", True):
             how += ", without the images"
         benchmarks[name], predictions[name] = score_run(run, answers[name], how, style)

@@ -197,6 +197,8 @@ class SharedGeneration:
             else:
                 row.stored_tokens = row.prefix.tokens
             entering.append(self._line.take())
+        places = list(dict.fromkeys(row.prefix.place for row in entering))
+        entering.sort(key=lambda row: places.index(row.prefix.place))  # one that joins may have come behind others
         return fresh
 
     def _make_room(self) -> None:

@@ -24,6 +24,7 @@ def mixed_logits(
     """Logits (rows, V) of the next token of the rows in work and of those that enter.
 
     Args:
+        entering: those of a prefix stand together.
         fresh: prefixes of entering rows that are not stored yet; they are computed and stored in this pass.
     """
     ids = [row.said[-1] for row in active]

@@ -33,6 +33,7 @@ class PlainGeneration:
     ):
         self.model, self.rows, self.ends, self.penalty = model, rows, ends, penalty
         self._batch: list[_Prompt] = []
+        self._cancelled: set[tuple[int, int]] = set()  # of the batch
 
     @property
     def in_work(self) -> int:
@@ -61,17 +62,18 @@ class PlainGeneration:
 
     def cancel(self, group: int, prompt: int) -> None:
         """Nobody waits for an answer any more; see :meth:`skyeye.generation.engine.SharedGeneration.cancel`."""
-        self._batch = [entry for entry in self._batch if entry[:2] != (group, prompt)]
+        self._cancelled.add((group, prompt))
 
     def _answers(self) -> Iterator[Token | SharedAnswer]:
-        answers = _plain_batch(self.model, self._batch, self.ends, self.penalty)
-        for answer in answers:
-            told = answer.log_probabilities
-            for token, log_probability in zip_longest(answer.ids, told):
-                yield Token(answer.group, answer.prompt, token, log_probability)
-            if any(entry[:2] == (answer.group, answer.prompt) for entry in self._batch):  # not cancelled meanwhile
+        for answer in _plain_batch(self.model, self._batch, self.ends, self.penalty):
+            place = answer.group, answer.prompt
+            for token, log_probability in zip_longest(answer.ids, answer.log_probabilities):
+                if place not in self._cancelled:
+                    yield Token(*place, token, log_probability)
+            if place not in self._cancelled:
                 yield answer
         self._batch = []
+        self._cancelled.clear()
 
 
 class _Chosen(LogitsProcessor):

@@ -198,6 +198,16 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         """The language model's."""
         return self.language_model.generation_config
 
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig) -> None:
+        if "language_model" in self._modules:  # transformers sets one before there is any part
+            self.language_model.generation_config = config
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Yes: what pipelines ask. ``generate`` is our own, not that of transformers' ``GenerationMixin``."""
+        return True
+
     @property
     def dtype(self) -> torch.dtype:
         """The finer precision of tower and language model; it goes into config.json and is what both are loaded in."""

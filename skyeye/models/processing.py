@@ -21,6 +21,7 @@ from skyeye.data.record import Turn
 from skyeye.data.sequence import Row, SequenceBuilder, collate_prompts
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import SkyEyeConfig
+from skyeye.models.messages import check_system, read_messages
 from skyeye.models.tokenizer import box_token_ids, decode, load_tokenizer
 from skyeye.models.vision import PixelTransform
 
@@ -87,6 +88,7 @@ class SkyEyeProcessor(ProcessorMixin):
         images: Picture | Sequence[Picture | Sequence[Picture] | None] | None = None,
         text: Text | Sequence[Text] = "",
         return_tensors: str = "pt",
+        **usual: Any,
     ) -> BatchFeature:
         """Prompts for ``generate``.
 
@@ -94,6 +96,7 @@ class SkyEyeProcessor(ProcessorMixin):
             images: for one text, its picture or pictures; for a list of texts, a list with the picture, the pictures
                 or None for each. None: no pictures at all.
             text: a question or a chat that ends with one; or a list of them.
+            usual: what pipelines give every processor (``padding``), whose answer is always yes here.
 
         Returns:
             ``input_ids`` (B, T) padded on the left, with -1 at image tokens; ``attention_mask`` (B, T); with pictures
@@ -111,18 +114,59 @@ class SkyEyeProcessor(ProcessorMixin):
         if isinstance(images, (Image.Image, str, Path)) or len(images) != len(text):
             raise ValueError(f"{len(text)} texts need a list of as many pictures (or lists of pictures, or None)")
         shown = [_as_list(entry) for entry in images]
-        prompts, firsts = [], []
-        for pictures, entry in zip(shown, text, strict=True):
+        asked = []
+        for entry in text:
             history, question = _chat(entry)
-            turns = [*history, Turn(question, "")]
-            firsts.append(turns[0])
-            prompts.append(self.builder.prompt(len(pictures), turns))
+            asked.append([*history, Turn(question, "")])
+        return self._batch(shown, asked, return_tensors)
+
+    def apply_chat_template(
+        self,
+        conversation: Sequence[dict[str, Any]] | Sequence[Sequence[dict[str, Any]]],
+        *,
+        tokenize: bool = False,
+        return_dict: bool = False,
+        return_tensors: str = "pt",
+        **usual: Any,
+    ) -> str | list[str] | BatchFeature | torch.Tensor:
+        """Chats in transformers' form, in the words of the model's prompt style.
+
+        Args:
+            conversation: messages (:func:`~skyeye.models.messages.read_messages`) that end with a question, or a list
+                of such chats.
+            tokenize: False gives the text, ``<ImageHere>`` for each image.
+            return_dict: with ``tokenize``, everything for ``generate``; else the ids alone.
+            usual: what else transformers gives: the prompt always asks for an answer, and is always padded on the left.
+
+        Raises:
+            SkyEyeError: a chat that cannot be asked; an image cannot be read.
+        """
+        one = not conversation or isinstance(conversation[0], dict)
+        chats = [read_messages(chat) for chat in ([conversation] if one else conversation)]
+        for _, turns in chats:
+            check_system(turns, self.builder.style, self.prompt["style"])
+        if not tokenize:
+            written = [self.builder.written(len(images), turns) for images, turns in chats]
+            return written[0] if one else written
+        batch = self._batch([images for images, _ in chats], [turns for _, turns in chats], return_tensors)
+        return batch if return_dict else batch["input_ids"]
+
+    def post_process_image_text_to_text(self, generated_outputs: torch.Tensor, **usual: Any) -> list[str]:
+        """The answers in generated ids, as :meth:`decode` reads them: what pipelines call."""
+        return self.batch_decode(generated_outputs)
+
+    def _batch(
+        self, shown: Sequence[Sequence[Picture]], asked: Sequence[Sequence[Turn]], return_tensors: str
+    ) -> BatchFeature:
+        """Prompts for ``generate``; see :meth:`__call__`."""
+        firsts = [turns[0] for turns in asked]
+        prompts = [self.builder.prompt(len(pictures), turns) for pictures, turns in zip(shown, asked, strict=True)]
         batch = dict(collate_prompts(prompts, self.builder.pad_token_id))
         pixels = [self.pixels(picture) for pictures in shown for picture in pictures]
         if pixels:
             batch["pixel_values"] = torch.stack(pixels)
-            asked = zip(map(len, shown), firsts, strict=True)
-            if (question_ids := self.builder.question_ids(asked)) is not None:
+            questions = zip(map(len, shown), firsts, strict=True)
+            if (question_ids := self.builder.question_ids(questions)) is not None:
                 batch["question_ids"] = question_ids
         return BatchFeature(batch, tensor_type=return_tensors)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -12,9 +12,11 @@ from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
 from skyeye.generation.answer import open_to_answer
 from skyeye.generation.opening import Opening
+from skyeye.generation.sampling import Sampling
 from skyeye.serve.answer import Answer
 from skyeye.serve.model import MAX_NEW_TOKENS, Model, Pictures, Region, Request
 from skyeye.serve.pictures import show_all
+from skyeye.serve.streaming import AnswerStream
 
 #: What begins the conversation anew, in place of a question.
 NEW = "/new"
@@ -62,6 +64,9 @@ class Chat:
         *,
         region: Region | Sequence[Region] | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
     ) -> Answer:
         """Answer and remember the turn; :data:`NEW` begins anew.
 
@@ -71,12 +76,35 @@ class Chat:
         if question.strip() == NEW:
             self.forget()
             return Answer("", notes=("the conversation begins anew",))
-        request, gone = self.request(question, region, max_new_tokens)
-        answer = next(answer for _, answer in self.model.answers([request], max_new_tokens))
-        return self.remember(request, answer, gone)
+        request, gone = self._request(question, region, max_new_tokens)
+        sampling = Sampling(temperature, top_p, seed, log_probabilities=True)
+        answer = next(answer for _, answer in self.model.answers([request], max_new_tokens, sampling))
+        return self._remember(request, answer, gone)
 
-    def request(
-        self, question: str, region: Region | Sequence[Region] | None = None, max_new_tokens: int = MAX_NEW_TOKENS
+    def stream(
+        self,
+        question: str,
+        *,
+        region: Region | Sequence[Region] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> AnswerStream:
+        """As :meth:`ask`, piece by piece; the turn is remembered when the last has come."""
+        if question.strip() == NEW:
+            return AnswerStream(iter([self.ask(question)]))
+        request, gone = self._request(question, region, max_new_tokens)
+        sampling = Sampling(temperature, top_p, seed, log_probabilities=True)
+
+        def pieces() -> Iterator[str | Answer]:
+            for piece in self.model.pieces(request, max_new_tokens, sampling):
+                yield self._remember(request, piece, gone) if isinstance(piece, Answer) else piece
+
+        return AnswerStream(pieces())
+
+    def _request(
+        self, question: str, region: Region | Sequence[Region] | None, max_new_tokens: int
     ) -> tuple[Request, int]:
         """The question behind as many turns as leave room for an answer, and how many older ones do not."""
         asked = self.model.request(self.pictures, question, region=region)
@@ -88,7 +116,7 @@ class Chat:
                 del turns[0]
         return Request(self.pictures, tuple(turns)), len(self.turns) + 1 - len(turns)
 
-    def remember(self, request: Request, answer: Answer, gone: int) -> Answer:
+    def _remember(self, request: Request, answer: Answer, gone: int) -> Answer:
         """Keep the turn; the answer with a note where ``gone`` turns were left out."""
         asked = request.turns[-1]
         self.turns = [*request.turns[:-1], Turn(asked.question, answer.text, asked.task, asked.mentions)]

@@ -9,19 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skyeye.data.geometry.boxes import Box
-from skyeye.data.prompts.base import IMAGE_MARK
 from skyeye.data.record import MARK, Mention, Turn
 from skyeye.data.tasks import FREE, check_task
 from skyeye.errors import SkyEyeError
 from skyeye.generation.answer import open_to_answer
-from skyeye.generation.engine import PromptGroup, SharedAnswer, answer_groups
+from skyeye.generation.engine import answer_groups, stream_groups
 from skyeye.generation.limit import room_for_answer
+from skyeye.generation.requests import PromptGroup, SharedAnswer, Token
+from skyeye.generation.sampling import GREEDY, Sampling
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.serve.answer import Answer, make_answer
+from skyeye.serve.api.said import Said
+from skyeye.serve.certainty import certainties
 from skyeye.serve.opening import to_open
 from skyeye.serve.pictures import EncodedPictures, Picture, Reduced, Shown, show_all
 from skyeye.serve.ranking import Ranked, rank
+from skyeye.serve.read_boxes import read_leniently
+from skyeye.serve.streaming import AnswerStream
 
 if TYPE_CHECKING:
     from skyeye.data.images.square import Resize
@@ -112,6 +117,9 @@ class Model:
         task: str = FREE,
         region: Region | Sequence[Region] | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
     ) -> Answer:
         """Answer one question.
 
@@ -123,16 +131,42 @@ class Model:
             region: x1, y1, x2, y2 in pixels of the first picture, or several: what the question is about. It is written
                 where :data:`REGION_MARK` stands, else behind the question.
             max_new_tokens: longest answer.
+            temperature, top_p, seed: see :class:`~skyeye.generation.sampling.Sampling`; 0: the likeliest token always.
 
         Raises:
             SkyEyeError: a picture cannot be read, the question is empty or longer than what the model reads, or the
                 region lies outside the picture.
         """
         request = self.request(images, question, task=task, region=region)
-        return next(answer for _, answer in self.answers([request], max_new_tokens))
+        sampling = Sampling(temperature, top_p, seed, log_probabilities=True)
+        return next(answer for _, answer in self.answers([request], max_new_tokens, sampling))
+
+    def stream(
+        self,
+        images: Pictures,
+        question: str,
+        *,
+        task: str = FREE,
+        region: Region | Sequence[Region] | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> AnswerStream:
+        """As :meth:`ask`, piece by piece: ``for piece in stream: ...``, then ``stream.answer``."""
+        request = self.request(images, question, task=task, region=region)
+        sampling = Sampling(temperature, top_p, seed, log_probabilities=True)
+        return AnswerStream(self.pieces(request, max_new_tokens, sampling))
 
     def ask_many(
-        self, questions: Iterable[tuple[Pictures, str]], *, task: str = FREE, max_new_tokens: int = MAX_NEW_TOKENS
+        self,
+        questions: Iterable[tuple[Pictures, str]],
+        *,
+        task: str = FREE,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
     ) -> list[Answer]:
         """Answer many questions, (images, question) each, in shared batches; an image is encoded once.
 
@@ -140,7 +174,8 @@ class Model:
             SkyEyeError: as :meth:`ask`; none is answered then.
         """
         requests = [self.request(images, question, task=task) for images, question in questions]
-        found = dict(self.answers(requests, max_new_tokens))
+        sampling = Sampling(temperature, top_p, seed, log_probabilities=True)
+        found = dict(self.answers(requests, max_new_tokens, sampling))
         return [found[number] for number in range(len(requests))]
 
     def chat(self, images: Pictures = None) -> Chat:
@@ -188,10 +223,32 @@ class Model:
             question = question.replace(REGION_MARK, MARK) if held == 1 else f"{question} {MARK}".strip()
         return Request(pictures, (*before, Turn(question, "", task, mentions)))
 
+    def pieces(self, request: Request, max_new_tokens: int, sampling: Sampling = GREEDY) -> Iterator[str | Answer]:
+        """The text of one answer as it comes, and the answer.
+
+        Raises:
+            SkyEyeError: the request is longer than what the model reads.
+        """
+        prompt = self.builder.prompt(len(request.pictures), request.turns)
+        room = room_for_answer(self.network, prompt, max_new_tokens, "the question")
+        group = PromptGroup([prompt], self.pictures.tokens(request.pictures, request.turns[0]), [room], [sampling])
+        said = Said(self.processor, self.builder, ())
+        for event in stream_groups(self.network, [group], rows=1, eos_token_id=self.builder.end_token_ids):
+            if isinstance(event, Token):
+                said.add(event.id, None)
+            said.look(last=not isinstance(event, Token))
+            if said.has_news:
+                yield said.take()[0]
+            if isinstance(event, SharedAnswer):
+                yield self._answer(request, prompt, event)
+
     def answers(
-        self, requests: Sequence[Request], max_new_tokens: int = MAX_NEW_TOKENS
+        self, requests: Sequence[Request], max_new_tokens: int = MAX_NEW_TOKENS, sampling: Sampling = GREEDY
     ) -> Iterator[tuple[int, Answer]]:
         """(index, answer) of each request, in the order in which answers end.
+
+        Args:
+            sampling: where it asks for log-probabilities, boxes have their certainty.
 
         Raises:
             SkyEyeError: one is longer than what the model reads; before any is answered.
@@ -204,7 +261,7 @@ class Model:
             own = number if self.network.projector.reads_text else (shown, request.turns[0].system)
             alike.setdefault(own, []).append(number)
         groups = list(alike.values())
-        asked = self._prompt_groups(requests, groups, prompts, rooms)
+        asked = self._prompt_groups(requests, groups, prompts, rooms, sampling)
         for said in answer_groups(self.network, asked, rows=self.rows, eos_token_id=self.builder.end_token_ids):
             number = groups[said.group][said.prompt]
             yield number, self._answer(requests[number], prompts[number], said)
@@ -215,6 +272,7 @@ class Model:
         groups: Sequence[Sequence[int]],
         prompts: Sequence[list[int]],
         rooms: Sequence[int],
+        sampling: Sampling,
     ) -> Iterator[PromptGroup]:
         """Pictures are encoded for as many groups at a time as fill the rows, when these are needed."""
         for number, group in enumerate(groups):
@@ -223,31 +281,26 @@ class Model:
                 self.pictures.encode([picture for first, *_ in following for picture in requests[first].pictures])
             first = requests[group[0]]
             features = self.pictures.tokens(first.pictures, first.turns[0])
-            yield PromptGroup([prompts[n] for n in group], features, [rooms[n] for n in group])
+            yield PromptGroup([prompts[n] for n in group], features, [rooms[n] for n in group], [sampling] * len(group))
 
     def _answer(self, request: Request, prompt: Sequence[int], said: SharedAnswer) -> Answer:
         first = request.pictures[0] if request.pictures else None
         image = None if first is None else first.image
-        style = self.builder.style
+        style, text = self.builder.style, self.processor.decode(said.ids)
+        found = () if image is None else read_leniently(text, style, image.size)
         return make_answer(
-            self.processor.decode(said.ids),
+            text,
             style,
             None if image is None else image.size,
+            certainties=certainties(found, said.ids, said.log_probabilities, self.processor),
             question=style.question(request.turns[-1]),
             image=image,
             place=None if first is None else first.place,
-            prompt=self.written(request),
+            prompt=self.builder.written(len(request.pictures), request.turns),
             prompt_tokens=len(prompt),
             tokens=len(said.ids),
             ended=bool(set(said.ids) & set(self.builder.end_token_ids)),
         )
-
-    def written(self, request: Request) -> str:
-        """What the model is given, as text: the exact words, ``<ImageHere>`` for each image."""
-        begin = self.builder.tokenizer.bos_token or ""
-        segments = self.builder.style.asking(len(request.pictures), request.turns)
-        words = {"image": IMAGE_MARK, "begin": begin}
-        return "".join(words.get(segment.kind, segment.text) for segment in segments)
 
 
 def _mentions(region: Region | Sequence[Region], pictures: Sequence[Shown]) -> tuple[Mention, ...]:

@@ -78,6 +78,14 @@ def test_memory_stands_beside_what_plan_said_and_the_interpreter():
     assert planned(done, "one") == {"plan_gib": 8.5} and planned({"plan": {}}, "one") == {}
     entry = {"code": 0, "seconds": 1.0, "host_gib": 9.35, "written_gb": 0.0, "plan_gib": 8.5}
     assert line_of("train", entry) == "| train | 1.0 | 9.35 |  | 0.0 | done, plan: 8.5 GiB (+10.0%) |"
+    result = {
+        "memory": {"measured_gib": 9.0, "planned_gib": 10.0},
+        "milliseconds": {"forward": {"split": 2.0, "flex": 1.0}},
+    }
+    said = line_of("x", {"code": 0, "seconds": 1.0, "host_gib": 1.0, "written_gb": 0.0, "result": result})
+    assert said.endswith(
+        "done, 9.0 GiB of the device in a step, plan: 10.0 (-10.0%), forward: split 2.0 ms, flex 1.0 ms |"
+    )
 
 
 def test_steps_follow_those_they_need(tmp_path):

@@ -12,7 +12,7 @@ from skyeye.bench import parts
 from skyeye.bench.full_size.shapes import POCKET, smaller, write_shapes
 
 
-@pytest.mark.parametrize("what", ["tower", "decode", "precisions"])
+@pytest.mark.parametrize("what", ["tower", "attention", "decode", "precisions"])
 def test_a_part_of_a_recipe_of_shapes_is_measured(tmp_path, monkeypatch, what):
     monkeypatch.setattr(parts, "STEPS", 2)
     recipe = write_shapes(tmp_path / "pocket.yaml", smaller(POCKET))
@@ -26,6 +26,9 @@ def test_a_part_of_a_recipe_of_shapes_is_measured(tmp_path, monkeypatch, what):
         assert 1 <= len(losses["bf16"]) == len(losses["fp16"]) <= parts.STEPS
         apart = [abs(one - other) for one, other in zip(losses["bf16"], losses["fp16"], strict=True)]
         assert found["largest_difference"] == pytest.approx(max(apart), abs=1e-5) and 0 < max(apart) < 0.5
+    elif what == "attention":
+        forward, both = found["milliseconds"]["forward"], found["milliseconds"]["forward_and_backward"]
+        assert forward.keys() == both.keys() == {"split", "additive"} and min(*forward.values(), *both.values()) > 0
     else:
         (rates,) = [value for name, value in found.items() if name.endswith("_per_second")]
         assert rates.keys() == {"eager"} and rates["eager"] > 0

@@ -11,12 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import skyeye.models  # noqa: F401  makes torchvision importable before transformers asks for it
 from skyeye.bench.common import alternate, ratios
 from skyeye.bench.model import bench_model
+from skyeye.bench.planned import planned_bytes
 from skyeye.bench.train import TrainingStep, bench_train, equality, some_samples
 from skyeye.cli import main
 from skyeye.config.schema import LanguageConfig, LoraConfig, ModelConfig, VisionConfig
 from skyeye.models import prefix_attention
 from skyeye.models.flops import StepFlops, supervised
 from skyeye.models.precision import in_precision
+from skyeye.plan.memory import LiveBytes
 from skyeye.plan.workloads import DISTRIBUTIONS, PREFIX_WORDS, made_groups
 
 TEXT = {
@@ -160,3 +162,20 @@ def test_the_command_with_a_recipe_and_its_data(recipe, tmp_path, capsys):
     result = json.loads(file.read_text())
     assert result["sizes"]["images"] == 3 and result["equality"]["gradient_difference"] < 1e-5
     assert "x the samples per second of the baseline" in capsys.readouterr().out
+
+
+def test_what_is_planned_of_a_step_is_its_tensors(small):
+    """Weights, gradients and moments by their sizes; the rest as counted while the real step runs."""
+    small.set_trainable(vision="frozen", projector="full", language="lora")
+    step = TrainingStep(small, groups(3), budget=4096)
+    trained = sum(p.numel() for p in small.parameters() if p.requires_grad)
+    others = [t for t in (*small.parameters(), *small.buffers()) if not t.requires_grad]
+    there = 4 * 4 * trained + sum(t.numel() * t.element_size() for t in others)
+    planned = planned_bytes(step) - there
+    for parameter in small.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    live = LiveBytes()
+    live.ignore(step.objective)
+    with live:
+        step.loss(step.groups, True, supervised(step.groups)).backward()
+    assert planned == pytest.approx(live.peak, rel=0.2)

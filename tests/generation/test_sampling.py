@@ -31,17 +31,17 @@ def drawn(logits: list[float], count: int, **settings) -> torch.Tensor:
 
 def test_tokens_are_drawn_as_often_as_their_probability_says():
     shares = torch.tensor([0.1, 0.5, 0.05, 0.35])
-    assert torch.allclose(drawn(shares.log().tolist(), 20_000, temperature=1.0), shares, atol=0.015)
+    assert torch.allclose(drawn(shares.log().tolist(), 6_000, temperature=1.0), shares, atol=0.025)
     squared = shares**2 / (shares**2).sum()
-    assert torch.allclose(drawn(shares.log().tolist(), 20_000, temperature=0.5), squared, atol=0.015)
+    assert torch.allclose(drawn(shares.log().tolist(), 6_000, temperature=0.5), squared, atol=0.025)
 
 
 def test_top_p_leaves_the_tokens_that_transformers_leaves():
     shares = torch.tensor([0.1, 0.5, 0.05, 0.35])
     for top_p in (0.2, 0.5, 0.6, 0.86, 0.97):
         left = TopPLogitsWarper(top_p)(None, shares.log()[None])[0].isfinite()
-        found = drawn(shares.log().tolist(), 20_000, temperature=1.0, top_p=top_p)
-        assert torch.allclose(found, shares * left / (shares * left).sum(), atol=0.015)
+        found = drawn(shares.log().tolist(), 6_000, temperature=1.0, top_p=top_p)
+        assert torch.allclose(found, shares * left / (shares * left).sum(), atol=0.025)
 
 
 def test_a_very_small_temperature_is_greedy():
@@ -199,3 +199,14 @@ def test_a_prompt_about_an_image_that_is_stored_joins_it(model, monkeypatch):
     assert entering == [len(first.prompts[0]), 7, len(other.prompts[0]), len(again.prompts[0])]
     assert [answer.stored_tokens for answer in answers] == [0, place, 0, 0]
     assert [answer.ids for answer in answers] == [alone(model, group, 0, ends=[]) for group in asked]
+
+
+def test_a_prompt_that_joins_behind_another_image_keeps_its_answer(model):
+    """All enter in one pass: the first and the third ask about the same image."""
+    first, other, joining = made(model, [(1, 2, 1, [(4, 6)]), (1, 2, 1, [(7, 6)]), (1, 2, 1, [(5, 6)])])
+    place = max(n for n, token in enumerate(first.prompts[0]) if token == -1) + 1
+    prompt = [*first.prompts[0][:place], *joining.prompts[0][place:]]
+    joining = replace(joining, prompts=[prompt], image_features=first.image_features)
+    asked = [replace(group, key=key) for group, key in ((first, "a"), (other, "b"), (joining, "a"))]
+    answers = {answer.group: answer.ids for answer in SharedGeneration(model, 3, set()).run(asked)}
+    assert answers == {number: alone(model, group, 0, ends=[]) for number, group in enumerate(asked)}

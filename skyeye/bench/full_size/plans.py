@@ -63,10 +63,15 @@ def gpu_steps(work: Path, gpu: bool) -> list[Step]:
     doctor, shapes = work / "doctor.json", _shapes(work, gpu)
     how = ["--device", "cuda" if gpu else "cpu", "--seconds", "60" if gpu else "1"]
     few = [] if gpu else ["--images", "1", *DTYPE]
+    questions = ["--distribution", "rsvqa"]
+    short = ["--device", how[1], "--seconds", "5" if gpu else "0.5", *(few or DTYPE)]
     plan = work / "plan-7b.json"
     steps = [
         Step("doctor", ["skyeye", "doctor", "--out", str(work), "--json", str(doctor)], 60, may_fail=True),
         _tests("flex-attention", "tests/models/test_prefix_attention.py", 240),
+        _into_file(
+            work, "attention", ["skyeye", "bench", "parts", "attention", shapes["published"], *questions, *short]
+        ),
         Step("plan-7b", ["skyeye", "plan", shapes["published"], "--gpus", "1", "--json", str(plan)], 240, plan),
     ]
     for kind in ("train", "generate"):

@@ -203,6 +203,11 @@ def _figures(result: dict[str, Any]) -> Iterator[str]:
             yield f"MFU {ours['mfu']:.1%} and {plain['mfu']:.1%}"
     if "load_over_weights" in result:
         yield f"{result['load_over_weights']} x its {result['weights_gib']} GiB of weights above the start"
+    if memory := result.get("memory"):
+        measured, plan = memory["measured_gib"], memory["planned_gib"]
+        yield f"{measured} GiB of the device in a step, plan: {plan} ({measured / plan - 1:+.1%})"
+    for part, times in result.get("milliseconds", {}).items():
+        yield f"{part.replace('_', ' ')}: " + ", ".join(f"{form} {spent} ms" for form, spent in times.items())
     for unit in ("images", "answers"):
         for form, rate in result.get(f"{unit}_per_second", {}).items():
             yield f"{rate} {unit}/s {form}"

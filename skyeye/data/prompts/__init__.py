@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from skyeye.config.schema import PromptConfig
 from skyeye.data.geometry.box_text import NOTATIONS, SKYEYE
-from skyeye.data.prompts.base import BEGIN, IMAGE, PromptStyle, Segment
+from skyeye.data.prompts.base import BEGIN, IMAGE, IMAGE_MARK, PromptStyle, Segment
 from skyeye.data.prompts.chat_template import ChatTemplate
 from skyeye.data.prompts.llava import DIALECTS, Llava, Plain
 from skyeye.data.prompts.minigpt_v2 import MiniGPTv2, read_tag
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BEGIN",
     "IMAGE",
+    "IMAGE_MARK",
     "ChatTemplate",
     "Llava",
     "MiniGPTv2",

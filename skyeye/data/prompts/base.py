@@ -56,6 +56,11 @@ class PromptStyle(ABC):
     def __init__(self, boxes: BoxNotation):
         self.boxes = boxes
 
+    @property
+    def needs_size(self) -> bool:
+        """Whether boxes can be written and read only with the size of the image."""
+        return self.boxes.needs_size
+
     @abstractmethod
     def training(self, n_images: int, turns: Sequence[Turn]) -> list[Segment]:
         """A conversation to learn from: the first question with its images, the answers (learnt), further questions."""
@@ -68,9 +73,13 @@ class PromptStyle(ABC):
     def ends(self) -> list[str]:
         """Texts that end an answer, besides the tokenizer's last token."""
 
-    def question(self, turn: Turn) -> str:
-        """The question of a turn: tag, words and boxes."""
-        words, tag = self._written(turn.question, turn.question_mentions), self.tags.get(turn.task)
+    def question(self, turn: Turn, size: Size | None = None) -> str:
+        """The question of a turn: tag, words and boxes.
+
+        Args:
+            size: width and height of the image in pixels; needed where the notation needs it.
+        """
+        words, tag = self._written(turn.question, turn.question_mentions, size), self.tags.get(turn.task)
         if not tag:
             return words
         return f"{tag} {words}" if words else tag
@@ -102,18 +111,21 @@ class PromptStyle(ABC):
         found = [(words, self.read_boxes(behind)) for words, behind in pieces]
         return [(words, boxes) for words, boxes in found if words or boxes]
 
-    def _written(self, text: str, mentions: Sequence[Mention]) -> str:
+    def _written(self, text: str, mentions: Sequence[Mention], size: Size | None = None) -> str:
         if not mentions:
             return text
         first, *rest = text.split(MARK)
-        return first + "".join(self._mention(m) + behind for m, behind in zip(mentions, rest, strict=True))
+        return first + "".join(self._mention(m, size) + behind for m, behind in zip(mentions, rest, strict=True))
 
-    def _mention(self, mention: Mention) -> str:
-        boxes = self.boxes.write_list(mention.boxes)
+    def _mention(self, mention: Mention, size: Size | None = None) -> str:
+        boxes = self._write_boxes(mention.boxes, size)
         if mention.phrase is None:
             return boxes
         words = self.phrase.replace("{}", mention.phrase)
         return f"{words} {boxes}" if boxes else words
+
+    def _write_boxes(self, boxes: Sequence[Box | OrientedBox], size: Size | None) -> str:
+        return self.boxes.write_list(boxes, size if self.boxes.needs_size else None)
 
 
 def with_images(text: str) -> list[Segment]:

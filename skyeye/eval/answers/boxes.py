@@ -18,6 +18,8 @@ from skyeye.data.geometry.box_text import (
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
+from skyeye.eval.box_families import FAMILIES
+from skyeye.eval.box_frame import Frame, numbers_in
 from skyeye.eval.metrics.sizes import sizes
 from skyeye.eval.results import Answer
 
@@ -36,23 +38,42 @@ def in_notation(name: str | None) -> BoxReader:
     the notation is read in this project's.
 
     Args:
-        name: one of :data:`skyeye.data.geometry.box_text.NOTATIONS`; None: this project's, also with decimals.
+        name: one of :data:`skyeye.data.geometry.box_text.NOTATIONS`, or of
+            :data:`skyeye.eval.box_families.FAMILIES`; None: this project's, also with decimals.
             :data:`AUTO` is found out from the answers and their truths (:mod:`skyeye.eval.box_detective`); where that
             cannot tell, it is this project's.
 
     Raises:
         SkyEyeError: there is no such notation.
     """
-    if name not in (None, AUTO) and name not in NOTATIONS:
-        raise SkyEyeError(f"unknown notation {name!r}", where="boxes", remedy=f"known: {', '.join(NOTATIONS)}, {AUTO}")
+    if name not in (None, AUTO) and name not in NOTATIONS and name not in FAMILIES:
+        known = ", ".join(dict.fromkeys([*NOTATIONS, *FAMILIES]))
+        raise SkyEyeError(f"unknown notation {name!r}", where="boxes", remedy=f"known: {known}, {AUTO}")
     if name in (None, AUTO, "skyeye", "hundredths"):
         return _own
     if name == "geochat":
         return _of_geochat
+    if name not in NOTATIONS and (frame := FAMILIES[name].frame) is not None:
+        return in_frame(frame)
     other = notation(name)
 
     def read(text: str, size: Size | None) -> Sequence[Box | OrientedBox]:
         return [box for found in other.find(text, size) for box in _sound(found.boxes)] or _own(text, size)
+
+    return read
+
+
+def in_frame(frame: Frame) -> BoxReader:
+    """How answers are read whose numbers, in brackets or braces of any kind, are meant in a frame.
+
+    Boxes whose corners are in the wrong order are not taken; without the size of the image, where the numbers mean
+    nothing without it, none is.
+    """
+
+    def read(text: str, size: Size | None) -> Sequence[Box | OrientedBox]:
+        if size is None and frame.needs_size:
+            return []
+        return _sound([frame.read(numbers, size) for numbers in numbers_in(text)])
 
     return read
 
@@ -74,6 +95,14 @@ def read_boxes(records: Sequence[Record], answers: Sequence[Answer], read: BoxRe
     return [
         replace(answer, boxes=tuple(read(answer.text, size))) if answer.boxes is None else answer
         for answer, size in zip(answers, sizes(records), strict=True)
+    ]
+
+
+def records_as_shown(records: Sequence[Record]) -> list[Record]:
+    """The records without the size that their annotation says of an image, which is not the one that was shown."""
+    return [
+        replace(record, references={key: value for key, value in record.references.items() if key != "size"})
+        for record in records
     ]
 
 

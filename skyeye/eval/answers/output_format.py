@@ -127,6 +127,8 @@ def _without_json(text: str) -> str | None:
         return None
     value = _value(bare)
     if isinstance(value, dict):
+        if any(isinstance(item, list) and len(item) >= 4 for item in value.values()):
+            return None  # a box, with a label beside it
         named = [item for key, item in value.items() if str(key).lower().replace(" ", "_") in _KEYS]
         value = named[0] if len(named) == 1 else None
     elif not (isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)):

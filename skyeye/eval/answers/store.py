@@ -25,7 +25,7 @@ from skyeye.eval.answers.boxes import box_of
 from skyeye.eval.results import Answer, Mask
 
 #: (records, longest answer in tokens) -> (index of a record, its answer), as they become ready.
-Answerer = Callable[[Sequence[Record], int], Iterator[tuple[int, Answer]]]
+AnswerFunction = Callable[[Sequence[Record], int], Iterator[tuple[int, Answer]]]
 
 _POLL_SECONDS = 0.5
 _STARTED = time.time()  # of this process, which imports this before anything slow
@@ -80,7 +80,7 @@ class AnswerStore:
             self._failure.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
 
     def ask(
-        self, answerer: Answerer, records: Sequence[Record], max_new_tokens: int, progress: Callable[[int], None]
+        self, answerer: AnswerFunction, records: Sequence[Record], max_new_tokens: int, progress: Callable[[int], None]
     ) -> int:
         """Have the share of this process answered, without what is answered already.
 
@@ -231,6 +231,8 @@ def _to_json(answer: Answer) -> dict[str, Any]:
         line["embedding"] = list(answer.embedding)
     if answer.cut:
         line["cut"] = True
+    if answer.refused:
+        line["refused"] = answer.refused
     return line
 
 
@@ -250,6 +252,7 @@ def _from_json(line: bytes) -> tuple[str, Answer]:
         None if mask is None else Mask(int(mask["height"]), int(mask["width"]), tuple(map(int, mask["runs"]))),
         None if embedding is None else tuple(map(float, embedding)),
         entry.get("cut") is True,
+        str(entry.get("refused", "")),
     )
 
 

@@ -31,6 +31,7 @@ class BenchmarkRun:
         shuffled_phrases_indices: which of ``seen`` they are.
         skipped: what could not be asked.
         odd_answers: what has to be told about the answers, counted by kind (of a file: missing, unknown, double ...).
+        notes: what has to be told beside what the metric says.
     """
 
     benchmark: Benchmark
@@ -41,6 +42,7 @@ class BenchmarkRun:
     shuffled_phrases_indices: list[int] = field(default_factory=list)
     skipped: list[Problem] = field(default_factory=list)
     odd_answers: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def conditions(self) -> dict[Condition, list[Record]]:

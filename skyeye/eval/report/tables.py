@@ -87,8 +87,9 @@ def label(metric: str) -> str:
 
 
 def name_of(about: Mapping[str, Any]) -> str:
-    """What a result is called: its recipe, or the last part of the checkpoint's or file's path."""
-    return str(about.get("recipe") or PurePath(str(about.get("checkpoint") or "")).name or "this result")
+    """What a result is called: its recipe, a server's model, or the last part of the checkpoint's or file's path."""
+    path = PurePath(str(about.get("checkpoint") or ""))
+    return str(about.get("recipe") or about.get("model") or path.name or "this result")
 
 
 def metric_row(name: str, of: MetricValue) -> MetricRow:

@@ -66,6 +66,7 @@ def test_a_trace_of_the_format_is_taken_off_and_named(text):
         "[[1, 2, 3, 4]]",
         "<box>(120,340),(560,780)</box>",
         '[{"bbox_2d": [1, 2, 3, 4], "label": "plane"}]',
+        '{"bbox_2d": [1, 2, 3, 4], "label": "plane"}',
         '{"answer": true}',
         '{"answer": [0.1, 0.2, 0.3, 0.4]}',
         '{"answer": "yes", "label": "no"}',
