@@ -174,7 +174,8 @@ def _run(
 
     gpus = int(ray.cluster_resources().get("GPU", 0))
     copies = replicas or max(1, gpus)
-    rows = ray.data.from_items(waiting).repartition(min(len(waiting), 8 * copies))
+    # as many blocks as the copies take turns with; to part them later would need processors, which the copies hold
+    rows = ray.data.from_items(waiting, override_num_blocks=min(len(waiting), 8 * copies))
     answered = rows.map_batches(
         worker, fn_constructor_args=arguments, batch_size=4, concurrency=copies, num_gpus=1 if gpus else 0
     )
