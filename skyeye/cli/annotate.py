@@ -80,6 +80,8 @@ def scene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iou", type=float, default=0.5, metavar="X", help="overlap of two boxes of one object (0.5)")
     parser.add_argument("--min-score", type=float, default=0.0, metavar="X",
                         help="least certainty of an answer whose boxes count (default 0)")  # fmt: skip
+    parser.add_argument("--min-support", type=float, default=0.5, metavar="X", help="share of the windows that show an "
+                        "object whole which must have found it (default 0.5)")  # fmt: skip
     parser.add_argument(
         "--together", type=positive, default=16, metavar="N", help="windows asked together (default 16)"
     )

@@ -253,11 +253,12 @@ def _cut(item: Annotated, side: int, overlap: int, keep: float, shown: Mapping[s
     with open_raster(item.image) as raster:
         size = raster.size
     for place in windows(*size, side, overlap):
-        inside = width, height = (place[2] - place[0], place[3] - place[1])
+        inside = (place[2] - place[0], place[3] - place[1])
         objects = []
         for index, entry, _ in boxes_in(item.objects, *size, place, keep):
             polygon = OrientedBox.from_pixels(entry["polygon"], *inside) if "polygon" in entry else None
-            box = polygon.upright() if polygon else Box.from_pixels(*entry["box"], width=width, height=height)
+            x1, y1, x2, y2 = entry.get("box", (0, 0, 0, 0))
+            box = polygon.upright() if polygon else Box.from_pixels(x1, y1, x2, y2, *inside)
             difficult = bool(entry.get("difficult"))
             objects.append(replace(item.objects[index], box=box, polygon=polygon, difficult=difficult))
         image = add_details(item.image, **details, window=place)
