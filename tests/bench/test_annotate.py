@@ -1,12 +1,6 @@
 """A scene asked together and tile by tile: the same answers, and rates of both."""
 
-import torch
-
 from skyeye.bench.annotate import bench_annotate, format_text
-from skyeye.config.schema import LanguageConfig, PromptConfig
-from skyeye.models.build import build_model
-from skyeye.models.processing import SkyEyeProcessor
-from skyeye.models.tokenizer import train_tokenizer
 from skyeye.serve.scenes.annotate import Asking
 from skyeye.serve.scenes.ask import ModelAnswerer
 from skyeye.serve.scenes.plan import Cutting, Length
@@ -14,20 +8,8 @@ from skyeye.serve.scenes.questions import parse_question
 from skyeye.synth.mosaic import Mosaic, write_mosaic
 
 
-def test_rates_and_equal_answers(tiny_config, tmp_path):
-    text = {
-        "model_type": "llama",
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "max_position_embeddings": 256,
-    }
-    tokenizer = train_tokenizer(["where is the plane ?", "two planes {<1><2><3><4>}"], 800)
-    config = tiny_config(language=LanguageConfig(config=text), prompt=PromptConfig())
-    torch.manual_seed(1)
-    model = build_model(config, tokenizer).eval()
-    answerer = ModelAnswerer(model, SkyEyeProcessor.from_config(config, tokenizer), "tiny", max_new_tokens=5)
+def test_rates_and_equal_answers(small_parts, tmp_path):
+    answerer = ModelAnswerer(*small_parts, "tiny", max_new_tokens=5)
     write_mosaic(tmp_path / "a.tif", Mosaic(pictures=2, size=56))
     questions = tuple(parse_question(words) for words in ("[detection] planes", "[caption]", "[count] ships"))
     asking = Asking(questions, Cutting(Length(56), Length(14)), chunk=4)
