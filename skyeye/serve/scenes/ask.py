@@ -97,11 +97,11 @@ class ModelAnswerer:
         boxes = tuple((each.label, each.box) for each in found)
         return Said(text, round(sum(likely) / len(likely), 4) if likely else None, boxes)
 
-    def _encode(self, prepared: Sequence[Prepared]) -> Iterator[torch.Tensor]:
+    def _encode(self, prepared: Sequence[Prepared], question: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         """(1, tokens_per_image, hidden_size) of each window, all encoded at once."""
+        pixels = torch.stack([each.pixels for each in prepared]).to(self.model.device)
         with torch.no_grad():
-            pixels = torch.stack([each.pixels for each in prepared]).to(self.model.device)
-            yield from self.model.encode_images(pixels).split(1)
+            return self.model.encode_images(pixels, question).split(1)
 
     def _encode_each(
         self, prepared: Sequence[Prepared], turns: Sequence[Turn], groups: Sequence[Sequence[tuple[int, int]]]
@@ -109,9 +109,7 @@ class ModelAnswerer:
         """The same for a projector that reads the question: of each window with each turn."""
         for ((window, turn),) in groups:
             asked = self._builder.question_ids([(1, turns[turn])])
-            with torch.no_grad():
-                question = None if asked is None else asked.to(self.model.device)
-                yield self.model.encode_images(prepared[window].pixels[None].to(self.model.device), question)
+            yield from self._encode([prepared[window]], None if asked is None else asked.to(self.model.device))
 
 
 def open_answerer(checkpoint: str | Path, opening: Opening, max_new_tokens: int = 256) -> ModelAnswerer:

@@ -4,7 +4,6 @@ import http.server
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import threading
@@ -59,16 +58,22 @@ def write(path, boxes, bits, transform, crs, border):
             file.write(strip, window=rasterio.windows.Window(0, top, SIDE, 500))
 
 
+def peak() -> int:
+    """The most memory of this process so far, in KiB; getrusage would tell the parent's, which it was forked from."""
+    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
+
+
 def main(scene: str, out: str, bits: str) -> None:
     """Annotates a scene; says how much more memory that took than what was there before."""
     cutting = Cutting(bands="3,2,1", stretch="abs:300..3360") if bits == "16" else Cutting()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     job = Job(scene, (Layer(Path(out)), Layer(Path(out).with_suffix(".html"))), Path(out + ".journal"))
     annotate_scene(job, Asking((parse_question("[detection] red things"),), cutting), perfect.Oracle(TILE))
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    print((peak() - before) // 1024)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize(
     ("bits", "transform", "crs", "border"),
     [(16, ROTATED, "EPSG:32633", 300), (8, UTM, "EPSG:32633", 0), (8, DEGREES, "EPSG:4326", 300)],
@@ -81,7 +86,7 @@ def test_everything_is_found_in_less_than_a_gigabyte(tmp_path, bits, transform, 
     command = [sys.executable, __file__, str(tmp_path / "s.tif"), str(tmp_path / "o.geojson"), str(bits)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths})
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 1000
+    assert 50 < int(done.stdout) < 1000
     found = [each["properties"] for each in json.loads((tmp_path / "o.geojson").read_text())["features"]]
     extents = [(p["column"], p["row"], p["column"] + p["width"], p["row"] + p["height"]) for p in found]
     shapes = shapely.box(*np.array(extents).T)
