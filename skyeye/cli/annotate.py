@@ -127,8 +127,8 @@ def _cutting(options: argparse.Namespace) -> Cutting:
 
 def _annotate(options: argparse.Namespace) -> int:
     from skyeye.data.files import check_new_folder
+    from skyeye.eval.answers.store import Process
     from skyeye.launch import check_launch, rank, world_size
-    from skyeye.serve.scenes.annotate import Process
     from skyeye.serve.scenes.many import scenes_of
     from skyeye.serve.scenes.place import SOURCE
 

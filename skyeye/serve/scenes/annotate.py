@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from skyeye.errors import SkyEyeError
-from skyeye.serve.scenes.answers import Answerer
+from skyeye.eval.answers.store import ALONE, Process
+from skyeye.serve.scenes.answers import WindowAnswerer
 from skyeye.serve.scenes.findings import USUAL, Findings, Rules, findings
 from skyeye.serve.scenes.journal import Chunk, Journal
 from skyeye.serve.scenes.plan import Cutting
@@ -25,17 +26,6 @@ _POLL_SECONDS = 0.5
 #: Seconds without any new answer after which process 0 gives the others up.
 PATIENCE = 1800.0
 Progress = Callable[[int, int], None]
-
-
-class Process(NamedTuple):
-    """Which of the processes of a run this one is: the chunks are dealt to them in turn."""
-
-    rank: int = 0
-    world_size: int = 1
-
-
-#: No launcher.
-ALONE = Process()
 
 
 @dataclass(frozen=True)
@@ -72,7 +62,7 @@ class Job:
     keep: bool = False
 
 
-def annotate_scene(job: Job, asking: Asking, answerer: Answerer, progress: Progress | None = None) -> Findings:
+def annotate_scene(job: Job, asking: Asking, answerer: WindowAnswerer, progress: Progress | None = None) -> Findings:
     """Ask every window of one scene and write what was found.
 
     Args:
@@ -111,7 +101,7 @@ def answer_scene(
     scene: Scene,
     journal: Journal,
     asking: Asking,
-    answerer: Answerer,
+    answerer: WindowAnswerer,
     share: Process = ALONE,
     progress: Progress | None = None,
 ) -> None:
@@ -172,7 +162,7 @@ def chunks_of(scene: Scene, size: int) -> list[tuple[int, range]]:
     return [(number, range(start, min(start + size, total))) for number, start in enumerate(range(0, total, size))]
 
 
-def answer_chunk(read: Read, questions: Sequence[Question], answerer: Answerer) -> Chunk:
+def answer_chunk(read: Read, questions: Sequence[Question], answerer: WindowAnswerer) -> Chunk:
     """Ask about the windows of a chunk that have data."""
     said = answerer.answer([each for _, each in read.prepared], turns_of(questions)) if read.prepared else []
     answers = {index: each for (index, _), each in zip(read.prepared, said, strict=True)}

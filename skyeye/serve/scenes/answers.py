@@ -38,7 +38,7 @@ class Said:
         return cls(text, score, tuple(read))
 
 
-class Answerer(Protocol):
+class WindowAnswerer(Protocol):
     """What answers questions about windows.
 
     Attributes:

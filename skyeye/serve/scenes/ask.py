@@ -37,10 +37,10 @@ class Prepared:
 
 
 class ModelAnswerer:
-    """See :class:`skyeye.serve.scenes.answers.Answerer`.
+    """See :class:`skyeye.serve.scenes.answers.WindowAnswerer`.
 
     Args:
-        model, processor: from the same checkpoint, in evaluation mode.
+        model, processor: from the same checkpoint.
         name: changes with the checkpoint and with how it was opened.
         max_new_tokens: longest answer.
         rows: answers in work at the same time.
@@ -54,7 +54,7 @@ class ModelAnswerer:
         max_new_tokens: int = 256,
         rows: int = 64,
     ):
-        self.model, self.processor, self.max_new_tokens, self.rows = model, processor, max_new_tokens, rows
+        self.model, self.processor, self.max_new_tokens, self.rows = model.eval(), processor, max_new_tokens, rows
         self.name = f"{name} {max_new_tokens}"
         size = processor.image_size
         self.side = size if isinstance(size, int) else max(size)

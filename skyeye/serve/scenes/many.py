@@ -16,11 +16,10 @@ from skyeye.data.files import write_whole
 from skyeye.data.formats.base.image_folder import list_images
 from skyeye.data.images.raster import REMOTE
 from skyeye.errors import SkyEyeError
+from skyeye.eval.answers.store import ALONE, Process
 from skyeye.serve.scenes.annotate import (
-    ALONE,
     Asking,
     Job,
-    Process,
     Progress,
     answer_scene,
     finish,
@@ -28,7 +27,7 @@ from skyeye.serve.scenes.annotate import (
     journal_of,
     wait_for_others,
 )
-from skyeye.serve.scenes.answers import Answerer
+from skyeye.serve.scenes.answers import WindowAnswerer
 from skyeye.serve.scenes.journal import Journal
 from skyeye.serve.scenes.scene import BadScene, Scene, open_scene
 from skyeye.serve.scenes.summary import summary_of
@@ -96,7 +95,7 @@ def jobs_of(scenes: Sequence[str], out: Path, endings: Sequence[str], crs: str) 
 def annotate_many(
     jobs: Sequence[Job],
     asking: Asking,
-    answerer: Answerer,
+    answerer: WindowAnswerer,
     out: Path,
     process: Process = ALONE,
     progress: Progress | None = None,
@@ -133,7 +132,7 @@ def annotate_many(
 class _Run:
     """The state of :func:`annotate_many`."""
 
-    def __init__(self, asking: Asking, answerer: Answerer, process: Process, progress: Progress | None):
+    def __init__(self, asking: Asking, answerer: WindowAnswerer, process: Process, progress: Progress | None):
         self.asking, self.answerer, self.process = asking, answerer, process
         self.report = Report([], [])
         self._progress, self._total, self._before = progress, 0, 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from skyeye.errors import SkyEyeError
 from skyeye.serve.scenes.annotate import Asking, Job, Progress, answer_chunk, head_of, journal_of, pending
-from skyeye.serve.scenes.answers import Answerer
+from skyeye.serve.scenes.answers import WindowAnswerer
 from skyeye.serve.scenes.journal import Chunk, Journal
 from skyeye.serve.scenes.many import Report, conclude, finished, write_summary
 from skyeye.serve.scenes.scene import BadScene, Scene, open_scene, read_ahead
@@ -32,7 +32,7 @@ class Described:
         name, side: as of the answerer.
     """
 
-    open: Callable[[], Answerer]
+    open: Callable[[], WindowAnswerer]
     name: str
     side: int
 
@@ -72,7 +72,7 @@ class Worker:
             yield numbers[0], "", str(error)
 
 
-def described_by_worker(open: Callable[[], Answerer]) -> Described:
+def described_by_worker(open: Callable[[], WindowAnswerer]) -> Described:
     """What is to be known of a model, from a worker of the cluster: this machine need not be able to open it.
 
     Raises:

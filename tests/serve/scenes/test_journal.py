@@ -13,7 +13,8 @@ import perfect
 import pytest
 
 from skyeye.errors import SkyEyeError
-from skyeye.serve.scenes.annotate import Asking, Job, Process, annotate_scene, answer_scene, journal_of
+from skyeye.eval.answers.store import Process
+from skyeye.serve.scenes.annotate import Asking, Job, annotate_scene, answer_scene, journal_of
 from skyeye.serve.scenes.many import SUMMARY, annotate_many, jobs_of, scenes_of
 from skyeye.serve.scenes.questions import parse_question
 from skyeye.serve.scenes.scene import open_scene
