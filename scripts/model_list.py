@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from skyeye.config.catalogue import PROOFS, table
+from skyeye.config.catalogue import PROOFS, not_reproducible, table
 
 PAGE = """# The models of the field, by name
 
@@ -23,6 +23,7 @@ GiB are those of the weights; keys, values and images come on top. So do the lic
 
 def main() -> None:
     proofs = "\n".join(f"- {name}: {words}" for name, words in PROOFS.items())
+    proofs += f"\n{not_reproducible()}"
     page = Path(__file__).parents[1] / "docs" / "model_list.md"
     page.write_text(PAGE.format(table=table(), proofs=proofs), encoding="utf-8")
 

@@ -26,6 +26,7 @@ from skyeye.cli.paths import any_path, new_folder, new_place, refuse_own_inputs
 from skyeye.cli.plan import plan_command
 from skyeye.cli.runs import runs_commands
 from skyeye.cli.serve import serve_commands
+from skyeye.cli.web import web_command
 from skyeye.errors import SkyEyeError, of_the_system
 
 USER_ERROR = 2  # exit code of a mistake that the user can mend; argparse uses the same
@@ -116,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _chat_command(commands, command)
     annotate_command(commands, command)
+    web_command(commands, command)
     serve_commands(commands, command)
     _checkpoint_commands(group, command)
     export_command(commands, command)

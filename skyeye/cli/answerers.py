@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING
 
 from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path
+from skyeye.config.paths import expanded
 from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
     from skyeye.config.schema import EvalConfig
     from skyeye.generation.opening import Opening
 
-_OPENINGS = ("hf:", "openai:")
+_LOCAL, _SERVER = "hf:", "openai:"
 #: Who can be asked besides a checkpoint, for its help.
 OTHERS = "hf:NAME_OR_FOLDER, a model of transformers; openai:URL#MODEL, a server (its key in OPENAI_API_KEY)"
 
 
 def answerer(text: str) -> str | Path:
-    """``hf:...`` and ``openai:...`` as they stand; anything else is a path."""
-    return text if text.startswith(_OPENINGS) else any_path(text)
+    """``openai:...`` as it stands, ``hf:...`` with its path expanded; anything else is a path.
+
+    Raises:
+        SkyEyeError: a variable in a path is not set.
+    """
+    if text.startswith(_LOCAL):
+        return _LOCAL + expanded(text.removeprefix(_LOCAL))
+    return text if text.startswith(_SERVER) else any_path(text)
 
 
 def answerer_arguments(parser: argparse.ArgumentParser) -> None:

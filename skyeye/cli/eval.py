@@ -200,12 +200,12 @@ def _list(options: argparse.Namespace) -> int:
 
 def _details(row: dict) -> str:
     """What :func:`skyeye.eval.benchmarks.describe` says of a benchmark, for a person."""
-    published = row["published"]
+    published, embeds = row["published"], row["output"] == "embedding"
     lines = {
         "also called": ", ".join(row["also"]),
         "in suites": ", ".join(row["suites"]),
-        "asked": row["prompt"] or "the question of the record",
-        "decoding": f"greedy, at most {row['max_new_tokens']} new tokens",
+        "asked": row["prompt"] or ("nothing: vectors are compared" if embeds else "the question of the record"),
+        "decoding": f"greedy, at most {row['max_new_tokens']} new tokens" if row["max_new_tokens"] else "",
         "controls": "shuffled images, shuffled phrases" if row["shuffled_phrases"] else "shuffled images",
         "scored": row["output"],
         "metric": row["metric"],

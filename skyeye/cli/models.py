@@ -15,10 +15,11 @@ def models_commands(group: Callable, command: Callable) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from skyeye.config.catalogue import PROOFS, table
+    from skyeye.config.catalogue import PROOFS, not_reproducible, table
 
     print(table())
     print("\n" + "\n".join(f"{name}: {words}" for name, words in PROOFS.items()))
+    print(not_reproducible())
     return 0
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 
 import skyeye
 from skyeye.config.hints import did_you_mean
+from skyeye.config.load import load_model
+from skyeye.config.schema import ModelConfig
 from skyeye.errors import SkyEyeError
 
 #: How equality with the original is shown: its code was run at tiny size; the library that defines it is the test; only
@@ -37,7 +39,7 @@ class CataloguedModel:
         licence: of code and weights; that of the language model comes on top.
         language: billions of weights of the language model.
         others: billions of weights of everything else, which stays in 16 bits.
-        tasks: what it was trained to be asked.
+        tasks: what it was trained to be asked; of two towers, what they are compared by.
         boxes: how it writes boxes, a name of ``model.prompt.boxes``; None: it writes none.
         proof: how equality with the original is shown.
         family: what the loader of published files is told; None: their own words suffice.
@@ -59,8 +61,21 @@ class CataloguedModel:
 
     @property
     def memory(self) -> tuple[float, float]:
-        """GiB of the weights in bf16, and with the language model in 4 bits; keys, values and images come on top."""
+        """GiB of the weights in bf16, and with the language model in 4 bits; keys, values and images come on top. Two
+        towers are held in float32."""
+        if self.two_towers:
+            return 4e9 * self.others / _GIB, 4e9 * self.others / _GIB
         return 2e9 * (self.language + self.others) / _GIB, 1e9 * (_NF4 * self.language + 2 * self.others) / _GIB
+
+    @property
+    def two_towers(self) -> bool:
+        """Whether it compares pictures with texts, and has no language model."""
+        return self.language == 0
+
+    @property
+    def base(self) -> ModelConfig | None:
+        """What its published files do not say, where they say nothing: of two towers, their sizes and activation."""
+        return load_model(self.path) if self.two_towers else None
 
     @property
     def path(self) -> Path:
@@ -77,8 +92,20 @@ class CataloguedModel:
 
 
 _CLIP = "openai/clip-vit-large-patch14-336"
+_CLIP_L = "openai/clip-vit-large-patch14"
 _VICUNA = "lmsys/vicuna-7b-v1.5"
 _LLAVA_TASKS = ("caption", "vqa", "conversation")
+_COMPARED = ("retrieval", "zero-shot classification")
+_NOTHING = "no code or weights to have one"
+
+
+def _towers(name: str, what: str, file: str, weights: float, licence: str) -> CataloguedModel:
+    """A published CLIP."""
+    words = f"{what}: pictures and texts in one space"
+    files = (file, "CLIP's words: openai/clip-vit-base-patch32 or bpe_simple_vocab_16e6.txt.gz")
+    return CataloguedModel(name, words, f"models/{name}.yaml", files, licence, 0, weights, _COMPARED, None, "golden")
+
+
 MODELS: dict[str, CataloguedModel] = {
     model.name: model
     for model in (
@@ -212,7 +239,84 @@ MODELS: dict[str, CataloguedModel] = {
             "rsgpt",
             weights=False,
         ),
+        CataloguedModel(
+            "rs_capret",
+            "RS-CapRet: a frozen LLaMA-2-7B that captions and retrieves; linear maps and a [RET] token are trained",
+            "models/rs_capret.yaml",
+            (_CLIP_L, "meta-llama/Llama-2-7b-hf"),
+            _NOTHING,
+            6.74,
+            0.31,
+            ("caption",),
+            None,
+            "paper only",
+            weights=False,
+        ),
+        CataloguedModel(
+            "earthgpt",
+            "EarthGPT: DINOv2 and CLIP ConvNeXt joined, one linear layer, LLaMA-2; optical, SAR and infrared (MMRS-1M)",
+            "models/earthgpt.yaml",
+            ("towers of timm, by name", "meta-llama/Llama-2-7b-hf"),
+            _NOTHING,
+            6.74,
+            0.51,
+            (*_LLAVA_TASKS, "classification", "refer", "detection", "grounding"),
+            "fractions",
+            "paper only",
+            weights=False,
+        ),
+        CataloguedModel(
+            "popeye",
+            "Popeye: EarthGPT's idea for ships, upright and turned boxes (MMShip); without its masks, which SAM makes",
+            "models/popeye.yaml",
+            ("towers of timm, by name", "huggyllama/llama-7b"),
+            _NOTHING,
+            6.74,
+            0.51,
+            ("caption", "refer", "detection", "conversation"),
+            "geochat",
+            "paper only",
+            weights=False,
+        ),
+        _towers(
+            "remoteclip", "RemoteCLIP ViT-B/32", "RemoteCLIP-ViT-B-32.pt (chendelong/RemoteCLIP)", 0.151, "Apache-2.0"
+        ),
+        _towers(
+            "remoteclip_l14",
+            "RemoteCLIP ViT-L/14",
+            "RemoteCLIP-ViT-L-14.pt (chendelong/RemoteCLIP)",
+            0.428,
+            "Apache-2.0",
+        ),
+        _towers("georsclip", "GeoRSCLIP ViT-B/32", "RS5M_ViT-B-32.pt (om-ai-lab/RS5M)", 0.151, "MIT"),
+        _towers("georsclip_h14", "GeoRSCLIP ViT-H/14, GELU", "RS5M_ViT-H-14.pt (om-ai-lab/RS5M)", 0.986, "MIT"),
+        _towers(
+            "skyclip",
+            "SkyCLIP ViT-L/14",
+            "SkyCLIP_ViT_L14_top30pct (wangzhecheng/SkyScript)",
+            0.428,
+            "see its repository",
+        ),
+        CataloguedModel(
+            "pe_rsitr",
+            "PE-RSITR: OpenAI's CLIP ViT-B/32 with one adapter shared by both towers",
+            "models/pe_rsitr.yaml",
+            ("openai/clip-vit-base-patch32",),
+            "see its repository",
+            0,
+            0.151,
+            _COMPARED,
+            None,
+            "paper only",
+            weights=False,
+        ),
     )
+}
+
+#: Models of the field that cannot be run here -> why.
+NOT_REPRODUCIBLE = {
+    "remoteglm": "RemoteGLM (lzw-lzw/RemoteGLM): its repository holds shell scripts for VisualGLM-6B in the"
+    " library SAT, and neither code of a model nor weights; there is nothing to run and nothing to compare with",
 }
 
 
@@ -222,6 +326,8 @@ def find_model(name: str) -> CataloguedModel:
     Raises:
         SkyEyeError: there is none.
     """
+    if name in NOT_REPRODUCIBLE:
+        raise SkyEyeError(NOT_REPRODUCIBLE[name], where=name, remedy="skyeye models list shows what can be run")
     if name not in MODELS:
         raise SkyEyeError(
             f"no model of the list is called {name!r}{did_you_mean(name, list(MODELS))}",
@@ -237,6 +343,12 @@ def table() -> str:
     for model in MODELS.values():
         whole, small = model.memory
         files = ("" if model.weights else "no weights were published; parts: ") + "; ".join(model.files)
-        cells = [model.name, model.what, files, model.licence, f"{whole:.1f} / {small:.1f}", ", ".join(model.tasks)]
+        memory = f"{whole:.1f} in fp32" if model.two_towers else f"{whole:.1f} / {small:.1f}"
+        cells = [model.name, model.what, files, model.licence, memory, ", ".join(model.tasks)]
         lines.append("| " + " | ".join([*cells, model.boxes or "none", model.proof]) + " |")
     return "\n".join(lines)
+
+
+def not_reproducible() -> str:
+    """What stands below the table: models that cannot be run, each with the reason."""
+    return "\n".join(f"- not reproducible: {reason}" for reason in NOT_REPRODUCIBLE.values())

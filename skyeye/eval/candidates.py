@@ -23,6 +23,7 @@ from skyeye.eval.other_style import OtherStyle
 from skyeye.eval.question import asked
 from skyeye.eval.settings import EvalSettings
 from skyeye.generation.answerers import Answerer
+from skyeye.generation.opening import Kind, kinds_given
 
 if TYPE_CHECKING:
     from skyeye.generation.answerers.requests import Address
@@ -57,11 +58,13 @@ class Candidate:
         name: for ``scores.json`` and reports.
         open: loads what is to be loaded.
         family: how boxes are asked for; None: as the benchmarks ask.
+        kinds: what it gives (:func:`skyeye.generation.opening.kinds_given`).
     """
 
     name: str
     open: Callable[[], Ready]
     family: BoxFamily | None = None
+    kinds: frozenset[Kind] = frozenset({"text"})
 
 
 def candidate(name: str | Path, settings: EvalSettings) -> Candidate:
@@ -92,19 +95,21 @@ def _own(named: Path, settings: EvalSettings) -> Candidate:
             where=str(checkpoint),
             remedy="give a folder like runs/NAME/checkpoints/STAGE; hf:FOLDER for a model of another project",
         )
-    return Candidate(str(checkpoint), lambda: _open_own(checkpoint, settings))
+    kinds = kinds_given(checkpoint, settings.opening)
+    return Candidate(str(checkpoint), lambda: _open_own(checkpoint, settings), kinds=kinds)
 
 
 def _open_own(checkpoint: Path, settings: EvalSettings) -> Ready:
-    from skyeye.generation.answer import open_to_answer  # here, so that wrong names and missing data are told at once
-    from skyeye.generation.answerers.own import OwnAnswerer
+    # here, so that wrong names and missing data are told at once
+    from skyeye.generation.answer import open_to_answer, open_to_embed
+    from skyeye.generation.answerers.own import own_answerer
 
     weights = fingerprint_with_base(checkpoint, settings.opening)
     about = {**origin(checkpoint), "fingerprint": weights}
-    model, processor = open_to_answer(checkpoint, settings.opening)
-    answerer = OwnAnswerer(model, processor, settings.batch_size)
+    opened = open_to_embed(checkpoint, settings.opening) or open_to_answer(checkpoint, settings.opening)
+    answerer = own_answerer(*opened, settings.batch_size)
     about |= answerer.about
-    return Ready(answerer, processor.builder.style, about, _own_key(checkpoint, weights, about))
+    return Ready(answerer, answerer.style, about, _own_key(checkpoint, weights, about))
 
 
 def _own_key(checkpoint: Path, weights: str, about: Mapping[str, Any]) -> str:
@@ -115,7 +120,7 @@ def _own_key(checkpoint: Path, weights: str, about: Mapping[str, Any]) -> str:
 
 def _local(name: str, settings: EvalSettings) -> Candidate:
     source = name.removeprefix(LOCAL)
-    folder = local_path(os.path.expanduser(source)) if source else None
+    folder = local_path(source) if source else None
     if folder is None or not folder.is_dir():
         remedy = f"give a folder, or fetch it first: hf download {source or 'NAME'}"
         raise SkyEyeError(

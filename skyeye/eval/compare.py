@@ -14,7 +14,7 @@ from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers import Matched, Prediction, match, read_predictions
 from skyeye.eval.answers.boxes import box_of, in_notation
-from skyeye.eval.benchmarks import Benchmark, select
+from skyeye.eval.benchmarks import BENCHMARKS, Benchmark, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun
 from skyeye.eval.metrics import Scores
 from skyeye.eval.metrics.base import Statistic
@@ -26,6 +26,8 @@ from skyeye.eval.score import Rows, images_of, rounded, rows_of, score_run
 from skyeye.eval.score_predictions import DECODING, answers_of
 
 NOT_SAID = "not known: the file does not say it"
+#: Files of predictions hold no vectors, so what compares these cannot be scored from them.
+_VECTORS = frozenset(name for name, benchmark in BENCHMARKS.items() if benchmark.output == "embedding")
 _COUNT_ERROR, _OF_BOTH = "count_error", "of the questions that both answered with a number"
 
 
@@ -118,10 +120,10 @@ def compare(a: Answered, b: Answered, data_root: Path, out_dir: Path) -> dict[st
     Raises:
         SkyEyeError: they have nothing in common, or the data cannot be read.
     """
-    common = [name for name in a.files if name in b.files]
+    common = [name for name in a.files if name in b.files and name not in _VECTORS]
     if not common:
         remedy = f"{a.name}: {', '.join(a.files)}; {b.name}: {', '.join(b.files)}"
-        raise SkyEyeError("the two have no benchmark in common", where="compare", remedy=remedy)
+        raise SkyEyeError("the two have no benchmark of words in common", where="compare", remedy=remedy)
     compared = {benchmark.name: _one(benchmark, (a, b), data_root) for benchmark in select(common)}
     differences = {name: of.differences for name, of in compared.items()}
     both = [

@@ -19,7 +19,7 @@ from skyeye.eval.answers.boxes import read_boxes, records_as_shown
 from skyeye.eval.answers.store import ALONE, AnswerFunction, AnswerStore, Process
 from skyeye.eval.benchmarks import Benchmark, chosen_benchmarks, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun, prepare
-from skyeye.eval.candidates import Ready, candidate
+from skyeye.eval.candidates import Candidate, Ready, candidate
 from skyeye.eval.first_look import FirstLook
 from skyeye.eval.other_answers import with_box_prompts, with_note_on_boxes, with_room_for_boxes, without_traces
 from skyeye.eval.other_style import OtherStyle
@@ -73,6 +73,11 @@ def evaluate(
             tqdm.write(f"{name} of suite {suite} is skipped: {reason}")
     settings = with_prompts_of(settings, chosen, not_there)
     asked = candidate(answerer, settings)
+    unsuited = refuse_what_it_does_not_give(chosen, benchmarks, asked)
+    for name, reason in unsuited.items():
+        if process.rank == 0:
+            tqdm.write(f"{name} of suite {suite} is skipped: {reason}")
+    chosen, not_there = [one for one in chosen if one.name not in unsuited], {**not_there, **unsuited}
     check_new_folder(out_dir)
     if asked.family is not None:
         settings = with_box_prompts(settings, chosen, asked.family)
@@ -111,6 +116,28 @@ def _ask_ready(
         decoding=ready.answerer.decoding,
         look=look,
     )
+
+
+def refuse_what_it_does_not_give(chosen: Sequence[Benchmark], named: Sequence[str], asked: Candidate) -> dict[str, str]:
+    """name -> why it cannot be asked, for benchmarks of a suite that score what the model does not give.
+
+    Args:
+        named: the benchmarks that were asked for by name.
+
+    Raises:
+        SkyEyeError: one of them was named, or none is left.
+    """
+    kinds = asked.kinds
+    wrong = [b for b in chosen if ("embedding" if b.output == "embedding" else "text") not in kinds]
+    of_name = {benchmark.name for benchmark in (select(named) if named else ())}
+    gives = "compares pictures with texts" if kinds == {"embedding"} else "answers in words"
+    if one := next((b for b in wrong if b.name in of_name), None):
+        other = "*.retrieval and *.zero_shot" if kinds == {"embedding"} else "the others of skyeye eval list"
+        what = f"benchmark {one.name} scores {one.output}, and this model {gives}"
+        raise SkyEyeError(what, where=asked.name, remedy=f"ask {other}")
+    if chosen and len(wrong) == len(chosen):
+        raise SkyEyeError(f"no benchmark of the suite is for a model that {gives}", where=asked.name)
+    return {benchmark.name: f"it scores {benchmark.output}, and the model {gives}" for benchmark in wrong}
 
 
 def launched() -> Process:
@@ -172,7 +199,7 @@ def answer_function(answerer: Answerer) -> AnswerFunction:
 
     def answer(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
         for index, reply in answerer.answers(records, max_new_tokens):
-            yield index, Answer(reply.text, cut=reply.cut, refused=reply.refused)
+            yield index, Answer(reply.text, embedding=reply.embedding, cut=reply.cut, refused=reply.refused)
 
     return answer
 

@@ -71,9 +71,9 @@ class InTrainingEval:
             "seed": self.settings.seed,
             **about,
         }
-        from skyeye.generation.answerers.own import OwnAnswerer  # here: it imports torch
+        from skyeye.generation.answerers.own import own_answerer  # here: it imports torch
 
-        answerer = OwnAnswerer(model, processor, self.settings.batch_size)
+        answerer = own_answerer(model, processor, self.settings.batch_size)
         results = run_benchmarks(
             answer_function(answerer),
             self.runs,
@@ -83,7 +83,7 @@ class InTrainingEval:
             process=self.process,
             patience=self.patience,
             together=True,
-            style=processor.builder.style,
+            style=answerer.style,
             decoding=answerer.decoding,
         )
         if results is None:
@@ -109,6 +109,7 @@ class InTrainingEval:
                 f"{name} is not among the benchmarks", where="eval.choose", remedy=f"asked: {', '.join(runs)}"
             )
         run = runs[name]
-        known = run.benchmark.metric(run.seen, [Answer()] * len(run.seen)).metrics
+        asked = [*run.seen, *run.texts]
+        known = run.benchmark.metric(asked, [Answer(embedding=(1.0,))] * len(asked)).metrics
         if metric not in known:
             raise SkyEyeError(f"{name} has no {metric}", where="eval.choose", remedy=f"it has {', '.join(known)}")

@@ -36,7 +36,7 @@ def near_zero(
     answers = {i: answer.text.strip() for i, answer in enumerate(given) if answer is not None}
     said = [i for i, text in answers.items() if text]
     value = scores.metrics.get(benchmark.main_metric)
-    if len(answers) < FEWEST or value is None:
+    if len(answers) < FEWEST or value is None or benchmark.output == "embedding":
         return []
     if len(said) < (1 - _ONE) * len(answers):
         return [f"{len(answers) - len(said):,} of {len(answers):,} answers are empty"]

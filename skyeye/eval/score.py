@@ -41,6 +41,8 @@ def score_run(
     scored = {name: run.benchmark.metric(records, answers[name]) for name, records in run.conditions.items()}
     seen = scored["seen"]
     plain = protocol(run.benchmark, run.seen, seen, decoding, style)
+    if run.texts:
+        plain = replace(plain, question=f"{len(run.texts):,} texts, the first: {run.texts[0].turns[0].question}")
     how = replace(
         plain,
         notes=(
@@ -55,7 +57,11 @@ def score_run(
             "words permuted among the objects of a scene, no object keeps its own" if run.shuffled_phrases else None
         ),
     )
-    rows = {name: rows_of(records, answers[name], scored[name], style) for name, records in run.conditions.items()}
+    asked_about = {name: records[: len(run.seen)] for name, records in run.conditions.items() if name in scored}
+    rows = {
+        name: rows_of(records, answers[name][: len(records)], scored[name], style)
+        for name, records in asked_about.items()
+    }
     return BenchmarkResult(_metrics(run, scored, answers["seen"]), _counts(run, seen), how), rows
 
 

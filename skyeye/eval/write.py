@@ -52,7 +52,7 @@ def write_results(
     files: set[str] = set()
     for run in runs:
         name = run.benchmark.name
-        how = decoding(run.max_new_tokens)
+        how = "none: cosines of pictures and texts" if run.texts else decoding(run.max_new_tokens)
         if not about.get("images", True):
             how += ", without the images"
         benchmarks[name], predictions[name] = score_run(run, answers[name], how, style)
@@ -95,7 +95,7 @@ def _lines(rows: Rows, answers: Sequence[Answer | None]) -> Rows:
     """The lines of a prediction file: of what was answered, with absent images as the annotation names them."""
     return [
         {**row, "images": [image.removeprefix(ABSENT) for image in row["images"]]}
-        for row, answer in zip(rows, answers, strict=True)
+        for row, answer in zip(rows, answers[: len(rows)], strict=True)  # behind them the texts of a comparison
         if answer is not None
     ]
 

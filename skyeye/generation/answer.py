@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from skyeye.config.schema import ModelConfig
 from skyeye.data.record import Record
 from skyeye.generation.engine import answer_groups
 from skyeye.generation.limit import room_for_answer
@@ -20,6 +21,8 @@ from skyeye.models.precision import resolve_precision
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.quantized import BYTES
+from skyeye.models.two_towers import TwoTowers, TwoTowersProcessor
+from skyeye.models.two_towers.build import is_own_folder, open_two_towers
 
 #: Encoded images that are kept for further records that show them.
 KEPT_IMAGES = 256
@@ -35,8 +38,7 @@ def open_to_answer(
     Raises:
         SkyEyeError: as :func:`~skyeye.models.pretrained.open_checkpoint`.
     """
-    own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-    device = opening.device or own
+    device = opening.device or own_device()
     model, processor = open_checkpoint(
         checkpoint,
         base=opening.base,
@@ -49,6 +51,23 @@ def open_to_answer(
     if opening.resize is not None:
         processor.image_resize = opening.resize
     return model, processor
+
+
+def open_to_embed(checkpoint: str | Path, opening: Opening = _USUAL) -> tuple[TwoTowers, TwoTowersProcessor] | None:
+    """Two towers and their processor, in evaluation mode, in float32; None: the checkpoint is of another model.
+
+    Raises:
+        SkyEyeError: as :func:`~skyeye.models.two_towers.build.open_two_towers`.
+    """
+    base = opening.base if isinstance(opening.base, ModelConfig) and opening.base.text is not None else None
+    if base is None and not is_own_folder(Path(checkpoint)):
+        return None
+    return open_two_towers(checkpoint, base, opening.device or own_device())
+
+
+def own_device() -> str:
+    """The GPU of this process where there is one, else the CPU."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
 def answers_as_ready(

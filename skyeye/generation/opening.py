@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from skyeye.config.schema import ModelConfig
 from skyeye.data.images.square import Resize
+
+#: What a model makes of a record: words (which may hold boxes), or a vector of its picture or text.
+Kind = Literal["text", "embedding"]
 
 
 @dataclass(frozen=True)
@@ -28,3 +33,16 @@ class Opening:
     keep_adapters: bool = False
     family: str | None = None
     resize: Resize | None = None
+
+
+def kinds_given(checkpoint: Path, opening: Opening) -> frozenset[Kind]:
+    """What a checkpoint can be asked for, by its recipe or by its ``config.json``; nothing else is read."""
+    if isinstance(base := opening.base, ModelConfig):
+        two_towers, retrieval = base.text is not None, base.retrieval is not None
+    else:
+        try:
+            said = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+            two_towers, retrieval = said.get("model_type") == "skyeye_two_towers", bool(said.get("retrieval"))
+        except (OSError, ValueError, AttributeError):  # of another kind, or damaged: who opens it says so
+            return frozenset({"text"})
+    return frozenset({"embedding"} if two_towers else {"text", "embedding"} if retrieval else {"text"})

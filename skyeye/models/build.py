@@ -10,16 +10,19 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from peft.tuners.lora import LoraLayer
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from skyeye.config.hints import meant, nearest
 from skyeye.config.schema import LanguageConfig, ModelConfig
+from skyeye.data.hub import hub_is_reachable, local_path
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import SkyEyeConfig
+from skyeye.models.known_sizes import KNOWN
 from skyeye.models.language import pretrained_language_model
 from skyeye.models.mapped import without_weights
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import Part, dtype_of
+from skyeye.models.two_towers.build import build_two_towers
 from skyeye.models.vision import build_tower, load_vision_weights
 
 _MISSPELT = 0.7  # likeness of a key to a known one from which on it is taken for that one, misspelt
@@ -75,6 +78,9 @@ def check_model(model: ModelConfig) -> None:
         SkyEyeError: as :func:`build_model`, but for weights that do not fit.
     """
     with torch.device("meta"):
+        if model.text is not None:
+            build_two_towers(model)
+            return
         build_model(model, vocab_size=model.tokenizer.train_vocab_size)
 
 
@@ -110,14 +116,7 @@ def model_config(
 
 def _text_config(language: LanguageConfig, tokenizer: PreTrainedTokenizerBase | None, size: int | None):
     if language.pretrained:
-        try:
-            config = AutoConfig.from_pretrained(language.pretrained)
-        except (OSError, ValueError) as error:
-            raise SkyEyeError(
-                f"no language model configuration in {language.pretrained!r}: {str(error).strip().splitlines()[0]}",
-                where="model.language.pretrained",
-                remedy="give a directory with config.json, or a hub name this machine can reach",
-            ) from error
+        config = _published_config(language.pretrained)
         if size is not None and size > config.vocab_size:
             raise SkyEyeError(
                 f"the tokenizer has {size} tokens, the language model {config.vocab_size}",
@@ -137,6 +136,30 @@ def _text_config(language: LanguageConfig, tokenizer: PreTrainedTokenizerBase | 
     except (ValueError, TypeError, ArithmeticError, StrictDataclassError) as error:
         reason = str(error).strip().splitlines()[-1].strip()[:200]  # its first line may name no setting
         raise SkyEyeError(reason, where="model.language.config") from error
+
+
+def _published_config(name: str) -> PreTrainedConfig:
+    """The configuration of a folder, or of a name on the hub; in planning, which loads nothing, also of a name whose
+    sizes are known.
+
+    Raises:
+        SkyEyeError: it is nowhere, or no configuration.
+    """
+    planning = torch.empty(0).device.type == "meta"
+    if local_path(name) is None and not hub_is_reachable():
+        if planning and name in KNOWN:
+            return AutoConfig.for_model(**KNOWN[name])
+        what = f"{name} is not on this machine, and the hub cannot be reached"
+        remedy = f"hf download {name} where there is a network, or give a folder that holds it"
+        raise SkyEyeError(what, where="model.language.pretrained", remedy=remedy)
+    try:
+        return AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise SkyEyeError(
+            f"no language model configuration in {name!r}: {str(error).strip().splitlines()[0]}",
+            where="model.language.pretrained",
+            remedy="give a directory with config.json, or a hub name this machine can reach",
+        ) from error
 
 
 def _refuse_misspelt(model_type: str, settings: Mapping[str, Any]) -> None:

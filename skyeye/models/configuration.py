@@ -25,6 +25,7 @@ class SkyEyeConfig(PreTrainedConfig):
             (the reference's ``ln_vision``) before the projector.
         projector: fields of the section of its ``type``, see :mod:`skyeye.models.projectors`.
         text_config: configuration of the language model, any causal one that transformers knows.
+        retrieval: fields of :class:`skyeye.config.schema.RetrievalConfig`; None: the model compares no captions.
         lora: fields of :class:`skyeye.config.schema.LoraConfig`; None builds no adapters.
         image_token_id: stands in ``input_ids`` where an image token belongs. Not a word of the vocabulary.
     """
@@ -37,6 +38,7 @@ class SkyEyeConfig(PreTrainedConfig):
     projector: dict[str, Any] | None = None
     text_config: dict | PreTrainedConfig | None = None
     lora: dict[str, Any] | None = None
+    retrieval: dict[str, Any] | None = None
     image_token_id: int = -1
 
     def __post_init__(self, **kwargs):
@@ -61,6 +63,8 @@ class SkyEyeConfig(PreTrainedConfig):
         for tower in vision if isinstance(vision, list) else [vision]:
             tower["weights"] = None
         projector = {name: value for name, value in asdict(model.projector).items() if name != "vocabulary"}
+        if model.retrieval is not None:
+            parts["retrieval"] = asdict(model.retrieval)
         return cls(vision=vision, vision_norm=model.vision_norm, projector=projector, **parts)
 
     @property

@@ -82,6 +82,17 @@ def put_tensor(
     return value
 
 
+def give_back_heap() -> None:
+    """Let the system have back what is free between allocations that stay.
+
+    Where large tensors that stay are made from larger ones that do not, the C library keeps the room of those: after
+    some layers it holds several times what is in use. Only glibc has such a call, and needs it.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def give_back_pages(tensor: torch.Tensor) -> None:
     """Let the system have the memory of a mapped tensor back; it is read from its file again when it is needed.
 

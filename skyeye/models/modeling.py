@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import ModelOutput
 
-from skyeye.config.schema import Trainable
+from skyeye.config.schema import LanguageKind, Trainable
 from skyeye.errors import SkyEyeError
 from skyeye.models import base, last_layer
 from skyeye.models.configuration import SkyEyeConfig
@@ -33,6 +34,7 @@ from skyeye.models.losses import IGNORE_INDEX, loss_in_pieces, mean_token_loss, 
 from skyeye.models.prefix_attention import is_split, lay_out, prefix_mask
 from skyeye.models.projectors import build_projector, refuse_shared_prefix
 from skyeye.models.repetition_penalty import RepetitionPenalty
+from skyeye.models.retrieval import RET_ID, Retrieval
 from skyeye.models.vision import build_tower
 
 #: Settings of language models that change logits behind the head, where a loss in pieces would miss it.
@@ -117,6 +119,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         "lora_magnitude",
         "projector",
         "vision_norm",
+        "retrieval",
     ]
 
     def __init__(
@@ -134,6 +137,9 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         # the reference's ln_vision: never trained, so 1 and 0
         self.vision_norm = nn.LayerNorm(shape.width, eps=1e-5) if config.vision_norm else nn.Identity()
         self.projector = build_projector(config.projector, shape.widths, config.text_config.hidden_size)
+        self.retrieval = None
+        if config.retrieval is not None:
+            self.retrieval = Retrieval(config.retrieval, shape.width, config.text_config.hidden_size)
         self.language_model = language_model or fresh_language_model(config.text_config)
         if config.lora is not None:
             self.language_model = add_adapters(self.language_model, config.lora)
@@ -222,13 +228,21 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
     # ------------------------------------------------------------------ what is trained
 
     def set_trainable(
-        self, *, vision: Trainable = "frozen", projector: Trainable = "full", language: Trainable = "lora"
+        self,
+        *,
+        vision: Trainable = "frozen",
+        projector: Trainable = "full",
+        language: Trainable = "lora",
+        kinds: Collection[LanguageKind] = ("lora",),
     ) -> None:
         """Decide which parameters get gradients; the only place that does.
 
         ``full`` trains a part's own weights (its adapters, if any, rest), ``lora`` its adapters only. ``vision_norm``
         is always frozen. A frozen tower and resting adapters also run without dropout in training mode, where adapters
         that rest and are still zero are skipped.
+
+        Args:
+            kinds: what ``language: lora`` trains there: its norms and biases, too, where they are named.
 
         Raises:
             SkyEyeError: ``lora`` is asked of a part that has no adapters.
@@ -250,9 +264,24 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         for part, module in modules.items():
             for name, parameter in module.named_parameters():
                 parameter.requires_grad_(chosen[part] == ("lora" if is_adapter(name) else "full"))
+        if self.retrieval is not None:  # its maps are learnt as the projector's is
+            self.retrieval.requires_grad_(projector == "full")
+        self._train_kinds(chosen["language"], kinds)
         self.vision_norm.requires_grad_(False)
         self._trainable = chosen
         self.train(self.training)
+
+    def _train_kinds(self, language: Trainable, kinds: Collection[LanguageKind]) -> None:
+        """Let norms or biases of the language model learn beside its adapters."""
+        if language != "lora":
+            return
+        norms = {
+            id(p) for m in self.language_model.modules() if "norm" in type(m).__name__.lower() for p in m.parameters()
+        }
+        for name, parameter in self.language_model.named_parameters():
+            bias = name.endswith(".bias") and id(parameter) not in norms
+            if (bias and "bias" in kinds) or (id(parameter) in norms and "norm" in kinds):
+                parameter.requires_grad_(True)
 
     def is_trained(self, part: Literal["vision", "projector", "language"]) -> bool:
         """Whether something of a part gets gradients."""
@@ -300,6 +329,28 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
         if self.projector.reads_levels:
             return self.projector(list(tokens.split(self._level_widths, dim=2)))
         return self.projector(tokens) if question_ids is None else self.projector(tokens, question_ids)
+
+    def embed_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(N, *config.pixel_shape) normalised pixels -> (N, embedding) of length 1, to be compared with captions."""
+        return self._retrieval.images(self.encode_patches(pixel_values))
+
+    def embed_texts(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """(N, T) ids of :func:`skyeye.models.retrieval.caption_rows` -> (N, embedding) of length 1."""
+        is_ret = input_ids == RET_ID
+        known = self.get_input_embeddings()(input_ids.masked_fill(is_ret, 0))
+        embeddings = torch.where(is_ret.unsqueeze(-1), self._retrieval.token.to(known.dtype), known)
+        ends = is_ret.int().argmax(dim=1)
+        mask = torch.arange(input_ids.shape[1], device=ends.device) <= ends[:, None]
+        places = ends + torch.arange(len(ends), device=ends.device) * input_ids.shape[1]
+        held = self.predict(embeddings, None, "none", attention_mask=mask.long(), target_places=places).held
+        return self._retrieval.texts(held)
+
+    @property
+    def _retrieval(self) -> Retrieval:
+        if self.retrieval is None:
+            remedy = "train a recipe with model.retrieval"
+            raise SkyEyeError("the model compares no pictures with captions", where="model.retrieval", remedy=remedy)
+        return self.retrieval
 
     def embed(self, input_ids: torch.Tensor, image_features: torch.Tensor | None) -> torch.Tensor:
         """(B, T) ids with ``image_token_id`` where image tokens belong -> (B, T, hidden_size) embeddings.

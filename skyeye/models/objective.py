@@ -9,6 +9,7 @@ from torch import nn
 
 from skyeye.config.schema import AlignmentConfig
 from skyeye.errors import SkyEyeError
+from skyeye.models.info_nce import info_nce
 from skyeye.models.losses import IGNORE_INDEX, NUMBERS, BoxReader, word_loss
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
@@ -24,6 +25,7 @@ class TrainingObjective(nn.Module):
     Args:
         model: with its trained parts chosen.
         answers: False leaves the answers out, and with them the language model's forward pass.
+        contrastive: weight of InfoNCE between pictures and captions, of a model with a retrieval part.
         alignment: weights of the word-region alignment.
         box_token_smoothing: soft targets for box numbers, see :func:`skyeye.models.losses.token_loss`.
         box_token_noise: share of the box numbers in the answers that are replaced by random ones where the model reads
@@ -40,6 +42,7 @@ class TrainingObjective(nn.Module):
         model: SkyEyeForConditionalGeneration,
         *,
         answers: bool = True,
+        contrastive: float = 0.0,
         alignment: AlignmentConfig | None = None,
         box_token_smoothing: float = 0.0,
         box_token_noise: float = 0.0,
@@ -55,6 +58,7 @@ class TrainingObjective(nn.Module):
         hidden_size = model.config.text_config.hidden_size
         self.model = model
         self.answers, self.alignment = answers, alignment or AlignmentConfig()
+        self.contrastive = contrastive
         self.box_token_smoothing, self.box_token_noise = box_token_smoothing, box_token_noise
         self.box_token_ids = None if not box_token_ids else torch.tensor(box_token_ids)
         self.region_reader = BoxReader(hidden_size) if self.alignment.boxes else None
@@ -76,6 +80,8 @@ class TrainingObjective(nn.Module):
         region_words: torch.Tensor | None = None,
         region_boxes: torch.Tensor | None = None,
         phrase_boxes: torch.Tensor | None = None,
+        caption_ids: torch.Tensor | None = None,
+        paired: torch.Tensor | None = None,
         *,
         counts: Mapping[str, int] | None = None,
         **layout: torch.Tensor,
@@ -87,12 +93,17 @@ class TrainingObjective(nn.Module):
             region_words, region_boxes: (N, tokens_per_image, K) ids and (N, tokens_per_image, 4) numbers, what each
                 image token shows, padded with -100; read where the stage gives the alignment a weight.
             phrase_boxes: (B, T, 4), the box of the object that is named at a token of a question; -100 elsewhere.
+            caption_ids, paired: (N, L) ids of a caption of each image, and (N,), which of them are compared; where the
+                stage gives ``contrastive`` a weight.
             counts: what each loss is divided by, where it is more than 0: ``labels``, and the names of these three;
                 None: by what the batch holds.
             layout: of the rows, as :meth:`~skyeye.models.modeling.SkyEyeForConditionalGeneration.predict`
                 takes it.
         """
-        features = self._image_features(pixel_values, patches, question_ids)
+        if pixel_values is not None:
+            patches = self.model.encode_patches(pixel_values)
+        pairs = self.pairs(patches, caption_ids, paired)
+        features = None if patches is None else self.model.project_patches(patches, question_ids)
         # Text alone has to run what images run: every trained parameter is reached, and under ZeRO-3 the processes,
         # which hold parts of each other's weights, ask for the same ones in the same order.
         blank = self._blank_image() if features is None and self._images_are_needed() else None
@@ -100,14 +111,28 @@ class TrainingObjective(nn.Module):
         aligned = self.regions(shown, region_words, region_boxes, counts)
         nothing = 0.0 if blank is None else (0.0 * blank).sum()
         if not self.answers and self.training:
-            return aligned + nothing
+            return aligned + pairs + nothing
         embeddings = self.model.embed(self.noisy_box_tokens(input_ids, labels), features)
         if blank is not None:  # here, so that the backward pass, too, asks for what that of images does
             embeddings = embeddings + nothing.to(embeddings.dtype)
         keep = self.phrase_reader is not None
         predictions = self.model.predict(embeddings, labels, "none", middle=keep, **layout)
         loss = predictions.loss(None if counts is None else max(counts["labels"], 1), **self.number_targets)
-        return loss + aligned + self.phrases(predictions.middle, phrase_boxes, counts)
+        return loss + aligned + pairs + self.phrases(predictions.middle, phrase_boxes, counts)
+
+    def pairs(
+        self, patches: torch.Tensor | None, caption_ids: torch.Tensor | None, paired: torch.Tensor | None
+    ) -> torch.Tensor | float:
+        """Weighted InfoNCE of pictures (N, patches, width) and captions (N, L), over all processes. Every process takes
+        part, also one whose pack holds no pair."""
+        if not self.contrastive or caption_ids is None or not self.training:
+            return 0.0
+        part = self.model.retrieval
+        texts = self.model.embed_texts(caption_ids)
+        if patches is None:  # DDP waits for every map
+            patches = texts.new_zeros(len(texts), 1, part.image.in_features)
+        images = part.images(patches)
+        return self.contrastive * info_nce(images, texts, part.scale(), paired)
 
     def noisy_box_tokens(self, input_ids: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """(B, T) ids with some box numbers of the answers replaced by random ones, in training."""
@@ -168,13 +193,6 @@ class TrainingObjective(nn.Module):
         """(V, hidden_size), through the layer's forward pass: under ZeRO-3 its weight is elsewhere until then."""
         ids = torch.arange(self.model.config.text_config.vocab_size, device=self.model.device)
         return self.model.get_input_embeddings()(ids)
-
-    def _image_features(
-        self, pixel_values: torch.Tensor | None, patches: torch.Tensor | None, question_ids: torch.Tensor | None
-    ) -> torch.Tensor | None:
-        if pixel_values is not None:
-            patches = self.model.encode_patches(pixel_values)
-        return None if patches is None else self.model.project_patches(patches, question_ids)
 
     def _images_are_needed(self) -> bool:
         trained = self.model.is_trained("vision") or self.model.is_trained("projector")

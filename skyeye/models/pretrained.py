@@ -33,6 +33,7 @@ from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.published import layout_of
 from skyeye.models.quantized import check_available, put_quantized, quantizable
 from skyeye.models.tokenizer import load_tokenizer
+from skyeye.models.two_towers.build import is_own_folder
 from skyeye.models.vision.weights import tower_tensors
 from skyeye.models.weights import differences, read_json_object, read_tensors, shapes
 
@@ -171,6 +172,9 @@ def find_checkpoint(
             remedy="give a folder like runs/NAME/checkpoints/STAGE, a .pth file with --base, or the name of one"
             " that was downloaded from the hub",
         )
+    if is_own_folder(where) or (isinstance(base, ModelConfig) and base.text is not None):
+        remedy = "score it: skyeye eval CHECKPOINT --suite retrieval, or --suite zero_shot"
+        raise SkyEyeError("two towers compare pictures with texts and answer nothing", where=str(where), remedy=remedy)
     layout = layout_of(where)
     if layout is not None:
         found = layout.read(where, Path(base) if isinstance(base, str) else base, family)

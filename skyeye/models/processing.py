@@ -22,6 +22,7 @@ from skyeye.data.sequence import Row, SequenceBuilder, collate_prompts
 from skyeye.errors import SkyEyeError
 from skyeye.models.configuration import SkyEyeConfig
 from skyeye.models.messages import check_system, read_messages
+from skyeye.models.retrieval import caption_rows
 from skyeye.models.tokenizer import box_token_ids, decode, load_tokenizer
 from skyeye.models.vision import PixelTransform
 
@@ -41,6 +42,8 @@ class SkyEyeProcessor(ProcessorMixin):
             towers lists of them.
         question_vocabulary, longest_question: of a projector that reads the question, see
             :class:`skyeye.data.questions.QuestionEncoder`; None: the model's does not.
+        longest_caption: of a model that compares captions with pictures, see
+            :class:`skyeye.config.schema.RetrievalConfig`; None: the model does not.
         prompt: fields of :class:`skyeye.config.schema.PromptConfig`; what is missing is the reference's.
     """
 
@@ -56,11 +59,13 @@ class SkyEyeProcessor(ProcessorMixin):
         image_resize: Resize | Sequence[Resize] = "stretch",
         question_vocabulary: Sequence[str] | None = None,
         longest_question: int = 160,
+        longest_caption: int | None = None,
     ):
         self.tokens_per_image = tokens_per_image
         self.image_size, self.image_mean, self.image_std = image_size, tuple(image_mean), tuple(image_std)
         self.image_resize = image_resize
         self.question_vocabulary, self.longest_question = question_vocabulary, longest_question
+        self.longest_caption = longest_caption
         self.prompt = asdict(PromptConfig(**(prompt or {})))
         super().__init__(tokenizer, chat_template=chat_template)
 
@@ -80,6 +85,7 @@ class SkyEyeProcessor(ProcessorMixin):
             transform.std,
             prompt=asdict(model.prompt),
             image_resize=transform.resize,
+            longest_caption=None if model.retrieval is None else model.retrieval.longest_caption,
             **_question_words(model),
         )
 
@@ -181,6 +187,19 @@ class SkyEyeProcessor(ProcessorMixin):
         """What writes questions for a projector that reads them; None: the model's does not."""
         vocabulary = self.question_vocabulary
         return None if vocabulary is None else _question_encoder(tuple(vocabulary), self.longest_question)
+
+    def caption_ids(self, texts: list[str]) -> torch.Tensor:
+        """(N, T) ids of captions for ``embed_texts``: begin, caption, [RET].
+
+        Raises:
+            SkyEyeError: the model compares no captions.
+        """
+        if self.longest_caption is None:
+            remedy = "train a recipe with model.retrieval"
+            raise SkyEyeError("the model compares no pictures with captions", where="model.retrieval", remedy=remedy)
+        tokenizer = self.tokenizer
+        ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        return caption_rows(ids, tokenizer.bos_token_id, self.builder.pad_token_id, self.longest_caption)
 
     @property
     def box_token_ids(self) -> list[int] | None:

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from skyeye.errors import SkyEyeError
+from skyeye.models.mapped import give_back_heap
 
 #: Weights in 8 and 4 bits, as ``--dtype`` names them, and their bytes each with all scales.
 BYTES = {"int8": 1.0, "int4": 0.516}
@@ -126,3 +127,5 @@ def put_quantized(
     after.weight = value.to(device)  # which quantises it, there
     after.bias = before.bias
     setattr(model.get_submodule(parent_name), leaf, after)
+    del weight, value
+    give_back_heap()

@@ -18,6 +18,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from skyeye.data.hub import hub_is_reachable
 from skyeye.errors import SkyEyeError
 
 UNK, BOS, EOS, PAD = "<unk>", "<s>", "</s>", "$$"
@@ -138,6 +139,8 @@ def _local(path: str | Path) -> Path:
         from huggingface_hub import snapshot_download
 
         try:
+            if not hub_is_reachable():
+                return Path(snapshot_download(str(path), local_files_only=True))
             return Path(snapshot_download(str(path), allow_patterns=["*token*", "vocab*", "merges*", "config.json"]))
         except Exception as error:  # offline, unknown, gated: the hub's exceptions share no narrower base
             raise SkyEyeError(

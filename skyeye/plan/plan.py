@@ -81,6 +81,9 @@ def make_plan(recipe: Recipe, hardware: Hardware | None = None) -> dict[str, Any
     if recipe.run.precision == "auto":  # on the GPUs that are planned for
         recipe = replace(recipe, run=replace(recipe.run, precision="bf16"))
     hardware, run, settings = hardware or Hardware(), recipe.run, recipe.model
+    if settings.text is not None:
+        remedy = "skyeye plan RECIPE --here measures a few steps of it"
+        raise SkyEyeError("two towers are not planned: they are small", where="model.text", remedy=remedy)
     model = planned_model(settings, run, recipe.stages)
     data = planned_data(recipe, model.tokens_per_image, model.config.text_config.vocab_size)
     stages, resting = [], settings.checkpoint is None
@@ -126,7 +129,7 @@ def planned_model(
 def planned_objective(stage: PlannedStage, model: SkyEyeForConditionalGeneration) -> TrainingObjective:
     """What a stage trains of a model on the meta device. Soft and noisy numbers are not reckoned with."""
     with torch.device("meta"):
-        model.set_trainable(**stage.trained)
+        model.set_trainable(**stage.trained, kinds=stage.kinds)
         return TrainingObjective(model, answers=stage.settings.answers, alignment=stage.settings.alignment)
 
 

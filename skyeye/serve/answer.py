@@ -129,7 +129,7 @@ def make_answer(
         about: further attributes of :class:`Answer`.
     """
     found = [] if size is None else read_leniently(text, style, size)
-    boxes, outside = located(found, size or (1, 1), _asked_for(question, style), certainties)
+    boxes, outside = located(found, size or (1, 1), asked_for(question, style), certainties)
     notes: tuple[str, ...] = about.pop("notes", ())
     if outside:
         notes += (f"{outside} box{'es lie' if outside > 1 else ' lies'} outside the image and cannot be shown",)
@@ -172,7 +172,7 @@ def _in_pixels(found: FoundBox, size: tuple[int, int], label: str, certainty: fl
     return LocatedBox(found.label or label, (x1, y1, x2, y2), polygon, certainty, found.marks)
 
 
-def _asked_for(question: str, style: PromptStyle) -> str:
+def asked_for(question: str, style: PromptStyle) -> str:
     """What a question asks the place of; empty: it asks something else."""
     for tag in filter(None, (style.tags.get("refer"), style.tags.get("detection"))):
         if question.startswith(tag):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from skyeye.data.files import whole_file
 from skyeye.data.record import Turn
+from skyeye.data.tasks import FREE
 from skyeye.errors import SkyEyeError
 from skyeye.generation.answer import open_to_answer
 from skyeye.generation.opening import Opening
@@ -62,6 +63,7 @@ class Chat:
         self,
         question: str,
         *,
+        task: str = FREE,
         region: Region | Sequence[Region] | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
         temperature: float = 0.0,
@@ -76,7 +78,7 @@ class Chat:
         if question.strip() == NEW:
             self.forget()
             return Answer("", notes=("the conversation begins anew",))
-        request, gone = self._request(question, region, max_new_tokens)
+        request, gone = self._request(question, task, region, max_new_tokens)
         sampling = Sampling(temperature, top_p, seed, log_probabilities=True)
         answer = next(answer for _, answer in self.model.answers([request], max_new_tokens, sampling))
         return self._remember(request, answer, gone)
@@ -85,6 +87,7 @@ class Chat:
         self,
         question: str,
         *,
+        task: str = FREE,
         region: Region | Sequence[Region] | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
         temperature: float = 0.0,
@@ -94,7 +97,7 @@ class Chat:
         """As :meth:`ask`, piece by piece; the turn is remembered when the last has come."""
         if question.strip() == NEW:
             return AnswerStream(iter([self.ask(question)]))
-        request, gone = self._request(question, region, max_new_tokens)
+        request, gone = self._request(question, task, region, max_new_tokens)
         sampling = Sampling(temperature, top_p, seed, log_probabilities=True)
 
         def pieces() -> Iterator[str | Answer]:
@@ -104,10 +107,10 @@ class Chat:
         return AnswerStream(pieces())
 
     def _request(
-        self, question: str, region: Region | Sequence[Region] | None, max_new_tokens: int
+        self, question: str, task: str, region: Region | Sequence[Region] | None, max_new_tokens: int
     ) -> tuple[Request, int]:
         """The question behind as many turns as leave room for an answer, and how many older ones do not."""
-        asked = self.model.request(self.pictures, question, region=region)
+        asked = self.model.request(self.pictures, question, task=task, region=region)
         limit = self.model.limit
         turns = [*self.turns, *asked.turns]
         if limit is not None:

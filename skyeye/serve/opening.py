@@ -49,11 +49,12 @@ def to_open(
     from skyeye.config.catalogue import MODELS, find_model
     from skyeye.generation.opening import Opening
 
-    named, family = str(checkpoint), None
+    named, family, below = str(checkpoint), None, base_of(base)
     if weights is not None:
-        family = find_model(named).family
+        model = find_model(named)
+        family, below = model.family, below or model.base
     elif named in MODELS and not Path(named).exists():
         files = "; ".join(MODELS[named].files)
         what = "is a model of the list, whose files have to be given"
         raise SkyEyeError(what, where=named, remedy=f"--weights FOLDER (in Python weights=...), with {files}")
-    return weights or checkpoint, Opening(base_of(base), dtype, device, keep_adapters, family, resize)
+    return weights or checkpoint, Opening(below, dtype, device, keep_adapters, family, resize)

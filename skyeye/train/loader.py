@@ -7,7 +7,7 @@ of loader workers gives the same packs.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from skyeye.data.alignment import phrase_boxes, region_targets
 from skyeye.data.images.load import load_image
 from skyeye.data.mixture import Mixture
 from skyeye.data.packing import fill, merge_same_images, nothing_to_learn, pack_step, single_rows, usable
-from skyeye.data.record import Group
+from skyeye.data.record import MARK, Group, Record
 from skyeye.data.sequence import IGNORE_INDEX, GroupSequence, SequenceBuilder, collate_rows, pack, separate_rows
 from skyeye.errors import SkyEyeError
 from skyeye.launch import processes_of_node
@@ -30,6 +30,11 @@ from skyeye.models.vision import PixelTransform
 #: Pixel tensors kept on a machine, by all loader workers of all its processes together; a small data set is then
 #: decoded once instead of once per epoch.
 PIXEL_CACHE_BYTES = 2 << 30
+
+
+def caption_of(records: Sequence[Record]) -> Record | None:
+    """The first of some records whose answer says in words what the image shows; None: none does."""
+    return next((r for r in records if r.images and r.turns[0].answer.strip() and MARK not in r.turns[0].answer), None)
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ class StepPacks(Dataset):
         regions_grid: (rows, columns) of image tokens, where the word-region alignment is learnt.
         features: of every image of the stage; packs then hold ``patches``, not pixels.
         flops: tells the operations of some groups.
+        caption_ids: captions -> (N, L) ids, where pictures and captions are compared.
     """
 
     def __init__(
@@ -117,11 +123,13 @@ class StepPacks(Dataset):
         regions_grid: tuple[int, int] | None = None,
         features: PatchFeatures | None = None,
         flops: Callable[[Sequence[GroupSequence]], float] | None = None,
+        caption_ids: Callable[[list[str]], torch.Tensor] | None = None,
     ):
         self.mixture, self.builder, self.vision, self.division = mixture, builder, vision, division
         self.steps, self.regions_grid, self.features, self.flops = steps, regions_grid, features, flops
+        self.caption_ids = caption_ids
         self.multiple = FLEX_BLOCK if torch.cuda.is_available() else 1
-        self._pixels: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._load = PixelCache(lambda path: load_pixels(path, self.vision))
 
     def __len__(self) -> int:
         return self.steps
@@ -213,6 +221,8 @@ class StepPacks(Dataset):
             batch["region_words"] = torch.cat(words).unflatten(0, (-1, tokens))
             batch["region_boxes"] = torch.cat(boxes).unflatten(0, (-1, tokens))
             batch["phrase_boxes"] = phrase_boxes(groups, tokenizer, batch["input_ids"].shape[1])
+        if self.caption_ids is not None:
+            batch |= self._pairs(groups, unreadable)
         for number in unreadable:
             self._learn_nothing(batch, groups, number)
         fine = [group for number, group in enumerate(groups) if number not in unreadable]
@@ -221,6 +231,20 @@ class StepPacks(Dataset):
         batch["samples"] = torch.tensor(sum(not set(b.labels) <= {IGNORE_INDEX} for g in fine for b in g.branches))
         batch["broken"] = torch.tensor(len(problems))
         return batch, problems
+
+    def _pairs(self, groups: Sequence[GroupSequence], unreadable: Mapping[int, str]) -> dict[str, torch.Tensor]:
+        """A caption for every image of the pack; without one, and of a group of several images, nothing is compared."""
+        captions, paired, seen = [], [], set()
+        for number, group in enumerate(groups):
+            found = caption_of([branch.record for branch in group.branches])
+            whole = found is not None and len(group.images) == 1 and number not in unreadable
+            whole = whole and group.images not in seen  # rows of one image with a copy of it each are one pair
+            seen.add(group.images)
+            captions += ["" if found is None else found.turns[0].answer] * len(group.images)
+            paired += [whole] * len(group.images)
+        if not captions:  # a pack of texts alone takes part with the others'
+            captions, paired = [""], [False]
+        return {"caption_ids": self.caption_ids(captions), "paired": torch.tensor(paired)}
 
     def _pictures(self, groups: Sequence[GroupSequence], unreadable: dict[int, str]) -> list[torch.Tensor]:
         """The pixels of all images in order; blank ones for a group that ``unreadable`` then names."""
@@ -247,11 +271,20 @@ class StepPacks(Dataset):
                 batch[name][first : first + len(groups[number].images)] = IGNORE_INDEX
             batch["phrase_boxes"][places] = IGNORE_INDEX
 
-    def _load(self, path: str) -> torch.Tensor:
+
+class PixelCache:
+    """Pixels of image files, the latest kept up to this process's share of :data:`PIXEL_CACHE_BYTES`."""
+
+    def __init__(self, load: Callable[[str], torch.Tensor]):
+        self.load = load
+        self._pixels: OrderedDict[str, torch.Tensor] = OrderedDict()
+
+    def __call__(self, path: str) -> torch.Tensor:
+        """Pixels of a file."""
         if path in self._pixels:
             self._pixels.move_to_end(path)
             return self._pixels[path]
-        pixels = load_pixels(path, self.vision)
+        pixels = self.load(path)
         self._pixels[path] = pixels
         if len(self._pixels) * pixels.numel() * pixels.element_size() > PIXEL_CACHE_BYTES / keepers():
             self._pixels.popitem(last=False)

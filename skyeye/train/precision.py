@@ -35,7 +35,9 @@ def _decide(recipe: Recipe, kept: Path | None) -> str:
         return before
     if recipe.run.frozen != "fp32":  # weights that are held in a precision are computed with in it
         return recipe.run.frozen
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if (side := recipe.model.text) is not None:
+        return fastest_precision(device, side.width, round(side.width * side.mlp_ratio))
     text = model_config(recipe.model, vocab_size=recipe.model.tokenizer.train_vocab_size).text_config
     width = text.hidden_size
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     return fastest_precision(device, width, getattr(text, "intermediate_size", None) or 4 * width)

@@ -17,7 +17,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from skyeye.config.schema import ModelConfig, PromptConfig, Recipe, RunConfig, SourceConfig, StageConfig, Trainable
+from skyeye.config.schema import (
+    LanguageKind,
+    ModelConfig,
+    PromptConfig,
+    Recipe,
+    RunConfig,
+    SourceConfig,
+    StageConfig,
+    Trainable,
+)
 from skyeye.data.formats import summary
 from skyeye.data.groups import GroupSource, open_source
 from skyeye.data.mixture import Mixture, epoch_size
@@ -26,6 +35,7 @@ from skyeye.errors import SkyEyeError
 from skyeye.models.base import NO_BASE, Base, base_of, read_base, replaced
 from skyeye.models.build import build_model
 from skyeye.models.checkpoint import load_checkpoint
+from skyeye.models.contrastive import ContrastiveObjective
 from skyeye.models.described import check_processing
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.objective import TrainingObjective
@@ -34,6 +44,9 @@ from skyeye.models.pretrained import open_checkpoint, parts_held
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
 from skyeye.models.tokenizer import load_tokenizer, train_tokenizer
+from skyeye.models.two_towers import TwoTowers, TwoTowersProcessor
+from skyeye.models.two_towers.build import build_two_towers, open_two_towers, tokenizer_of
+from skyeye.models.two_towers.words import CaptionTokenizer
 from skyeye.train.checkpoint.ingredients import contents, files_of_model
 from skyeye.train.parallel.distributed import print_once
 from skyeye.train.parallel.placement import first_device
@@ -82,6 +95,11 @@ class PlannedStage:
         """What is trained of each part: the arguments of ``set_trainable``."""
         return {part: getattr(self.settings, part) for part in ("vision", "projector", "language")}
 
+    @property
+    def kinds(self) -> list[LanguageKind]:
+        """What of the language model ``language: lora`` trains."""
+        return self.settings.trainable or ["lora"]
+
     def prompt(self, of_model: PromptConfig) -> PromptConfig:
         """How its rows are written: as the model's, or in a style of its own."""
         return of_model if self.settings.style is None else replace(of_model, style=self.settings.style)
@@ -101,17 +119,22 @@ class PlannedStage:
         )
 
     def objective(
-        self, model: SkyEyeForConditionalGeneration, box_token_ids: Sequence[int] | None
-    ) -> TrainingObjective:
+        self, model: SkyEyeForConditionalGeneration | TwoTowers, box_token_ids: Sequence[int] | None
+    ) -> TrainingObjective | ContrastiveObjective:
         """Choose what is trained of ``model``, and put the losses of the stage around it.
 
         Args:
             box_token_ids: of the model's tokenizer; None where numbers are no tokens.
         """
-        model.set_trainable(**self.trained)
+        settings = self.settings
+        if isinstance(model, TwoTowers):
+            model.set_trainable(vision=settings.vision, projector=settings.projector, text=settings.text)
+            return ContrastiveObjective(model, settings.contrastive)
+        model.set_trainable(**self.trained, kinds=self.kinds)
         return TrainingObjective(
             model,
             answers=self.settings.answers,
+            contrastive=settings.contrastive,
             alignment=self.settings.alignment,
             box_token_smoothing=self.settings.box_token_smoothing,
             box_token_noise=self.settings.box_token_noise,
@@ -152,7 +175,7 @@ class RunSetup:
 
     def base(self, stage: PlannedStage) -> Base:
         """What the export of a stage need not hold: parts that no stage so far has trained, as files hold them."""
-        if self.run.export == "merged":
+        if self.run.export == "merged" or self.model.text is not None:
             return NO_BASE
         so_far = [planned.settings for planned in self.stages[: stage.number + 1]]
         held = set() if self.model.checkpoint is None else parts_held(self.model.checkpoint)
@@ -250,7 +273,7 @@ def steps_of_epochs(stage: StageConfig, images: int) -> int:
 
 def prepare_model(
     setup: RunSetup, exported: Path | None = None
-) -> tuple[SkyEyeForConditionalGeneration, SkyEyeProcessor]:
+) -> tuple[SkyEyeForConditionalGeneration | TwoTowers, SkyEyeProcessor | TwoTowersProcessor]:
     """The model and processor a run starts with: an earlier stage's export, or built from the recipe's parts.
 
     Raises:
@@ -258,6 +281,8 @@ def prepare_model(
     """
     torch.manual_seed(setup.seed)  # fresh parts get the same weights on every process
     settings, dtype = setup.model, DTYPES[setup.run.frozen]
+    if settings.text is not None:
+        return _prepare_two_towers(settings, setup.data.groups, exported)
     frozen = never_trained([stage.settings for stage in setup.stages])
     precision = {part: dtype for part in frozen}
     device = first_device(setup.run.strategy)
@@ -279,6 +304,22 @@ def prepare_model(
     return model, processor
 
 
+def _prepare_two_towers(
+    settings: ModelConfig, groups: Mapping[str, GroupSource], exported: Path | None
+) -> tuple[TwoTowers, TwoTowersProcessor]:
+    """The same for two towers."""
+    if exported is not None:
+        return open_two_towers(exported)
+    if settings.tokenizer.train_vocab_size:
+        words = CaptionTokenizer(prepare_tokenizer(settings, groups), settings.text.context)
+    else:
+        words = tokenizer_of(settings)
+    model = build_two_towers(settings, words)
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    print_once(f"model: two towers, {millions:.2f} M parameters, vocabulary {words.vocab_size}")
+    return model, TwoTowersProcessor.from_config(settings, words)
+
+
 def prepare_tokenizer(settings: ModelConfig, groups: Mapping[str, GroupSource]) -> PreTrainedTokenizerFast:
     """The tokenizer the recipe names, or one learnt from its data."""
     chosen = settings.tokenizer
@@ -290,7 +331,12 @@ def prepare_tokenizer(settings: ModelConfig, groups: Mapping[str, GroupSource]) 
 
 def never_trained(stages: Sequence[StageConfig]) -> list[Part]:
     """The parts whose own weights none of the stages changes: those that ``run.frozen`` is about."""
-    return [part for part in ("vision", "language") if all(getattr(stage, part) != "full" for stage in stages)]
+
+    def stays(stage: StageConfig, part: str) -> bool:
+        own = part == "language" and bool({"bias", "norm"} & set(stage.trainable or ()))
+        return getattr(stage, part) != "full" and not own
+
+    return [part for part in ("vision", "language") if all(stays(stage, part) for stage in stages)]
 
 
 def library_versions() -> dict[str, str]:

@@ -33,6 +33,7 @@ from skyeye.train.monitor.progress import Monitor
 from skyeye.train.monitor.samples import SamplesHook, samples_of_stage
 from skyeye.train.monitor.throughput import peak_operations, step_operations
 from skyeye.train.optim import make_optimizer
+from skyeye.train.pairs import StepPairs
 from skyeye.train.parallel.distributed import check_position, make_accelerator, trained_values
 from skyeye.train.parallel.loss_scale import patch_deepspeed_fp16
 from skyeye.train.parallel.placement import hand_out
@@ -46,7 +47,7 @@ class StageParts:
     prepared: Prepared
     guard: Guard
     mixture: Mixture
-    packs: StepPacks
+    packs: StepPacks | StepPairs
     peak: float | None  # floating-point operations per second of all devices, where known
 
 
@@ -117,7 +118,7 @@ def stage_hooks(context: RunContext, stage: PlannedStage, parts: StageParts, wat
         samples = samples_of_stage(context, stage, parts.mixture) if accelerator.is_main_process else None
         pace = {"every": run.samples_every, "steps": stage.steps}
         hooks.append(SamplesHook(samples, context.model, accelerator, watchdog, **pace))
-    if context.evaluator is not None and stage.settings.answers:
+    if context.evaluator is not None and (stage.settings.answers or stage.settings.contrastive):
         hooks.append(EvalHook(context, stage, exporter, watchdog))
     if prepared.average is not None:  # before the other export, which says that the stage is finished
         hooks.append(ExportHook(exporter, f"{stage.name}-ema", stage.steps, averaged=True))
@@ -156,8 +157,17 @@ def _step_packs(
     mixture: Mixture,
     features: FeatureReader | None,
     flops: Callable | None,
-) -> StepPacks:
+) -> StepPacks | StepPairs:
     run, model, settings = context.setup.run, context.model, stage.settings
+    if context.setup.model.text is not None:
+        return StepPairs(
+            mixture,
+            context.processor,
+            images_per_step=settings.images_per_step,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            steps=stage.steps,
+        )
     division = StepDivision(
         images_per_step=settings.images_per_step,
         accumulation=settings.accumulation,
@@ -178,6 +188,7 @@ def _step_packs(
         regions_grid=model.config.token_grid if settings.alignment.any() else None,
         features=features,
         flops=flops,
+        caption_ids=context.processor.caption_ids if settings.contrastive else None,
     )
 
 

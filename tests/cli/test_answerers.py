@@ -165,6 +165,7 @@ def test_a_model_of_transformers_is_asked(family, request, evaluate, scores):
         ("hf:nowhere", [], "hf:nowhere: is no folder of this machine, and no name of the hub that was fetched"),
         ("hf:nobody/nothing", [], "hf download nobody/nothing"),
         ("hf:", [], "hf download NAME"),
+        ("hf:~/no such model", [], f"hf:{Path.home()}/no such model: is no folder"),
         ("openai:localhost:8000#m", [], "write openai:http://HOST:PORT/v1#MODEL"),
         ("openai:http://a:b@host#m", [], "put the key into the environment as OPENAI_API_KEY"),
         ("openai:http://127.0.0.1:9#m", ["--dtype", "bf16"], "--dtype: is the server's own affair"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skyeye.config.catalogue import MODELS, PROOFS, find_model, table
+from skyeye.config.catalogue import MODELS, PROOFS, find_model, not_reproducible, table
 from skyeye.config.load import load_model
 from skyeye.data.prompts import prompt_style
 from skyeye.data.tasks import TASKS
@@ -16,8 +16,12 @@ def test_an_entry_says_what_its_recipe_says(model):
     recipe = load_model(model.path)
     if model.boxes is not None:
         assert prompt_style(recipe.prompt).boxes.name == model.boxes
-    assert set(model.tasks) <= set(TASKS) and model.proof in PROOFS and model.files
+    assert model.proof in PROOFS and model.files and (recipe.text is not None) == model.two_towers
     whole, small = model.memory
+    if model.two_towers:
+        assert set(model.tasks) == {"retrieval", "zero-shot classification"} and 0.5 < small == whole < 4
+        return
+    assert set(model.tasks) <= set(TASKS)
     assert small * 3 > 10 and small < whole < 20
 
 
@@ -37,3 +41,9 @@ def test_the_table_has_a_line_for_each_and_says_where_no_weights_were_published(
 def test_a_name_that_is_not_there():
     with pytest.raises(SkyEyeError, match="no model of the list is called 'geochatt'; did you mean 'geochat'"):
         find_model("geochatt")
+
+
+def test_a_model_that_cannot_be_run_is_named_with_the_reason():
+    with pytest.raises(SkyEyeError, match="shell scripts for VisualGLM-6B"):
+        find_model("remoteglm")
+    assert "not reproducible: RemoteGLM" in not_reproducible()

@@ -10,6 +10,7 @@ import pytest
 
 from skyeye.config.rules import RULES, check
 from skyeye.config.schema import (
+    AdapterConfig,
     AlignmentConfig,
     EvalConfig,
     GuardsConfig,
@@ -25,9 +26,11 @@ from skyeye.config.schema import (
     PromptConfig,
     QFormerProjectorConfig,
     Recipe,
+    RetrievalConfig,
     RunConfig,
     SourceConfig,
     StageConfig,
+    TextConfig,
     TokenizerConfig,
     VisionConfig,
 )
@@ -42,6 +45,9 @@ def recipe(*stages: StageConfig, **settings) -> Recipe:
     return Recipe("r", "out", list(stages) or [stage()], {"s": SourceConfig("f", "p")}, **settings)
 
 
+LLAMA = LanguageConfig(pretrained="x")
+TOWERS = ModelConfig(text=TextConfig())
+PAIRS = {"answers": False, "language": "frozen", "contrastive": 1.0}
 DORA = ModelConfig(lora=LoraConfig(variant="dora"))
 NF4 = ModelConfig(language=LanguageConfig(pretrained="x", quantize="nf4"))
 
@@ -57,7 +63,7 @@ CASES = [
     (VisionConfig(layers=[-40, 39, 40]), ["layers: there is no level 40 in a tower of depth 39"]),
     (VisionConfig("timm", "x", level_norm=True), ["level_norm: is only used with layers"]),
     (VisionConfig(layers=[-2], level_norm=True), ["level_norm: the eva tower has no final norm"]),
-    (ModelConfig(vision=[VisionConfig()]), ["vision: a list holds two towers or more"]),
+    (ModelConfig(vision=[VisionConfig()], language=LLAMA), ["vision: a list holds two towers or more"]),
     (LinearProjectorConfig(join_tokens=0), ["join_tokens: 0 is below 1"]),
     (MLPProjectorConfig(join_tokens=0), ["join_tokens: 0 is below 1"]),
     (LanguageConfig(config={}, quantize="nf4"), ["quantize: fresh weights have to be trained"]),
@@ -65,12 +71,55 @@ CASES = [
     (NovaPoolerProjectorConfig(heads=0, selected=5), ["heads: 0 is below 1", "selected: 5 of 4 experts cannot be"]),
     (QFormerProjectorConfig(heads=5), ["heads: width 768 is not a multiple of heads 5"]),
     (QFormerProjectorConfig(longest_question=600), ["longest_question: 600 is not in 3 <="]),
-    (LanguageConfig(), ["give either pretrained (a directory or hub name) or config"]),
+    (ModelConfig(), ["language: give either pretrained (a directory or hub name) or config"]),
+    (ModelConfig(text=TextConfig(), language=LLAMA), ["language: two towers (model.text) have no language model"]),
+    (
+        ModelConfig(text=TextConfig(), vision=[VisionConfig()] * 2, retrieval=RetrievalConfig()),
+        ["vision: beside a text side one tower sees", "retrieval: is a part of a language model"],
+    ),
+    (
+        ModelConfig(text=TextConfig(), vision=VisionConfig(layers=[-2])),
+        ["vision.layers: of two towers the last output is compared"],
+    ),
+    (TextConfig(width=15, heads=2), ["heads: width 15 is not a multiple of heads 2"]),
+    (TextConfig(context=2), ["context: 2 is below 3"]),
+    (RetrievalConfig(embedding=0), ["embedding: 0 is below 1"]),
+    (AdapterConfig(bottleneck=0, dropout=1.0), ["bottleneck: 0 is below 1", "dropout: 1.0 is not in 0 <= dropout < 1"]),
+    (stage(contrastive=-1.0), ["contrastive: -1.0 is below 0"]),
+    (
+        stage(contrastive=1.0, accumulation=2, images_per_step=1, loss_normalisation="micro_batch"),
+        ["accumulation: pairs of a step", "loss_normalisation: is the reference's", "images_per_step: a single pair"],
+    ),
+    (stage(language="full", trainable=["lora"]), ["trainable: chooses what language: lora trains; language is full"]),
+    (stage(trainable=["norm"]), ["trainable: names no lora"]),
+    (
+        recipe(stage(contrastive=1.0, text="full")),
+        ["stages[0].contrastive: compares pictures with captions", "stages[0].text: full, but there is no text side"],
+    ),
+    (
+        recipe(stage(feature_cache="x", projector="lora"), model=TOWERS),
+        [
+            "stages[0].contrastive: two towers learn from pairs",
+            "stages[0].answers: two towers give no answers",
+            "stages[0].feature_cache: holds no class tokens, which two",
+            "stages[0].projector: the projections of two towers have no adapters",
+            "stages[0].projector: lora, but the projector has none",
+        ],
+    ),
+    (recipe(stage(**PAIRS, projector="frozen"), model=TOWERS), ["stages[0]: vision, projector and text are frozen"]),
+    (
+        recipe(stage(**PAIRS), model=TOWERS, run=RunConfig(strategy="zero2", compile=True, tokens_per_pack=1000)),
+        [
+            "run.strategy: zero2, but stages with contrastive run under single and ddp",
+            "run.tokens_per_pack: cuts a step into packs",
+            "run.compile: is for language models",
+        ],
+    ),
     (
         LanguageConfig(config={"num_attention_heads": 4, "num_key_value_heads": 3}),
         ["config: num_attention_heads 4 is not a multiple of num_key_value_heads 3"],
     ),
-    (LanguageConfig("x", {}), ["give either pretrained (a directory or hub name) or config"]),
+    (ModelConfig(language=LanguageConfig("x", {})), ["language: give either pretrained (a directory or hub name)"]),
     (LoraConfig(r=-1, alpha=0, dropout=1.0), ["r: -1 is below 0", "alpha: 0 is below 1", "dropout: 1.0 is not in"]),
     (LoraConfig(target_modules=[]), ["target_modules: names no layer"]),
     (TokenizerConfig("x", 100), ["give either path or train_vocab_size"]),
@@ -93,7 +142,7 @@ CASES = [
     (stage(temperature=2.0), ["temperature: 2.0 is only used with sampling: temperature"]),
     (stage(vision="lora"), ["vision: the tower has no adapters here"]),
     (stage(vision="full", feature_cache="x"), ["feature_cache: holds what a frozen tower sees"]),
-    (stage(answers=False, language="frozen"), ["answers: without answers and without alignment.words"]),
+    (stage(answers=False, language="frozen"), ["answers: without answers, alignment.words"]),
     (stage(answers=False, alignment=AlignmentConfig(1.0)), ["language: lora, but without answers"]),
     (stage(box_token_noise=2.0), ["box_token_noise: 2.0 is not a share between 0 and 1"]),
     (stage(steps=1000), ["optimizer.warmup_steps: 1000 leaves nothing of 1000 steps"]),
@@ -170,7 +219,10 @@ def test_what_is_refused(section, expected):
     "section",
     [
         VisionConfig(),
-        ModelConfig(vision=[VisionConfig()] * 2),
+        ModelConfig(vision=[VisionConfig()] * 2, language=LLAMA),
+        TOWERS,
+        TextConfig(adapter=AdapterConfig()),
+        recipe(stage(**PAIRS, vision="full"), model=TOWERS),
         PromptConfig(),
         OptimizerConfig(),
         stage(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -136,3 +137,24 @@ def test_an_export_in_few_bits_is_refused_in_one_line(tmp_path, capsys):
     assert cli.main(["export", str(tmp_path), str(tmp_path / "out"), "--dtype", "int8"]) == 2
     told = capsys.readouterr().err.strip()
     assert "--dtype: int8 is for asking a model, not for writing it" in told and "\n" not in told
+
+
+@library
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells anonymous memory")
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_what_was_needed_on_the_way_is_given_back(kind):
+    """Between quantised layers, which stay, the C library would keep the room of what they were made from."""
+    layers, width, inner = 16, 512, 2048
+    model = nn.ModuleList([nn.Linear(width, inner, bias=False, device="meta") for _ in range(layers)])
+    value = torch.randn(inner, width, dtype=torch.bfloat16)
+    put_quantized(nn.ModuleList([nn.Linear(width, inner, bias=False)]), "0", value, kind, torch.float32, "cpu")
+    before = _anonymous()
+    for number in range(layers):
+        put_quantized(model, str(number), value, kind, torch.float32, "cpu")
+    held = layers * width * inner * quantized.BYTES[kind]
+    assert _anonymous() - before < 1.15 * held + 4 * width * inner
+
+
+def _anonymous() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))

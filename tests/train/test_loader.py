@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from skyeye.train import loader
-from skyeye.train.loader import StepPacks
 
 
 @pytest.mark.parametrize(
@@ -30,9 +28,8 @@ def test_the_pixel_cache_is_a_limit_for_the_machine(monkeypatch, environment, wo
     monkeypatch.setattr(loader, "get_worker_info", lambda: info)
     monkeypatch.setattr(loader, "PIXEL_CACHE_BYTES", 16 * 3 * 4)  # of 16 pictures of three numbers
     read = []
-    monkeypatch.setattr(loader, "load_pixels", lambda path, vision: read.append(path) or torch.zeros(3))
-    packs = SimpleNamespace(_pixels=OrderedDict(), vision=None)
+    cache = loader.PixelCache(lambda path: read.append(path) or torch.zeros(3))
     for number in [*range(20), *reversed(range(20))]:
-        StepPacks._load(packs, str(number))
-    assert len(packs._pixels) == kept
+        cache(str(number))
+    assert len(cache._pixels) == kept
     assert len(read) == 20 + 20 - kept

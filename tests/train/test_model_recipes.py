@@ -6,22 +6,31 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from skyeye.config.catalogue import MODELS, table
 from skyeye.config.load import load_recipe
+from skyeye.errors import SkyEyeError
 from skyeye.models.build import check_model
 from skyeye.run_log import read_log
 from skyeye.serve.model import load
 from skyeye.train.run import train
 
-NAMES = [name for name, model in MODELS.items() if model.recipe.startswith("models/")]
-DATA_ALONE = ("skysensegpt", "geochat_uav", "llava_uav")  # they differ from the others in data and words alone
+TWO_TOWERS = [name for name, model in MODELS.items() if model.two_towers]
+NAMES = [name for name, model in MODELS.items() if model.recipe.startswith("models/") and not model.two_towers]
+#: They differ from remoteclip in sizes and file; from others in data and words.
+SIZES_ALONE = ("remoteclip_l14", "georsclip", "georsclip_h14", "skyclip")
+DATA_ALONE = ("skysensegpt", "geochat_uav", "llava_uav", "popeye")
+VIT = "vit_tiny_patch16_224"
 LLAMA = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
 LLAMA |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048}
 
 
-def tiny_vision(vision: dict) -> dict:
+def tiny_vision(vision: dict | list) -> dict | list:
     """The same kind of tower at a few thousand weights: as many levels, by the same rule for its positions."""
+    if isinstance(vision, list):  # a convolutional one, too, is a small transformer here, of another grid
+        small = [tiny_vision({**one, "name": VIT, "arguments": {}}) for one in vision]
+        return [{**one, "image_size": 32 * number} for number, one in enumerate(small, 1)]
     layers = vision["layers"] if len(vision["layers"] or "x") == 1 else [1, 2, 4]
     common = {**vision, "image_size": 28, "layers": layers, "weights": None}
     if vision["architecture"] == "timm":
@@ -54,6 +63,7 @@ def tiny(name: str, world: Path, out: Path) -> Path:
         "output_dir": str(out / "run"),
         "model": {
             "vision": tiny_vision(_plain(recipe.model.vision)),
+            **({"retrieval": {"embedding": 8}} if recipe.model.retrieval else {}),
             "projector": tiny_projector(_plain(recipe.model.projector), out),
             "language": {"pretrained": None, "config": LLAMA},
             "tokenizer": {"train_vocab_size": 700},
@@ -72,7 +82,9 @@ def tiny(name: str, world: Path, out: Path) -> Path:
     return out / "tiny.yaml"
 
 
-def _plain(section) -> dict:
+def _plain(section) -> dict | list:
+    if isinstance(section, list):
+        return [_plain(one) for one in section]
     return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(section).items()}
 
 
@@ -91,8 +103,56 @@ def test_a_step_of_each_stage_and_an_answer(name, world, tmp_path):
     assert all(0 < entry["loss"] < 20 and entry["gradient_norm"] > 0 for entry in entries)
     picture = next((world / "images").glob("test_*"))
     session = load(model).chat(picture)
-    assert session.model.processor.image_resize == load_recipe(MODELS[name].path).model.vision.resize
+    ways = [tower.resize for tower in load_recipe(MODELS[name].path).model.towers]
+    assert session.model.processor.image_resize == (ways if len(ways) > 1 else ways[0])
     assert session.ask("how many planes are there ?", max_new_tokens=4).text is not None
+
+
+@pytest.mark.parametrize("name", SIZES_ALONE)
+def test_two_towers_can_be_built(name):
+    check_model(load_recipe(MODELS[name].path).model)
+
+
+@pytest.mark.parametrize("name", [name for name in TWO_TOWERS if name not in SIZES_ALONE])
+def test_a_step_of_two_towers(name, world, tmp_path):
+    recipe = load_recipe(MODELS[name].path)
+    stage = {"steps": 2, "epochs": None, "images_per_step": 4, "sampling": "ratio", "optimizer": {"warmup_steps": 0}}
+    source = next(iter(recipe.sources))
+    settings = {
+        "extends": str(MODELS[name].path),
+        "output_dir": str(tmp_path / "run"),
+        "model": {
+            "vision": tiny_vision(_plain(recipe.model.vision)),
+            "text": {"width": 24, "depth": 2, "heads": 2, "context": 20, "embedding": 8},
+            "tokenizer": {"train_vocab_size": 700, "path": None},
+            "checkpoint": None,
+        },
+        "sources": {
+            key: {"format": "synthetic", "path": str(world), "images": None, "split": None} for key in recipe.sources
+        },
+        "stages": {"pairs": {**stage, "mixture": [{"source": source, "tasks": {"caption": 1}}]}},
+        "run": {"strategy": "single", "precision": "fp32", "workers": 0, "log_every": 1},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    model = train(tmp_path / "tiny.yaml")
+    entries = [entry for entry in read_log(tmp_path / "run" / "log.jsonl") if "loss" in entry]
+    assert len(entries) == 2 and all(0 < entry["loss"] < 5 and entry["gradient_norm"] > 0 for entry in entries)
+    (state,) = (tmp_path / "run" / "states").iterdir()
+    learnt = {parameter.split(".")[0] for parameter in load_file(state / "parameters.safetensors")}
+    parts = {"vision_tower", "text_tower", "projector"}
+    assert learnt == ({"adapter"} if recipe.model.text.adapter else parts)
+    with pytest.raises(SkyEyeError, match="compare pictures with texts and answer nothing"):
+        load(model)
+
+
+def test_norms_and_adapters_of_a_language_model(world, tmp_path):
+    """EarthGPT's stages: its norms learn beside the adapters, and are exported; nothing else of it does."""
+    model = train(tiny("earthgpt", world, tmp_path))
+    states = sorted((tmp_path / "run" / "states").iterdir())
+    learnt = [name for name in load_file(states[-1] / "parameters.safetensors") if name.startswith("language_model.")]
+    assert any("layernorm" in name for name in learnt) and any(".lora_A." in name for name in learnt)
+    assert all("norm" in name or ".lora_" in name for name in learnt)
+    assert any("input_layernorm" in name for name in load_file(model / "model.safetensors"))
 
 
 def test_the_page_of_the_list_holds_the_table():

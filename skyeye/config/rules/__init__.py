@@ -6,7 +6,7 @@ already in doubt. It must stand any value of the right type: other rules do not 
 
 from __future__ import annotations
 
-from skyeye.config.rules import evaluation, mixture, model, optimizer, recipe, run, stage
+from skyeye.config.rules import contrastive, evaluation, mixture, model, optimizer, recipe, run, stage
 from skyeye.config.rules.registry import RULES, Rule, check, rule
 from skyeye.config.rules.unused import unused
 
@@ -14,6 +14,7 @@ __all__ = [
     "RULES",
     "Rule",
     "check",
+    "contrastive",
     "evaluation",
     "mixture",
     "model",

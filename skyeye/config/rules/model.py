@@ -142,11 +142,17 @@ def heads_share_keys_and_values(language: LanguageConfig) -> Iterator[Issue]:
         yield Issue("config", message, ("config",))
 
 
-@rule(LanguageConfig)
-def a_language_model_is_pretrained_or_fresh(language: LanguageConfig) -> Iterator[Issue]:
-    if (language.pretrained is None) == (language.config is None):
+@rule(ModelConfig)
+def a_language_model_is_pretrained_or_fresh(model: ModelConfig) -> Iterator[Issue]:
+    settings = ("language.pretrained", "language.config", "text")
+    named, fresh = model.language.pretrained is not None, model.language.config is not None
+    if model.text is not None:
+        if named or fresh:
+            message = "two towers (model.text) have no language model; leave it out, or leave out model.text"
+            yield Issue("language", message, settings)
+    elif named == fresh:
         message = "give either pretrained (a directory or hub name) or config (to start from fresh weights), not both"
-        yield Issue("", message, ("pretrained", "config"))
+        yield Issue("language", message, settings)
 
 
 @rule(LoraConfig)

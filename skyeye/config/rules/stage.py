@@ -64,9 +64,9 @@ def a_feature_cache_needs_a_frozen_tower(stage: StageConfig) -> Iterator[Issue]:
 
 @rule(StageConfig)
 def something_is_learnt(stage: StageConfig) -> Iterator[Issue]:
-    if not stage.answers and not (stage.alignment.words or stage.alignment.boxes):
-        message = "without answers and without alignment.words or alignment.boxes nothing is learnt"
-        yield Issue("answers", message, ("answers", "alignment.words", "alignment.boxes"))
+    if not stage.answers and not (stage.alignment.words or stage.alignment.boxes or stage.contrastive):
+        message = "without answers, alignment.words, alignment.boxes and contrastive nothing is learnt"
+        yield Issue("answers", message, ("answers", "alignment.words", "alignment.boxes", "contrastive"))
 
 
 @rule(StageConfig)

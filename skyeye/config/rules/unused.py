@@ -28,8 +28,8 @@ UNUSED: list[tuple[str, Callable[[Recipe], str | None]]] = [
 ]
 #: Architecture of a tower -> settings that are of other ones.
 _FOREIGN = {
-    "timm": ("width", "depth", "heads", "mlp_ratio", "patch_size", "activation"),
-    "eva": ("name", "arguments", "activation"),
+    "timm": ("width", "depth", "heads", "mlp_ratio", "patch_size", "activation", "fingerprint"),
+    "eva": ("name", "arguments", "activation", "fingerprint"),
     "clip": ("name", "arguments", "stem"),
 }
 

@@ -6,6 +6,7 @@ not say stand in :mod:`skyeye.config.rules`.
 
 from __future__ import annotations
 
+from skyeye.config.schema.contrastive import AdapterConfig, RetrievalConfig, TextConfig
 from skyeye.config.schema.data import MixtureEntry, Sampling, SourceConfig
 from skyeye.config.schema.evaluation import EvalConfig
 from skyeye.config.schema.guards import GuardsConfig
@@ -23,14 +24,16 @@ from skyeye.config.schema.projector import (
 from skyeye.config.schema.prompt import PromptConfig, Style
 from skyeye.config.schema.recipe import Recipe
 from skyeye.config.schema.run import RunConfig
-from skyeye.config.schema.stage import AlignmentConfig, StageConfig, Trainable
+from skyeye.config.schema.stage import AlignmentConfig, LanguageKind, StageConfig, Trainable
 from skyeye.config.schema.vision import VisionConfig
 
 __all__ = [
+    "AdapterConfig",
     "AlignmentConfig",
     "EvalConfig",
     "GuardsConfig",
     "LanguageConfig",
+    "LanguageKind",
     "LinearProjectorConfig",
     "LoraConfig",
     "MLPProjectorConfig",
@@ -43,11 +46,13 @@ __all__ = [
     "PromptConfig",
     "QFormerProjectorConfig",
     "Recipe",
+    "RetrievalConfig",
     "RunConfig",
     "Sampling",
     "SourceConfig",
     "StageConfig",
     "Style",
+    "TextConfig",
     "TokenizerConfig",
     "Trainable",
     "VisionConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from skyeye.config.paths import PathText
+from skyeye.config.schema.contrastive import RetrievalConfig, TextConfig
 from skyeye.config.schema.language import LanguageConfig, LoraConfig, TokenizerConfig
 from skyeye.config.schema.projector import LinearProjectorConfig, ProjectorConfig
 from skyeye.config.schema.prompt import PromptConfig
@@ -22,6 +23,8 @@ class ModelConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
+    text: TextConfig | None = None  # two towers and no language model: RemoteCLIP and its like
+    retrieval: RetrievalConfig | None = None  # captions and pictures are also found by each other: RS-CapRet
     checkpoint: PathText | None = None  # start from this skyeye or reference checkpoint
 
     @property

@@ -14,6 +14,10 @@ from skyeye.config.schema.prompt import Style
 Trainable = Literal["frozen", "lora", "full"]
 
 
+#: Parameters of the language model by their kind: biases, norms, low-rank adapters.
+LanguageKind = Literal["bias", "norm", "lora"]
+
+
 @dataclass
 class AlignmentConfig:
     """Weights of the word-region alignment of a pre-training stage (ours, see docs/training.md). 0 leaves a part out.
@@ -43,8 +47,10 @@ class StageConfig:
     sampling: Sampling = "ratio"  # reference: ratio
     temperature: float = 1.0  # of sampling: temperature
     vision: Trainable = "frozen"
-    projector: Trainable = "full"
+    projector: Trainable = "full"  # of two towers: both projections and the temperature
     language: Trainable = "lora"
+    trainable: list[LanguageKind] | None = None  # of language: lora, what is trained there; null: [lora]
+    text: Literal["frozen", "full"] = "frozen"  # the text side of two towers
     images_per_step: int = 8  # images in the global batch, over all processes and packs
     style: Style | None = (
         None  # of the rows that are learnt from; null: model.prompt.style, in which the model is asked
@@ -54,6 +60,7 @@ class StageConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss_normalisation: Literal["global_tokens", "micro_batch"] = "global_tokens"  # reference: micro_batch
     answers: bool = True  # False: only the alignment is learnt, without the language model's forward pass
+    contrastive: float = 0.0  # weight of InfoNCE between images and captions, over the whole batch of a step
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     box_token_smoothing: float = 0.0  # standard deviation, in 1/100 of the image, of soft targets for box numbers
     box_token_noise: float = 0.0  # share of the box numbers in answers that are read as random ones

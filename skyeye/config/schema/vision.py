@@ -22,6 +22,9 @@ class VisionConfig:
     heads: int = 16
     mlp_ratio: float = 4.3637
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"  # of clip: quick_gelu where OpenAI's weights began it
+    # of clip: what its first block makes of a fixed input, as the log says when weights are read; others, or another
+    # activation, are refused
+    fingerprint: list[float] | None = None
     stem: Literal["patch", "conv"] = "patch"  # conv: stacked convolutions instead of one, to learn from scratch (ours)
     layers: list[int] | None = None  # hidden states as Hugging Face counts them: [-2], [8, 16, 24]; null: the last
     level_norm: bool = False  # the tower's final norm also stands behind the levels in layers

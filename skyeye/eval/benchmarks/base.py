@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,12 +54,14 @@ class Benchmark:
         quoted: (table, data set) of :mod:`skyeye.eval.benchmarks.paper`, with the numbers of others to put beside ours.
         output: what of an answer is scored; the boxes in its text are read where it is ``boxes``.
         needs_images: the records cannot be made from the annotations alone (sizes, or the file list itself).
+        texts: of a benchmark that compares embeddings, what the pictures are compared with, as records without images:
+            (records, somebody's own template or None) -> texts.
         drawn_as: the name that seeds its controls, where they were first drawn under another one.
     """
 
     name: str
     title: str
-    family: str  # captions | vqa | refer | phrase_grounding | classification | identify
+    family: str  # captions | vqa | refer | phrase_grounding | classification | identify | retrieval | zero_shot
     source: Callable[[Path], SourceConfig]
     metric: Metric
     main_metric: str
@@ -73,6 +75,7 @@ class Benchmark:
     quoted: tuple[str, str] | None = None
     output: Output = "text"
     needs_images: bool = False
+    texts: Callable[[Sequence[Record], str | None], list[Record]] | None = None
     drawn_as: str | None = None
 
     def __post_init__(self) -> None:
@@ -82,6 +85,9 @@ class Benchmark:
                 where=f"benchmark {self.name}",
                 remedy=f'output="boxes" goes with {" and ".join(_OF_BOXES)}, and with nothing else',
             )
+        if (self.texts is not None) != (self.output == "embedding"):
+            what, remedy = f"output {self.output}, texts {self.texts}", "embeddings of pictures are compared with texts"
+            raise SkyEyeError(what, where=f"benchmark {self.name}", remedy=remedy)
 
     def load(
         self, data_root: Path, missing_images: MissingImages = "skip", prompt: str | None = None

@@ -11,6 +11,7 @@ from skyeye.data.formats.base.problems import Problem
 from skyeye.data.record import Record
 from skyeye.eval.benchmarks.base import Benchmark
 from skyeye.eval.benchmarks.controls import shuffle_images, shuffle_phrases
+from skyeye.eval.question import with_question
 from skyeye.eval.settings import EvalSettings
 
 Condition = Literal["seen", "shuffled_images", "shuffled_phrases"]
@@ -29,6 +30,8 @@ class BenchmarkRun:
         shuffled_phrases: the questions that could be given the words of another object, with those words; None where
             words choose no object, or without controls.
         shuffled_phrases_indices: which of ``seen`` they are.
+        texts: what the pictures are compared with where embeddings are; they stand behind the records of every
+            condition and are not scored themselves.
         skipped: what could not be asked.
         odd_answers: what has to be told about the answers, counted by kind (of a file: missing, unknown, double ...).
         notes: what has to be told beside what the metric says.
@@ -40,32 +43,39 @@ class BenchmarkRun:
     shuffled_images: list[Record] | None = None
     shuffled_phrases: list[Record] | None = None
     shuffled_phrases_indices: list[int] = field(default_factory=list)
+    texts: list[Record] = field(default_factory=list)
     skipped: list[Problem] = field(default_factory=list)
     odd_answers: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
     def conditions(self) -> dict[Condition, list[Record]]:
-        """The conditions that are asked, with their records."""
+        """The conditions that are asked, with everything that is asked in them."""
         every: dict[Condition, list[Record] | None] = {
             "seen": self.seen,
             "shuffled_images": self.shuffled_images,
             "shuffled_phrases": self.shuffled_phrases,
         }
-        return {name: records for name, records in every.items() if records}
+        return {name: [*records, *self.texts] for name, records in every.items() if records}
 
 
 def prepare(benchmark: Benchmark, data_root: Path, settings: EvalSettings) -> BenchmarkRun:
     """Load a benchmark and lay out its conditions; the same on every machine for the same data and seed."""
-    records, problems = benchmark.load(data_root, settings.missing_images, settings.prompts.get(benchmark.name))
+    prompt = settings.prompts.get(benchmark.name)
+    own_words = prompt if benchmark.texts is None else None
+    records, problems = benchmark.load(data_root, settings.missing_images, own_words)
     seen = limited(records, settings.limit, settings.seed, by_scene=benchmark.chosen is not None)
+    texts: list[Record] = []
+    if benchmark.texts is not None:
+        texts, seen = benchmark.texts(seen, prompt), [with_question(record, "") for record in seen]
     seed, indices, phrases, images = f"{settings.seed} {benchmark.drawn_as or benchmark.name}", [], None, None
     if settings.controls:
         images = shuffle_images(seen, seed) if settings.images else None
         if benchmark.chosen is not None:
             indices, phrases = shuffle_phrases(seen, benchmark.chosen, seed)
-    longest = benchmark.max_new_tokens if settings.max_new_tokens is None else settings.max_new_tokens
-    return BenchmarkRun(benchmark, seen, longest, images, phrases or None, indices, problems)
+    own_length = settings.max_new_tokens is None or benchmark.texts is not None
+    longest = benchmark.max_new_tokens if own_length else settings.max_new_tokens
+    return BenchmarkRun(benchmark, seen, longest, images, phrases or None, indices, texts, problems)
 
 
 def limited(records: list[Record], limit: int | None, seed: int, by_scene: bool) -> list[Record]:

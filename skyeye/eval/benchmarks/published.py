@@ -33,6 +33,8 @@ PUBLISHED: dict[str, Published] = {
     "dior_rsvg.test": Published(7500, _DIOR),
     "dior.identify": Published(7500, _DIOR),
 }
+#: Pictures and captions are found among each other in the same test sets.
+PUBLISHED |= {f"{data}.retrieval": PUBLISHED[f"{data}.caption"] for data in ("rsicd", "rsitmd", "ucm", "sydney")}
 
 #: Scene sets publish no test split: their images and classes in all.
 WHOLE_SETS: dict[str, tuple[int, int]] = {

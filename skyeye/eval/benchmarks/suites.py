@@ -13,13 +13,13 @@ from skyeye.data.formats import iter_source
 from skyeye.data.formats.base.problems import suggest
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-from skyeye.eval.benchmarks import captions, grounding, scenes, synthetic, vehicles, vqa
+from skyeye.eval.benchmarks import captions, grounding, retrieval, scenes, synthetic, vehicles, vqa, zero_shot
 from skyeye.eval.benchmarks.base import Benchmark
 from skyeye.eval.benchmarks.folders import DataPlace
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for family in (synthetic, captions, vqa, grounding, scenes, vehicles)
+    for family in (synthetic, captions, vqa, grounding, scenes, vehicles, retrieval, zero_shot)
     for benchmark in family.BENCHMARKS
 }
 
@@ -38,6 +38,8 @@ SUITES: dict[str, tuple[str, ...]] = {
             "vqa": (vqa,),
             "grounding": (grounding, vehicles),
             "scenes": (scenes,),
+            "retrieval": (retrieval,),
+            "zero_shot": (zero_shot,),
         }.items()
     },
     "all": tuple(BENCHMARKS),

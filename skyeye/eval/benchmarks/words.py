@@ -31,3 +31,12 @@ IDENTIFY = (
     "same phrases"
 )
 ONE_FRAME = "the middle frame of each video, or its single frame, is shown; how many the paper showed is not known"
+RETRIEVAL = (
+    "cosines of one vector a picture with one vector a caption, all captions of all test pictures against each other; "
+    "image_to_text R@k: one of a picture's captions is among its k nearest; text_to_image R@k: a caption's picture is "
+    "among its k nearest; captions of other pictures that are equally near count half; mean_recall: the mean of the six"
+)
+ZERO_SHOT = (
+    "the class whose texts are nearest to the picture: every text a vector of length 1, the mean over the templates, "
+    "of length 1 again; balanced_accuracy is the mean over classes"
+)

@@ -10,6 +10,7 @@ from skyeye.eval.metrics.captions import captions, identify
 from skyeye.eval.metrics.classification import classes_named, classification
 from skyeye.eval.metrics.grounding import phrase_grounding, refer
 from skyeye.eval.metrics.iou import matched_boxes, overlap, true_boxes
+from skyeye.eval.metrics.nearness import retrieval, zero_shot
 from skyeye.eval.metrics.vqa import question_type, vqa
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "phrase_grounding",
     "question_type",
     "refer",
+    "retrieval",
     "true_boxes",
     "vqa",
+    "zero_shot",
 ]

@@ -23,12 +23,14 @@ class Reply:
 
     Attributes:
         cut: it was not at its end when it was as long as was allowed.
+        embedding: in the place of words, of a question that allows no token: the vector of its picture or text.
         refused: why there is no answer, in the words of a server that takes the question as wrong; empty: there is one.
     """
 
     text: str
     cut: bool = False
     refused: str = ""
+    embedding: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ layout                     what its names begin with
 transformers               ``vision_model.``, with anything before it (``model.vision_tower.vision_tower.``), or nothing
 open_clip, OpenAI          ``visual.``, with ``module.`` before it where a trainer wrote the file; text side beside it
 GeoRSCLIP's older files    ``image_backbone.`` instead of ``visual.``
+GRAFT                      as transformers, behind ``satellite_image_backbone.``; its ``projector.`` is left out
+CLIP's ResNets (S-CLIP)    ``visual.layer1.`` ...; for timm's ``resnet50_clip``, without the pooling by attention
 ========================== ===========================================================================================
 """
 
@@ -61,6 +63,8 @@ def timm_tensors(found: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Ten
     patches = next((name for name in theirs if name.endswith(_PATCHES)), None)
     if patches is not None:
         opening, names, block = re.escape(patches.removesuffix(_PATCHES)), _TRANSFORMERS, _TRANSFORMERS_BLOCK
+    elif any(name.startswith("visual.layer1.") for name in theirs):
+        return _resnet(theirs)
     elif any(name.startswith("visual.") for name in theirs):
         opening, names, block = r"visual\.", _OPEN_CLIP, _OPEN_CLIP_BLOCK
     else:
@@ -75,6 +79,24 @@ def timm_tensors(found: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Ten
         else:
             tensors[_timm_name(own, names, block)] = tensor
     return _shaped(_joined(tensors)), others
+
+
+def _resnet(theirs: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """CLIP's ResNets: stem, blocks of three convolutions, shortcuts."""
+    kinds = {"1": "conv1_1x1", "2": "conv2_kxk", "3": "conv3_1x1"}
+    tensors, others = {}, []
+    for name, tensor in theirs.items():
+        if not name.startswith("visual.") or name.startswith("visual.attnpool."):
+            others.append(name)
+            continue
+        own = re.sub(r"^visual\.(conv|bn)(\d)\.", r"stem.conv\2.\1.", name)
+        if match := re.fullmatch(r"visual\.layer(\d)\.(\d+)\.(.+)", own):
+            block = f"stages.{int(match[1]) - 1}.{match[2]}."
+            rest = re.sub(r"^(conv|bn)(\d)\.", lambda m: f"{kinds[m[2]]}.{m[1]}.", match[3])
+            rest = re.sub(r"^downsample\.(0|1)\.", lambda m: f"shortcut.conv.{'conv' if m[1] == '0' else 'bn'}.", rest)
+            own = block + rest
+        tensors[own] = tensor
+    return tensors, others
 
 
 def hugging_face_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

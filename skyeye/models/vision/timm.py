@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 from skyeye.errors import SkyEyeError
@@ -50,6 +51,8 @@ def _create(vision: Mapping[str, Any]) -> nn.Module:
         )
     # No pooling and no head: a norm or layer that only they use would never get a gradient.
     arguments = {"num_classes": 0, "global_pool": "", **(vision["arguments"] or {})}
+    if torch.empty(0).is_meta:  # for planning: nothing is fetched
+        arguments.pop("pretrained", None)
     if vision["stem"] == "conv":
         arguments["embed_layer"] = ConvStem
     try:

@@ -17,6 +17,7 @@ from skyeye.data.hub import local_path
 from skyeye.errors import SkyEyeError
 from skyeye.models.converters.clip import refuse_other_tower, timm_tensors
 from skyeye.models.mapped import folder_weights, give_back_pages, put_tensor
+from skyeye.models.vision.fingerprint import check_fingerprint
 from skyeye.models.vision.tower import VisionTower
 from skyeye.models.weights import differences, read_tensors, shapes
 
@@ -42,6 +43,7 @@ def load_vision_weights(
     for name, tensor in tower_tensors(tower, path).items():
         if put_tensor(tower.backbone, name, tensor, dtype or own, device).data_ptr() != tensor.data_ptr():
             give_back_pages(tensor)
+    check_fingerprint(tower, path)
 
 
 def tower_tensors(tower: VisionTower, path: str | Path) -> dict[str, torch.Tensor]:

@@ -27,8 +27,11 @@ def step_operations(
 ) -> Callable[[Sequence[GroupSequence]], float] | None:
     """The function that counts the operations of some groups; call it before the objective is prepared.
 
-    None where ZeRO-3 has shared the weights out in an earlier stage: their sizes are not to be seen then.
+    None where ZeRO-3 has shared the weights out in an earlier stage: their sizes are not to be seen then. And for two
+    towers, whose operations are not counted.
     """
+    if not isinstance(objective, TrainingObjective):
+        return None
     if any(hasattr(parameter, "ds_id") for parameter in objective.parameters()):
         return None
     flops = StepFlops(objective, cached=stage.feature_cache is not None)

@@ -88,3 +88,31 @@ def test_a_head_that_is_missing_is_named(tmp_path):
     save_file({name: tensor.clone() for name, tensor in found.items()}, tmp_path / "part.safetensors")
     with pytest.raises(SkyEyeError, match="missing: blocks.1.attn.qkv.weight"):
         load_vision_weights(tower, tmp_path / "part.safetensors")
+
+
+def test_graft_is_a_tower_of_transformers_behind_its_own_name(theirs, tmp_path):
+    model, folder = theirs
+    stored = {f"satellite_image_backbone.vision_model.{name}": t for name, t in _inner(model).state_dict().items()}
+    stored["satellite_image_backbone.visual_projection.weight"] = torch.zeros(8, 16)
+    stored |= {"projector.0.weight": torch.ones(16), "projector.1.weight": torch.zeros(8, 16)}
+    torch.save({"state_dict": stored}, tmp_path / "graft.ckpt")
+    ours, plain = (VisionTower(asdict(VisionConfig(**tower_section(folder)))).eval() for _ in range(2))
+    load_vision_weights(ours, tmp_path / "graft.ckpt")
+    load_vision_weights(plain, folder)
+    pixels = torch.randn(1, 3, 28, 28)
+    assert torch.equal(ours(pixels), plain(pixels))
+
+
+@torch.no_grad()
+def test_a_resnet_of_open_clip(tmp_path):
+    modified_resnet = pytest.importorskip("open_clip.modified_resnet")
+    theirs = modified_resnet.ModifiedResNet([3, 4, 6, 3], output_dim=8, heads=8, image_size=64, width=64).eval()
+    torch.save({f"visual.{name}": t for name, t in theirs.state_dict().items()}, tmp_path / "RN50.pt")
+    section = VisionConfig(architecture="timm", name="resnet50_clip", image_size=64)
+    tower = VisionTower(asdict(section)).eval()
+    load_vision_weights(tower, tmp_path / "RN50.pt")
+    pixels = torch.randn(1, 3, 64, 64)
+    expected = theirs.stem(pixels)
+    for layer in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4):
+        expected = layer(expected)
+    assert_close(tower(pixels), expected.flatten(2).transpose(1, 2), atol=1e-4, rtol=1e-4)

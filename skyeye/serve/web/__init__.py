@@ -1,0 +1,1 @@
+"""The page: ``skyeye web CHECKPOINT``. Gradio shows it (``pip install skyeye[web]``)."""
