@@ -127,6 +127,8 @@ def _cutting(options: argparse.Namespace) -> Cutting:
 
 def _annotate(options: argparse.Namespace) -> int:
     from skyeye.data.files import check_new_folder
+    from skyeye.data.images.load import image_size
+    from skyeye.data.images.raster import REMOTE
     from skyeye.eval.answers.store import Process
     from skyeye.launch import check_launch, rank, world_size
     from skyeye.serve.scenes.many import scenes_of
@@ -141,6 +143,8 @@ def _annotate(options: argparse.Namespace) -> int:
     scenes = scenes_of(options.scene)
     jobs, folder = jobs_for(scenes, [any_path(place) for place in options.out], options.formats, options.crs)
     check_new_folder(folder)
+    if len(scenes) == 1 and not scenes[0].startswith(REMOTE):
+        image_size(scenes[0])  # a misspelt name is said before a model is opened
     return _run(options, jobs, asking, folder, Process(rank(), world_size()))
 
 

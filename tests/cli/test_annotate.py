@@ -83,6 +83,12 @@ def test_mistakes_are_said_before_a_model_is_opened(scene, tmp_path, monkeypatch
     assert what in capsys.readouterr().err
 
 
+def test_a_scene_that_is_not_there_is_said_first(tmp_path, capsys):
+    out = str(tmp_path / "o.geojson")
+    assert main(["annotate", str(tmp_path / "no.tif"), "--model", "nothing", "--ask", "ships", "--out", out]) == 2
+    assert "no.tif: the image is missing" in capsys.readouterr().err
+
+
 def test_a_condition_follows_its_question(scene, capsys):
     with pytest.raises(SystemExit):
         main(["annotate", str(scene), "--model", "m", "--if", "[vqa] x ?", "--ask", "ships", "--out", "o.geojson"])
