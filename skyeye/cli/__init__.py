@@ -15,10 +15,13 @@ from skyeye import __version__
 from skyeye.cli.annotate import annotate_command
 from skyeye.cli.bench import bench_commands
 from skyeye.cli.cache import cache_commands
-from skyeye.cli.checkpoints import base_of, checkpoint_arguments, export_command, family_of, opened_as
+from skyeye.cli.checkpoints import checkpoint_arguments, family_of, opened_as
 from skyeye.cli.data import data_commands
 from skyeye.cli.doctor import doctor_command
-from skyeye.cli.eval import eval_commands, joined
+from skyeye.cli.eval import VERBS as EVAL_VERBS
+from skyeye.cli.eval import eval_commands
+from skyeye.cli.export import VERBS as EXPORT_VERBS
+from skyeye.cli.export import export_commands
 from skyeye.cli.loading import hide_loading_bars
 from skyeye.cli.models import models_commands
 from skyeye.cli.numbers import positive
@@ -28,6 +31,7 @@ from skyeye.cli.runs import runs_commands
 from skyeye.cli.serve import serve_commands
 from skyeye.cli.web import web_command
 from skyeye.errors import SkyEyeError, of_the_system
+from skyeye.serve.opening import base_of
 
 USER_ERROR = 2  # exit code of a mistake that the user can mend; argparse uses the same
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
@@ -79,6 +83,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def joined(arguments: Sequence[str]) -> list[str]:
+    """``eval list ...`` -> ``"eval list" ...``: argparse knows no command that is followed by a verb or a folder."""
+    verbs = {"eval": EVAL_VERBS, "export": EXPORT_VERBS}
+    if len(arguments) > 1 and arguments[1] in verbs.get(arguments[0], ()):
+        return [f"{arguments[0]} {arguments[1]}", *arguments[2:]]
+    return list(arguments)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line, one subparser per command."""
     debug = {"action": "store_true", "help": "show the whole traceback of an error"}
@@ -120,7 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     web_command(commands, command)
     serve_commands(commands, command)
     _checkpoint_commands(group, command)
-    export_command(commands, command)
+    export_commands(commands, command)
     models_commands(group, command)
 
     config = group("config", "look at recipes")

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from skyeye.cli.bench_annotate import bench_annotate_command
 from skyeye.cli.bench_serve import serve_bench
-from skyeye.cli.checkpoints import base_of, checkpoint_arguments
+from skyeye.cli.checkpoints import checkpoint_arguments
 from skyeye.cli.numbers import positive
 from skyeye.cli.paths import any_path, new_file, new_folder
 from skyeye.errors import SkyEyeError
+from skyeye.serve.opening import base_of
 
 DISTRIBUTIONS = ("rsvqa", "captions", "skyeye968k")
 
@@ -60,6 +61,7 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     start = command(bench, "start", _start, "start-up and memory from JSON, index and shards against json.load")
     start.add_argument("--records", type=int, metavar="N", help="default 520,000")
     start.add_argument("--images", type=int, metavar="N", help="default: one for 14 records")
+    start.add_argument("--layout", choices=("llava", "uavit"), default="llava", help="of the list (default llava)")
     start.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
 
     serve_bench(bench, command)
@@ -224,7 +226,7 @@ def _start(options: argparse.Namespace) -> int:
     images = max(1, round(records / RECORDS_PER_PICTURE)) if options.images is None else options.images
     if not 1 <= images <= records:
         raise SkyEyeError("must be 1 or more, and no more images than records", where="--records, --images")
-    result = bench_start(records, images)
+    result = bench_start(records, images, options.layout)
     print(format_text(result))
     if options.json:
         write_json(options.json, {**result, "machine": machine(torch.device("cpu"))}, indent=1)

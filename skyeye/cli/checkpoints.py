@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skyeye.cli.paths import any_path, new_place
-from skyeye.errors import SkyEyeError
-from skyeye.serve.opening import base_of, to_open
+from skyeye.cli.paths import any_path
+from skyeye.serve.opening import to_open
 
 if TYPE_CHECKING:
     from skyeye.generation.opening import Opening
@@ -88,35 +87,3 @@ def family_of(model: str | None) -> str | None:
     from skyeye.config.catalogue import find_model
 
     return None if model is None else find_model(model).family
-
-
-def export_command(commands: argparse._SubParsersAction, command: Callable) -> None:
-    """Insert ``export CHECKPOINT OUT``."""
-    export = command(commands, "export", _export, "write a checkpoint as a folder that needs no base beside it")
-    export.add_argument("checkpoint", type=any_path, metavar="CHECKPOINT", help=CHECKPOINT)
-    export.add_argument("out", type=new_place, metavar="OUT", help="folder to make")
-    export.add_argument("--base", type=any_path, metavar="RECIPE", help="recipe or folder that has the frozen parts")
-    export.add_argument("--model", metavar="NAME", help="CHECKPOINT holds this model of skyeye models list")
-    export.add_argument("--merged", action="store_true", help="add the adapters to their weights, in float32")
-    export.add_argument("--dtype", choices=DTYPES[1:], default="bf16", help="precision to write (default bf16)")
-
-
-def _export(options: argparse.Namespace) -> int:
-    from skyeye.models.precision import DTYPES as PRECISIONS
-    from skyeye.models.save import export_checkpoint
-
-    if options.dtype not in PRECISIONS:
-        remedy = "export in bf16, and open the export with --dtype " + options.dtype
-        raise SkyEyeError(f"{options.dtype} is for asking a model, not for writing it", where="--dtype", remedy=remedy)
-    precision = PRECISIONS[options.dtype]
-    base, family = base_of(options.base), family_of(options.model)
-    export_checkpoint(
-        options.checkpoint,
-        options.out,
-        base=base,
-        precision=precision,
-        keep_adapters=not options.merged,
-        family=family,
-    )
-    print(f"written: {options.out}")
-    return 0

@@ -26,6 +26,7 @@ def data_commands(group: Callable, command: Callable) -> None:
     data = group("data", "make data")
     _commands_that_show(data, command)
     _commands_that_write(data, command)
+    _command_that_assembles(data, command)
     _command_that_converts(data, command)
 
 
@@ -90,20 +91,6 @@ def _commands_that_write(data: argparse._SubParsersAction, command: Callable) ->
     _reader_arguments(pack)
     _shard_arguments(pack)
 
-    assemble = command(data, "assemble", _assemble, "make shards of SkyEye-968k from its annotations and image folders")
-    assemble.add_argument("tree", type=any_path, metavar="TREE", help="folder of the published annotations")
-    assemble.add_argument(
-        "--images",
-        type=any_path,
-        nargs="+",
-        required=True,
-        metavar="ROOT",
-        help="folders that hold the eleven image sets",
-    )
-    assemble.add_argument("--allow-missing", action="store_true", help="pack what is there")
-    assemble.add_argument("--json", type=new_file, metavar="FILE", help="write the table and the counts there")
-    _shard_arguments(assemble)
-
     tile = command(data, "tile", _tile, "cut large pictures into overlapping tiles that carry their boxes along")
     tile.add_argument("target", type=any_path, metavar="SRC", help="a picture, a folder of them, or annotations")
     tile.add_argument("out", type=any_path, metavar="OUT", help="folder to write: images/*.png and tiles.jsonl")
@@ -118,15 +105,41 @@ def _commands_that_write(data: argparse._SubParsersAction, command: Callable) ->
     tile.add_argument("--workers", type=int, default=1, metavar="N", help="processes; change nothing but speed")
 
 
+def _command_that_assembles(data: argparse._SubParsersAction, command: Callable) -> None:
+    assemble = command(data, "assemble", _assemble, "make shards of SkyEye-968k or UAVIT-1M from what is there")
+    assemble.add_argument(
+        "set",
+        nargs="?",
+        choices=("skyeye968k", "uavit"),
+        default="skyeye968k",
+        help="which of them (default skyeye968k)",
+    )
+    assemble.add_argument("tree", type=any_path, metavar="TREE", help="folder of the published annotations")
+    assemble.add_argument(
+        "--images",
+        type=any_path,
+        nargs="+",
+        required=True,
+        metavar="ROOT",
+        help="folders that hold the image sets",
+    )
+    assemble.add_argument("--allow-missing", action="store_true", help="pack what is there")
+    assemble.add_argument("--json", type=new_file, metavar="FILE", help="write the table and the counts there")
+    _shard_arguments(assemble)
+
+
 def _command_that_converts(data: argparse._SubParsersAction, command: Callable) -> None:
     convert = command(data, "convert", _convert, "write records as other trainers read them; what is lost is told")
     _target_arguments(convert)
     convert.add_argument("out", type=new_folder, metavar="OUT", help="new folder to write")
     convert.add_argument(
-        "--to", required=True, metavar="FORMAT", help="llava, ms_swift, llama_factory, qwen_vl, hf_folder or coco"
+        "--to",
+        required=True,
+        metavar="FORMAT",
+        help="llava, ms_swift, llama_factory, qwen_vl, qwen2_5_vl, qwen3_vl, hf_folder, hf_parquet, coco",
     )
     convert.add_argument("--boxes", metavar="NAME", help="notation of boxes in texts, instead of the format's own")
-    convert.add_argument("--copy-images", action="store_true", help="write the images into OUT, too")
+    convert.add_argument("--copy-images", action="store_true", help="write the images into OUT (tables), too")
 
 
 def _shard_arguments(parser: argparse.ArgumentParser) -> None:
@@ -338,15 +351,17 @@ def _convert(options: argparse.Namespace) -> int:
 def _assemble(options: argparse.Namespace) -> int:
     import json
 
-    from skyeye.curate.assemble import assemble, format_text
+    from skyeye.curate import assemble as skyeye968k
+    from skyeye.curate import assemble_uavit as uavit
     from skyeye.data.files import write_whole
 
-    report = assemble(
+    make = uavit.assemble_uavit if options.set == "uavit" else skyeye968k.assemble
+    report = make(
         options.tree, options.images, options.out, allow_missing=options.allow_missing, **_shard_settings(options)
     )
     if options.json is not None:
         write_whole(options.json, json.dumps(report, indent=1) + "\n")
-    print(format_text(report))
+    print((uavit if options.set == "uavit" else skyeye968k).format_text(report))
     if report["shards"] is None:
         return FOUND
     _say_packed(report["shards"], options.out)

@@ -31,6 +31,7 @@ def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> No
     show = command(commands, "eval list", _list, "the benchmarks; of one: prompt, protocol, metric, files looked for")
     show.add_argument("name", nargs="?", metavar="NAME", help="one of them, in full; default: a line of each")
     show.add_argument("--json", type=new_file, metavar="FILE", help="write the list there as well")
+    show.add_argument("--data-root", type=any_path, metavar="DIR", help="say which of them the data there can run")
 
     score = command(commands, "eval score", _score, "score answers that are on disk, ours or another system's")
     score.add_argument(
@@ -71,13 +72,6 @@ def eval_commands(commands: argparse._SubParsersAction, command: Callable) -> No
         default="keep",
         help="records without an image (default keep: the image is named as in the annotation)",
     )
-
-
-def joined(arguments: Sequence[str]) -> list[str]:
-    """``eval list ...`` -> ``"eval list" ...``: argparse knows no command that is followed by a verb or a folder."""
-    if len(arguments) > 1 and arguments[0] == "eval" and arguments[1] in VERBS:
-        return [f"eval {arguments[1]}", *arguments[2:]]
-    return list(arguments)
 
 
 def _evaluate_command(evaluate: argparse.ArgumentParser) -> None:
@@ -176,25 +170,34 @@ def _prompt(text: str) -> tuple[str, str]:
 
 def _list(options: argparse.Namespace) -> int:
     from skyeye.data.files import write_json
-    from skyeye.eval.benchmarks import BENCHMARKS, SUITES, describe, select
+    from skyeye.eval.benchmarks import BENCHMARKS, SUITES, available, describe, select
 
     chosen = BENCHMARKS.values() if options.name is None else select([options.name])
     rows = [describe(benchmark) for benchmark in chosen]
+    if options.data_root is not None:
+        for row in rows:
+            error = available(BENCHMARKS[row["name"]], options.data_root)
+            row["here"] = error is None
+            row["why_not"] = None if error is None else error.what
     if options.json:
         write_json(options.json, rows, indent=1)
     if options.name is not None:
         print("\n\n".join(map(_details, rows)))
         return 0
-    cells = [("NAME", "FAMILY", "METRIC", "PUBLISHED", "ALSO CALLED")]
+    here = options.data_root is not None
+    cells = [(*(["HERE"] if here else []), "NAME", "FAMILY", "METRIC", "PUBLISHED", "ALSO CALLED")]
     for row in rows:
         size = f"{row['published']['records']:,}" if row["published"] else "-"
-        cells.append((row["name"], row["family"], row["main_metric"], size, ", ".join(row["also"])))
+        told = ["yes" if row["here"] else "no"] if here else []
+        cells.append((*told, row["name"], row["family"], row["main_metric"], size, ", ".join(row["also"])))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
     print("\nPUBLISHED: records of the published test set. Prompt, ids and files of one: skyeye eval list NAME.\n")
     for suite, members in SUITES.items():
         print(f"suite {suite}: {', '.join(members)}")
+    if here:
+        print(f"\n{sum(row['here'] for row in rows)} of {len(rows)} have their data in {options.data_root}")
     return 0
 
 
@@ -214,6 +217,7 @@ def _details(row: dict) -> str:
         "images": "needed for scoring, too" if row["needs_images"] else "not needed for scoring",
         "ids": row["ids"],
         "published": f"{published['records']:,} records: {published['source']}" if published else "",
+        "here": "" if "here" not in row else "yes" if row["here"] else f"no: {row['why_not']}",
     }
     shown = [f"  {what + ':':<12} {said}" for what, said in lines.items() if said]
     return "\n".join([f"{row['name']}: {row['title']}", *shown])

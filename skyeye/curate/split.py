@@ -25,7 +25,7 @@ from skyeye.data.files import whole_file, write_whole
 from skyeye.data.formats.base.splits import SPLITS
 from skyeye.data.formats.instructions.llava import PLACE
 from skyeye.data.images.hashing import near_pairs
-from skyeye.data.images.reference import format_reference, parse_reference
+from skyeye.data.images.reference import MEMBER, format_reference, parse_reference
 from skyeye.data.record import MARK, Record, Turn
 from skyeye.data.tasks import FREE
 from skyeye.errors import SkyEyeError
@@ -179,9 +179,9 @@ def _check(fractions: Sequence[float], by: str, prefix: str | None, out: Path) -
 
 
 def _sound(reference: str) -> str:
-    if "offset" in parse_reference(reference)[1]:
+    if parse_reference(reference)[1].keys() & MEMBER:
         raise SkyEyeError(
-            "images inside shards cannot be named in a file", where=reference, remedy="split before packing"
+            "images inside shards and tables cannot be named in a file", where=reference, remedy="split before packing"
         )
     return reference
 

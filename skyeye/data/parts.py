@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from importlib import import_module
 from itertools import pairwise
 from multiprocessing.connection import Connection
 
 from skyeye.config.schema import SourceConfig
-from skyeye.data.formats import iter_source
-from skyeye.data.formats.base.json_lists import part_of_list
+from skyeye.data.formats import READERS, iter_source
+from skyeye.data.formats.base.json_lists import is_list, part_of_list
 from skyeye.data.formats.base.noted import Notes, add_notes, noting
 from skyeye.data.formats.base.problems import Problem
 from skyeye.data.table import Building, Table
@@ -27,14 +28,17 @@ def read_in_parts(source: SourceConfig, name: str) -> tuple[Table, list[Problem]
     """The table of a source whose reader takes parts, and what was skipped.
 
     Returns:
-        None where one process has to read it: the list is short, there is one core, or a part alone is not sound (the
-        verdict on a source is one on the whole, and so is a remark on a file).
+        None where one process has to read it: it is no list, or a short one, there is one core, or a part alone is not
+        sound (the verdict on a source is one on the whole, and so is a remark on a file).
     """
     # macOS does not say, and does not fork safely
     processes = min(MOST, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 1
     short = not os.path.isfile(source.path) or os.path.getsize(source.path) < LEAST
-    if processes == 1 or short or multiprocessing.current_process().daemon:
+    if processes == 1 or short or not is_list(source.path) or multiprocessing.current_process().daemon:
         return None
+    look_first = getattr(import_module(READERS[source.format]), "before_parts", None)
+    if look_first is not None:  # what is known of the whole file, once and not in every process
+        look_first(source.path, **source.options)
     bounds = _bounds(processes)
     fork = multiprocessing.get_context("fork")  # a fresh interpreter would import for as long as this saves
     started = []

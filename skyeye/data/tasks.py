@@ -17,11 +17,13 @@ class Task:
         images: what it is asked about: ``one`` image, a ``pair`` (before and after), the ``frames`` of a video, or
             ``any`` number, none included.
         answer: what answers it.
+        like: the task whose tag a family puts before it that has none of its own for it.
     """
 
     name: str
     images: Literal["one", "pair", "frames", "any"] = "one"
     answer: Literal["text", "boxes", "mask"] = "text"
+    like: str | None = None
 
 
 #: In this order in the index of a shard set; new ones go to the end.
@@ -38,6 +40,12 @@ TASKS: dict[str, Task] = {
         Task("grounding"),
         Task("detail", images="any"),
         Task("conversation", images="any"),
+        Task("detailed_classification", like="classification"),
+        Task("counting", like="vqa"),
+        Task("region_classification", like="identify"),
+        Task("region_vqa", like="vqa"),
+        Task("change_caption", images="pair", like="caption"),
+        Task("change_vqa", images="pair", like="vqa"),
     )
 }
 

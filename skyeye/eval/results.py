@@ -40,6 +40,7 @@ class Answer:
     Attributes:
         text: its words as they came; empty where it says nothing.
         boxes: in fractions of the image, in the order they are named; None: not read, or none are offered.
+        scores: how sure each of ``boxes`` is, higher is surer; None: nobody says, they are alike.
         mask: the object, where the model draws it.
         embedding: a vector, where the answer is chosen by nearness.
         cut: it was not at its end when it had as many tokens as are allowed.
@@ -51,6 +52,7 @@ class Answer:
     mask: Mask | None = None
     embedding: tuple[float, ...] | None = None
     cut: bool = False
+    scores: tuple[float, ...] | None = None
     refused: str = ""
 
 

@@ -183,6 +183,7 @@ def _counts(run: BenchmarkRun, scores: Scores) -> dict[str, int]:
     by_rule = sum(problem.by_rule for problem in run.skipped)
     return {
         "records": len(run.seen),
+        **({"questions": run.benchmark.questions(run.seen)} if run.benchmark.expand else {}),
         "images": len({record.images for record in run.seen}),
         "shuffled_phrases items": len(run.shuffled_phrases_indices),
         "skipped": len(run.skipped) - by_rule,

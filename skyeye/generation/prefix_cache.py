@@ -20,6 +20,11 @@ from torch.nn import functional as F
 
 from skyeye.models.prefix_attention import Branches, attend_branches
 
+#: Rows that look at more prefixes than this meet a copy of them in one product for all, if the copies of a layer's keys
+#: have at most so many bytes: with large models reading them once more would take longer than a product for each.
+FEW_PREFIXES = 3
+COPIED_BYTES = 4 << 20
+
 
 @dataclass
 class Capacity:
@@ -137,6 +142,10 @@ class ForwardLayout:
         for row, prefix in enumerate(prefix_of_row):
             rows_of.setdefault(prefix, []).append(row)
         self.by_prefix = [(*prefix, torch.tensor(rows, device=device)) for prefix, rows in rows_of.items()]
+        self.longest_prefix = max((tokens for _, tokens in prefix_of_row), default=0)
+        of_rows = torch.tensor(prefix_of_row, dtype=torch.long).view(-1, 2).to(device)
+        self.places = of_rows[:, 0]
+        self.beyond = torch.arange(self.longest_prefix, device=device) >= of_rows[:, 1:]  # (rows, tokens)
         counts = [length for group in entering for length in group.lengths]
         self.branches = [Branches.of(group.lengths, device) for group in entering]
         rows = torch.arange(len(counts)) + self.going_on
@@ -183,24 +192,42 @@ class ForwardLayout:
         prefixes: list[torch.Tensor],
         rows: list[torch.Tensor],
     ) -> torch.Tensor:
-        """One token of every row: all rows of a prefix meet its keys in one product, each meets its own."""
+        """One token of every row, which meets the keys of its prefix and its own."""
         count = q.shape[1]
         q = q.view(k.shape[0], -1, count, q.shape[-1])  # key heads, query heads of each, rows, width
         own_k, own_v = _append(rows, k, v, self.lengths)
         own = _own_scores(q, own_k[:count, :, : self.longest], self.lengths)
-        longest = max(tokens for _, tokens, _ in self.by_prefix)
-        seen = q.new_full((*q.shape[:3], longest), float("-inf"))
+        copied = q.shape[0] * count * self.longest_prefix * q.shape[-1] * q.element_size()
+        apart = len(self.by_prefix) <= FEW_PREFIXES or copied > COPIED_BYTES
+        seen = self._by_prefix_scores(q, prefixes[0]) if apart else self._copied_scores(q, prefixes[0])
+        weights = torch.cat([seen, own], dim=-1).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+        mixed = _own_values(weights[..., self.longest_prefix :], own_v[:count, :, : self.longest])
+        weights = weights[..., : self.longest_prefix]
+        if apart:
+            self._add_by_prefix_values(mixed, weights, prefixes[1])
+        else:
+            mixed = mixed + _by_row(weights, prefixes[1][:, self.places, : self.longest_prefix])
+        return mixed.flatten(0, 1)
+
+    def _by_prefix_scores(self, q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """All rows of a prefix meet its keys in one product: (key heads, heads of each, rows, tokens)."""
+        seen = q.new_full((*q.shape[:3], self.longest_prefix), float("-inf"))
         for place, tokens, mine in self.by_prefix:
             asked = q[:, :, mine]
-            product = asked.flatten(1, 2) @ prefixes[0][:, place, :tokens].transpose(1, 2)
+            product = asked.flatten(1, 2) @ keys[:, place, :tokens].transpose(1, 2)
             seen[:, :, mine, :tokens] = product.view(*asked.shape[:3], tokens)
-        weights = torch.cat([seen, own], dim=-1).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
-        mixed = _own_values(weights[..., longest:], own_v[:count, :, : self.longest])
+        return seen
+
+    def _add_by_prefix_values(self, mixed: torch.Tensor, weights: torch.Tensor, values: torch.Tensor) -> None:
         for place, tokens, mine in self.by_prefix:
             given = weights[:, :, mine, :tokens]
-            product = given.flatten(1, 2) @ prefixes[1][:, place, :tokens]
+            product = given.flatten(1, 2) @ values[:, place, :tokens]
             mixed[:, :, mine] += product.view(*given.shape[:3], product.shape[-1])
-        return mixed.flatten(0, 1)
+
+    def _copied_scores(self, q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """The same by one product over a copy of each row's prefix: where these are many and small."""
+        copies = keys[:, self.places, : self.longest_prefix].transpose(2, 3)
+        return _by_row(q, copies).masked_fill(self.beyond, float("-inf"))
 
 
 class StaticLayout:
@@ -258,6 +285,11 @@ def _own_scores(q: torch.Tensor, own_k: torch.Tensor, lengths: torch.Tensor) -> 
 def _own_values(weights: torch.Tensor, own_v: torch.Tensor) -> torch.Tensor:
     """(key heads, heads of each, rows, tokens) x (rows, key heads, tokens, width) -> the same with width for tokens."""
     return (weights.permute(2, 0, 1, 3) @ own_v).permute(1, 2, 0, 3)
+
+
+def _by_row(x: torch.Tensor, of_rows: torch.Tensor) -> torch.Tensor:
+    """(key heads, heads of each, rows, n) x (key heads, rows, n, m) -> (key heads, heads of each, rows, m)."""
+    return (x.transpose(1, 2) @ of_rows).transpose(1, 2)
 
 
 def _for_all_heads(query: torch.Tensor, *keys: torch.Tensor) -> list[torch.Tensor]:

@@ -25,6 +25,7 @@ from skyeye.models.converters.minigpt_v2 import (
 from skyeye.models.described import own_words, refuse_other_computation, refuse_other_config
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.packed import is_packed, refuse_packed
 from skyeye.models.pretrained import empty_model, find_checkpoint
 from skyeye.models.published import WRITERS, layout_of
 from skyeye.models.save import save_checkpoint, whole_folder
@@ -32,6 +33,8 @@ from skyeye.models.weights import differences, read_json_object, read_tensors, s
 
 #: Beside the weights of an exported directory; these belong to the weights, the rest is copied when weights change.
 _WEIGHT_FILES = re.compile(r"((adapter_)?model.*\.safetensors(\.index\.json)?|(adapter_)?config\.json|base\.json)")
+#: Layouts that :func:`convert` writes besides those of other projects' folders.
+_OWN_LAYOUTS = ("minigpt_v2", "peft")
 
 
 def load_checkpoint(model: SkyEyeForConditionalGeneration, path: str | Path) -> None:
@@ -89,7 +92,9 @@ def convert(
             the directory names them as its base. Not needed if the file holds everything and its configuration, as
             :func:`convert` writes it with ``everything``.
         everything: write the frozen parts into the file too. The reference's runner does not.
-        layout: a key of :data:`skyeye.models.published.WRITERS`; None: the reference's.
+        layout: a key of :data:`skyeye.models.published.WRITERS`; ``minigpt_v2``, the reference's file, which is
+            written of a directory of this project where None is given; or ``peft``, a directory of this project that
+            holds what was trained and names its base, which is written of everything else.
         family: of a source of another project, see :func:`~skyeye.models.pretrained.open_checkpoint`.
 
     Raises:
@@ -98,9 +103,16 @@ def convert(
     source, target = Path(source), Path(target)
     if target.exists():
         raise SkyEyeError("exists already", where=str(target), remedy="remove it or choose another name")
-    if layout is not None:
+    if layout not in (None, *WRITERS, *_OWN_LAYOUTS):
+        remedy = f"choose one of {', '.join([*WRITERS, *_OWN_LAYOUTS])}"
+        raise SkyEyeError(f"{layout!r} is no layout", where="layout", remedy=remedy)
+    ours = source.is_dir() and layout_of(source) is None
+    if layout in WRITERS:
         _write_layout(source, target, layout, base, family)
-    elif source.is_dir() and layout_of(source) is None:
+    elif layout == "minigpt_v2" and not ours:
+        remedy = "convert it to a directory of this project first: skyeye checkpoint convert SRC DIR"
+        raise SkyEyeError("is no directory of this project", where=str(source), remedy=remedy)
+    elif layout == "minigpt_v2" or (layout is None and ours):
         _write_reference(source, target, everything)
     else:
         _write_directory(source, target, base, family)
@@ -147,6 +159,7 @@ def _write_layout(
     source: Path, target: Path, layout: str, base: str | Path | ModelConfig | None, family: str | None
 ) -> None:
     found = find_checkpoint(source, base, family)
+    refuse_packed(bool(found.packed), source)
     _, tensors = empty_model(found)
     held = {name: tensor for name, tensor in tensors.items() if name in found.tensors or not found.base.covers(name)}
     with whole_folder(target) as partial:
@@ -156,6 +169,7 @@ def _write_layout(
 def _write_directory(source: Path, target: Path, base: str | Path | ModelConfig | None, family: str | None) -> None:
     """What a file holds, beside the name of its base or, where that is a directory that holds everything, with it."""
     found = find_checkpoint(source, base, family)
+    refuse_packed(bool(found.packed), source)
     model, tensors = empty_model(found)
     own = {plain_name(name): name for name in model.state_dict()}
     held = {own[n]: t for n, t in tensors.items() if n in found.tensors or not found.base.covers(n)}
@@ -182,6 +196,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             stored |= {f"language_model.{name}": tensor for name, tensor in read_tensors(path / ADAPTERS).items()}
     else:
         stored = read_tensors(path)
+    refuse_packed(is_packed(stored), path)
     named: dict[str, torch.Tensor] = {}
     for name, tensor in stored.items():
         if name.endswith("rotary_emb.inv_freq"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -27,6 +27,7 @@ class SkyEyeConfig(PreTrainedConfig):
         text_config: configuration of the language model, any causal one that transformers knows.
         retrieval: fields of :class:`skyeye.config.schema.RetrievalConfig`; None: the model compares no captions.
         lora: fields of :class:`skyeye.config.schema.LoraConfig`; None builds no adapters.
+        quantized: ``int8`` or ``int4`` where the linear layers of the language model are held so, to be asked.
         image_token_id: stands in ``input_ids`` where an image token belongs. Not a word of the vocabulary.
     """
 
@@ -38,6 +39,7 @@ class SkyEyeConfig(PreTrainedConfig):
     projector: dict[str, Any] | None = None
     text_config: dict | PreTrainedConfig | None = None
     lora: dict[str, Any] | None = None
+    quantized: Literal["int8", "int4"] | None = None
     retrieval: dict[str, Any] | None = None
     image_token_id: int = -1
 

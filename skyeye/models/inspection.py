@@ -24,7 +24,15 @@ from skyeye.models.weights import (
     refuse_other_content,
 )
 
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "U8": "uint8"}
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "U8": "uint8",
+    "I8": "int8",
+}
 
 
 def inspect_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from skyeye.models.projectors import build_projector, refuse_shared_prefix
 from skyeye.models.repetition_penalty import RepetitionPenalty
 from skyeye.models.retrieval import RET_ID, Retrieval
 from skyeye.models.vision import build_tower
+from skyeye.models.weights import read_json_object
 
 #: Settings of language models that change logits behind the head, where a loss in pieces would miss it.
 _AFTER_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling")
@@ -164,12 +165,12 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info: bool = False, **kwargs):
         """As in transformers, but a checkpoint that does not fit completely is refused, and one that leaves out its
-        base finds it where it says (:mod:`skyeye.models.pretrained`).
+        base finds it where it says (:mod:`skyeye.models.pretrained`); so does one in 8 or 4 bits its layers.
 
         Raises:
             SkyEyeError: keys are missing, unexpected or mis-shaped; they are named. Or the base is not there.
         """
-        if (Path(pretrained_model_name_or_path) / base.FILE).is_file():
+        if _is_opened_by_us(Path(pretrained_model_name_or_path)):
             from skyeye.models.pretrained import open_checkpoint  # it opens models of this class
 
             dtype = kwargs.get("dtype") or "auto"
@@ -177,7 +178,7 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
                 dtype = torch.float32 if dtype == "auto" else getattr(torch, dtype)
             if unknown := {"device_map", "quantization_config", "state_dict"} & kwargs.keys():
                 raise SkyEyeError(
-                    f"leaves out its base, which cannot be opened with {', '.join(sorted(unknown))}",
+                    f"leaves out its base or is quantised, and cannot be opened with {', '.join(sorted(unknown))}",
                     where=str(pretrained_model_name_or_path),
                     remedy="skyeye export CHECKPOINT OUT makes a folder that holds everything",
                 )
@@ -545,6 +546,12 @@ class SkyEyeForConditionalGeneration(PreTrainedModel):
     def _attention_dtype(self, embeddings: torch.Tensor) -> torch.dtype:
         kind = embeddings.device.type
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else embeddings.dtype
+
+
+def _is_opened_by_us(folder: Path) -> bool:
+    """A checkpoint folder that transformers cannot open: its base lies elsewhere, or its layers are quantised."""
+    config = folder / "config.json"
+    return (folder / base.FILE).is_file() or (config.is_file() and bool(read_json_object(config).get("quantized")))
 
 
 def check_labels(group_ids: torch.Tensor, branch_ids: torch.Tensor, labels: torch.Tensor) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from skyeye.models.converters.minigpt_v2 import advice, our_name, reference_name
 from skyeye.models.described import own_words, refuse_other_computation, refuse_other_config
 from skyeye.models.mapped import folder_weights, give_back_pages, map_safetensors, put_tensor, without_weights
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.packed import Packed, put_packed, take_packed
 from skyeye.models.precision import Part, dtype_of, refuse_what_does_not_fit
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.published import layout_of
@@ -54,6 +55,7 @@ class Checkpoint:
         words: folder of its processor; None: ``recipe`` says how it is made.
         recipe: the model section of the base recipe, where one was named.
         remedy: what to do where its tensors do not fit together, where the layout knows more of it.
+        packed: weights that it holds in 8 or 4 bits, by plain name; among ``tensors`` they have their shapes alone.
     """
 
     path: Path
@@ -63,6 +65,12 @@ class Checkpoint:
     words: Path | None = None
     recipe: ModelConfig | None = None
     remedy: str | None = None
+    packed: Mapping[str, Packed] = field(default_factory=dict)
+
+    @property
+    def quantized(self) -> str | None:
+        """``int8`` or ``int4`` where it holds weights so."""
+        return next((packed.kind for packed in self.packed.values()), None)
 
     def own_words(self) -> dict[str, Any]:
         """Its configuration as far as its tensors depend on it: of a tower that lies elsewhere, nothing."""
@@ -102,15 +110,14 @@ def open_checkpoint(
         keep_adapters: False adds the adapters to their weights, in float32 and before these are rounded.
         family: of a folder of another project, where its files do not say it.
         quantize: ``int8`` or ``int4``: the linear layers of the language model are held so, for inference alone;
-            ``precision`` is that of the rest.
+            ``precision`` is that of the rest. None: as the checkpoint holds them.
 
     Raises:
         SkyEyeError: there is no checkpoint; its base is missing or another one; tensors are missing, unexpected or
             mis-shaped; it does not fit into memory. All this is known before anything large is read.
     """
-    if quantize is not None:
-        check_available(quantize)
     found = find_checkpoint(path, base, family)
+    quantize = _quantized_as(found, quantize)
     model, tensors = empty_model(found)
     if callable(precision):
         precision = precision(sum(tensor.numel() for tensor in tensors.values()))
@@ -118,27 +125,57 @@ def open_checkpoint(
         name: dtype_of(name, precision) if tensor.is_floating_point() else tensor.dtype
         for name, tensor in tensors.items()
     }
-    few = {plain_name(f"language_model.{n}") for n in quantizable(model.language_model)}
+    few = set(found.packed) or {plain_name(f"language_model.{n}") for n in quantizable(model.language_model)}
     refuse_what_does_not_fit(tensors, dtypes, device, str(found.path), few, quantize)
     items: Iterable[tuple[str, torch.Tensor, torch.Tensor]] = ((name, t, t) for name, t in tensors.items())
     if not keep_adapters:
         items = merged(tensors, found.config.lora)
         _take_adapters_out(model)
-    own = {plain_name(name): name for name in model.state_dict()}
-    for name, value, original in items:
-        if quantize and name in few:
-            put_quantized(model, own[name].removesuffix(".weight"), value, quantize, dtypes[name], device)
-            give_back_pages(original)
-            continue
-        placed = put_tensor(model, own[name], value, dtypes[name], device)
-        if placed.data_ptr() != original.data_ptr():
-            give_back_pages(original)
+    _place(model, items, found.packed, dtypes, device, (few if quantize else set(), quantize))
     for module in model.vision_tower.modules():
         if hasattr(module, "k_bias"):  # EVA's zero bias of keys is no weight, and stands beside two that are
             module.k_bias = module.k_bias.to(module.q_bias.dtype)
     model.tie_weights(recompute_mapping=False)
+    model.config.quantized = quantize
     model.set_trainable(**({"vision": "frozen", "language": "frozen"} if quantize else model._trainable))
     return model.eval().to(device), found.processor()
+
+
+def _quantized_as(found: Checkpoint, asked: str | None) -> str | None:
+    """How the linear layers of the language model will be held: as the checkpoint holds them, or as it is asked."""
+    if found.quantized is not None and asked not in (None, found.quantized):
+        what = f"its language model is held in {found.quantized}, and cannot be made {asked}"
+        raise SkyEyeError(what, where=str(found.path), remedy="leave out --dtype, or ask what it was exported from")
+    if asked is not None:
+        check_available(asked)
+    return found.quantized or asked
+
+
+def _place(
+    model: SkyEyeForConditionalGeneration,
+    items: Iterable[tuple[str, torch.Tensor, torch.Tensor]],
+    packed: Mapping[str, Packed],
+    dtypes: Mapping[str, torch.dtype],
+    device: torch.device | str,
+    quantize: tuple[set[str], str | None],
+) -> None:
+    """Each tensor in its place.
+
+    Args:
+        items: (plain name, value, the mapped tensor that it was made of).
+        quantize: names of the weights to quantise, and how.
+    """
+    few, kind = quantize
+    own = {plain_name(name): name for name in model.state_dict()}
+    for name, value, original in items:
+        layer = own[name].removesuffix(".weight")
+        if name in packed:
+            put_packed(model, layer, packed[name], dtypes[name], device)
+        elif kind and name in few:
+            put_quantized(model, layer, value, kind, dtypes[name], device)
+            give_back_pages(original)
+        elif put_tensor(model, own[name], value, dtypes[name], device).data_ptr() != original.data_ptr():
+            give_back_pages(original)
 
 
 def empty_model(found: Checkpoint) -> tuple[SkyEyeForConditionalGeneration, dict[str, torch.Tensor]]:
@@ -195,7 +232,9 @@ def _folder(path: Path, base: str | Path | ModelConfig | None) -> Checkpoint:
         named = replaced(named, base, str(path))
     elif base is not None:
         raise SkyEyeError("it holds or names its base itself", where=str(path), remedy="leave out --base")
-    return Checkpoint(path, config, folder_tensors(path), named, words=path)
+    tensors = folder_tensors(path)
+    packed = take_packed(tensors, path) if config.quantized else {}
+    return Checkpoint(path, config, tensors, named, words=path, packed=packed)
 
 
 def _own_processor(folder: Path, config: SkyEyeConfig) -> SkyEyeProcessor:

@@ -109,23 +109,31 @@ def put_quantized(
         kind: ``int8`` (a scale for each row) or ``int4`` (NF4, doubly quantised scales).
         dtype: precision of the products.
     """
-    from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+    from bitsandbytes.nn import Int8Params, Params4bit
+
+    weight = weight.to(dtype).contiguous()
+    if kind == "int8":
+        value = Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+    else:
+        value = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
+    value = value.to(device)  # which quantises it, there
+    put_layer(model, layer, value, kind, dtype)
+    del weight, value
+    give_back_heap()
+
+
+def put_layer(model: nn.Module, layer: str, value: nn.Parameter, kind: str, dtype: torch.dtype) -> None:
+    """Put a linear layer with a weight that is quantised already in the place of another one, whose bias stays."""
+    from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
     parent_name, _, leaf = layer.rpartition(".")
     before = model.get_submodule(layer)
-    weight = weight.to(dtype).contiguous()
     size = before.in_features, before.out_features
     with torch.device("meta"):  # its own weight is never made
         if kind == "int8":
             after = Linear8bitLt(*size, bias=False, has_fp16_weights=False)
         else:
             after = Linear4bit(*size, bias=False, compute_dtype=dtype, quant_type="nf4", compress_statistics=True)
-    if kind == "int8":
-        value = Int8Params(weight, requires_grad=False, has_fp16_weights=False)
-    else:
-        value = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
-    after.weight = value.to(device)  # which quantises it, there
+    after.weight = value
     after.bias = before.bias
     setattr(model.get_submodule(parent_name), leaf, after)
-    del weight, value
-    give_back_heap()

@@ -21,6 +21,7 @@ from skyeye.models.adapters import ADAPTERS, peft_name
 from skyeye.models.base import NO_BASE, Base
 from skyeye.models.language import is_adapter
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
+from skyeye.models.packed import CONSTANT
 from skyeye.models.pretrained import Precision, open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.weights import equal_bits
@@ -96,12 +97,15 @@ def export_checkpoint(
     precision: Precision = torch.float32,
     keep_adapters: bool = True,
     family: str | None = None,
+    quantize: str | None = None,
 ) -> None:
     """Write a checkpoint as a folder that holds everything: nothing else is needed to load it.
 
     Args:
         source, base, precision, family: see :func:`~skyeye.models.pretrained.open_checkpoint`.
         keep_adapters: False adds the adapters to their weights, so that the model has none.
+        quantize: ``int8`` or ``int4``: the linear layers of the language model are written so, which can be asked and
+            nothing else; adapters are added to their weights first.
 
     Raises:
         SkyEyeError: the checkpoint cannot be opened, or the target is there already or cannot be written.
@@ -110,11 +114,17 @@ def export_checkpoint(
     if target.exists():
         raise SkyEyeError("exists already", where=str(target), remedy="remove it or choose another name")
     model, processor = open_checkpoint(
-        source, base=base, precision=precision, keep_adapters=keep_adapters, family=family
+        source,
+        base=base,
+        precision=precision,
+        keep_adapters=keep_adapters and quantize is None,
+        family=family,
+        quantize=quantize,
     )
     ignored = model._keys_to_ignore_on_save or ()
     with whole_folder(target) as partial:
-        weights = {name: tensor for name, tensor in model.state_dict().items() if name not in ignored}
+        state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(CONSTANT)}
+        weights = {name: tensor for name, tensor in state.items() if name not in ignored}
         save_checkpoint(partial, model, weights, processor=processor)
         for file in ("recipe.yaml", "manifest.json"):
             if Path(source).is_dir() and (Path(source) / file).is_file():

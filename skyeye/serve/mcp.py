@@ -161,7 +161,7 @@ def _places(answer: Answer) -> list[Place]:
         Place(
             label=box.label,
             box=list(box.box),
-            polygon=box.polygon and [list(corner) for corner in box.polygon],
+            polygon=None if box.polygon is None else [list(corner) for corner in box.polygon],
             longitude_latitude=feature and feature["geometry"]["coordinates"][0][:-1],
         )
         for box, feature in zip(answer.boxes, features, strict=True)

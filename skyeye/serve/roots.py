@@ -22,12 +22,15 @@ def resolve_inside(name: str | Path, folders: Sequence[Path]) -> Path:
         raise SkyEyeError("a path without zero bytes is meant", where="path")
     try:
         found = [path for folder in folders if (path := (folder / name).resolve()).is_relative_to(folder.resolve())]
-    except (OSError, RuntimeError):  # a name too long, links in a circle
+    except (OSError, RuntimeError):  # links in a circle
         found = []
     if not found:
         remedy = f"allowed: {', '.join(map(str, folders))}" if folders else "no folder is allowed here"
         raise SkyEyeError("lies outside the folders whose files may be named", where=str(name), remedy=remedy)
-    there = next((path for path in found if path.is_file()), None)
+    try:
+        there = next((path for path in found if path.is_file()), None)
+    except OSError:
+        there = None
     if there is None:
         raise SkyEyeError("there is no such file", where=str(name), remedy="check the path")
     return there

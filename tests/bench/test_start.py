@@ -32,6 +32,14 @@ def test_what_is_made_is_sound(tmp_path):
     assert len({file.read_bytes() for file in (tmp_path / "images").iterdir()}) == 5
 
 
+def test_a_list_of_uavit_has_all_tags_and_boxes(tmp_path):
+    start.write_list(tmp_path, 55, 5, "uavit")
+    source = SourceConfig("uavit", str(tmp_path / "list.json"), str(tmp_path / "images"))
+    records, problems = read_with_problems(source, "x")
+    assert len(records) == 55 and not problems and len({record.task for record in records}) == 11
+    assert {record.source for record in records} == {"ERA", "VisDrone2019_DET", "UAV123", "WebUAV-3M"}
+
+
 @pytest.mark.parametrize("numbers", [["0"], ["5", "--images", "0"], ["3", "--images", "4"]])
 def test_numbers_that_make_no_list_are_refused(numbers, capsys):
     assert main(["bench", "start", "--records", *numbers]) == 2

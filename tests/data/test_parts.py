@@ -102,3 +102,15 @@ def test_short_lists_and_single_cores_have_one_part(tmp_path, small, monkeypatch
     monkeypatch.setattr(parts.os, "sched_getaffinity", lambda process: {0, 1})
     monkeypatch.setattr(parts, "LEAST", 1 << 20)
     assert read_in_parts(source, "mine") is None
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_what_is_no_list_is_read_once(tmp_path, small, suffix):
+    """Objects line by line, and lists inside an object, have no parts: every process would read all of them."""
+    (tmp_path / "1.png").touch()
+    said = [{"from": "human", "value": "how many?"}, {"from": "gpt", "value": "2"}]
+    rows = [{"image": "1.png", "conversations": said} for _ in range(50)]
+    text = "\n".join(map(json.dumps, rows)) if suffix == "jsonl" else json.dumps({"data": rows})
+    (tmp_path / f"a.{suffix}").write_text(text)
+    source = SourceConfig("llava", str(tmp_path / f"a.{suffix}"), str(tmp_path))
+    assert open_source(source, "x", index=False)[0].samples == 50

@@ -134,7 +134,7 @@ def test_the_mark_of_an_image_in_a_question_is_refused(tokenizer):
             builder.row(1, [Turn("what is <ImageHere>?", "a")], "a.json, record 3")
 
 
-@pytest.mark.parametrize("name", ["skyeye", "geochat", "fractions", "thousandths", "qwen"])
+@pytest.mark.parametrize("name", ["skyeye", "geochat", "fractions", "thousandths", "qwen", "braces_1000"])
 @given(sides=st.tuples(*[st.integers(0, 100)] * 4), turned=st.booleans())
 def test_every_style_reads_the_boxes_it_writes(name, sides, turned):
     x1, x2, y1, y2 = *sorted(sides[:2]), *sorted(sides[2:])
@@ -156,4 +156,31 @@ def test_a_box_that_leaves_the_image_is_clipped_by_the_style():
 
 def test_every_tag_is_that_of_a_task():
     assert set(MiniGPTv2.tags) <= set(TASKS)
-    assert TASKS.keys() - MiniGPTv2.tags.keys() == {"detail", "conversation"}
+    without = {task.name for task in TASKS.values() if task.name not in MiniGPTv2.tags and task.like is None}
+    assert without == {"detail", "conversation"}
+    assert all(task.like in MiniGPTv2.tags for task in TASKS.values() if task.like is not None)
+
+
+def test_a_task_without_a_tag_of_its_own_has_that_of_the_task_it_is_like():
+    asked = {task: MiniGPTv2().question(Turn("how many ships?", "", task)) for task in ("counting", "vqa")}
+    assert asked == dict.fromkeys(asked, "[vqa] how many ships?")
+    assert prompt_style(PromptConfig(style="vhm")).question(Turn("how many?", "", "counting")) == "{VQA} how many?"
+    assert prompt_style(PromptConfig(style="llava_v1")).question(Turn("how many?", "", "counting")) == "how many?"
+
+
+def test_all_eleven_tags_of_uavit_are_those_of_tasks():
+    for style in ("minigpt_v2_uav", "uavit"):
+        words = prompt_style(PromptConfig(style=style))
+        assert len(set(words.tags.values())) == len(words.tags) == 11 and set(words.tags) <= set(TASKS)
+        assert words.question(Turn("how many cars?", "", "counting")) == "[count] how many cars?"
+    opening = prompt_style(PromptConfig(style="minigpt_v2_uav")).asking(1, [Turn("where?", "", "refer")])
+    assert "".join(segment.text for segment in opening) == "[INST] <Img></Img> [vg] where? [/INST]"
+
+
+@pytest.mark.parametrize("style", ["minigpt_v2", "llava_v1", "chat_template"])
+def test_of_a_pair_the_style_says_which_came_first(style):
+    words = prompt_style(PromptConfig(style=style))
+    assert words.question(Turn("what changed?", "", "change_vqa")).endswith(
+        "The first image was taken before, the second after. what changed?"
+    )
+    assert "before" not in words.question(Turn("what is it?", "", "vqa"))

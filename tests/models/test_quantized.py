@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from skyeye import cli
 from skyeye.config.schema import LanguageConfig, LoraConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models import precision as precisions
 from skyeye.models import quantized
 from skyeye.models.build import build_model
+from skyeye.models.checkpoint import convert, load_checkpoint
+from skyeye.models.inspection import describe_checkpoint
+from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import refuse_what_does_not_fit, resolve_precision
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.quantized import put_quantized, quantizable
+from skyeye.models.save import export_checkpoint
 from skyeye.models.tokenizer import train_tokenizer
 
 library = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
@@ -133,10 +137,40 @@ def test_what_it_needs_is_counted_with_its_bits(monkeypatch, kind, fits):
         refuse_what_does_not_fit(*check)
 
 
-def test_an_export_in_few_bits_is_refused_in_one_line(tmp_path, capsys):
-    assert cli.main(["export", str(tmp_path), str(tmp_path / "out"), "--dtype", "int8"]) == 2
-    told = capsys.readouterr().err.strip()
-    assert "--dtype: int8 is for asking a model, not for writing it" in told and "\n" not in told
+@library
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_an_export_in_few_bits_opens_as_the_model_that_was_quantised(checkpoint, tmp_path, kind):
+    """Adapters are in the weights, the file is as small as its layers, and the logits are those of --dtype."""
+    out = tmp_path / "out"
+    export_checkpoint(checkpoint, out, quantize=kind)
+    expected = _logits(open_checkpoint(checkpoint, quantize=kind, keep_adapters=False)[0])
+    model, _ = open_checkpoint(out)
+    assert torch.equal(_logits(model), expected)
+    assert torch.equal(_logits(SkyEyeForConditionalGeneration.from_pretrained(out)), expected)
+    held = load_file(out / "model.safetensors")
+    assert held["language_model.model.layers.0.mlp.up_proj.weight"].nbytes == 128 * 64 * (1 if kind == "int8" else 0.5)
+    assert not any("lora_" in name or name.endswith("weight_format") for name in held)
+    export_checkpoint(out, tmp_path / "again")
+    assert torch.equal(_logits(open_checkpoint(tmp_path / "again")[0]), expected)
+
+
+@library
+def test_what_a_quantised_export_cannot_do_is_said(checkpoint, tmp_path):
+    out = tmp_path / "out"
+    export_checkpoint(checkpoint, out, quantize="int8")
+    assert "[128 x 64]  int8" in describe_checkpoint(out)
+    with pytest.raises(SkyEyeError, match="held in int8, and cannot be made int4"):
+        open_checkpoint(out, quantize="int4")
+    for use in (lambda: convert(out, tmp_path / "x.pth"), lambda: convert(out, tmp_path / "x", layout="llava")):
+        with pytest.raises(SkyEyeError, match="held in 8 or 4 bits, to be asked and nothing else.*exported from"):
+            use()
+    with pytest.raises(SkyEyeError, match="held in 8 or 4 bits"):
+        load_checkpoint(open_checkpoint(checkpoint)[0], out)
+    held = load_file(out / "model.safetensors")
+    name = "language_model.model.layers.0.mlp.up_proj"
+    save_file(held | {f"{name}.SCB": held[f"{name}.SCB"][:3].clone()}, out / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SkyEyeError, match=r"up_proj\.weight.*no weight in int8: a part is missing or damaged"):
+        open_checkpoint(out)
 
 
 @library

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from safetensors.torch import load_file
 
 from skyeye.config.catalogue import MODELS
 from skyeye.config.load import load_recipe
+from skyeye.config.schema import EvalConfig
+from skyeye.eval.evaluate import evaluate
+from skyeye.eval.in_training import InTrainingEval
+from skyeye.eval.settings import EvalSettings
 from skyeye.generation.opening import Opening, kinds_given
 from skyeye.models.pretrained import open_checkpoint
 from skyeye.models.retrieval import RET_ID
@@ -48,7 +53,21 @@ def tiny(world: Path, out: Path, **stage) -> Path:
     return out / "tiny.yaml"
 
 
-def test_a_stage_trains_and_its_export_opens(world, tmp_path):
+@pytest.fixture(scope="module")
+def data(world, tmp_path_factory) -> Path:
+    """Four pictures with a caption each, in the layout of RSICD."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "images").symlink_to(world / "images")
+    names = sorted(path.name for path in (world / "images").iterdir())[:4]
+    entries = [
+        {"filename": name, "split": "test", "sentences": [{"raw": f"{number} planes near a road", "tokens": []}]}
+        for number, name in enumerate(names)
+    ]
+    (root / "dataset_rsicd.json").write_text(json.dumps({"images": entries}))
+    return root
+
+
+def test_a_stage_trains_and_its_export_opens(world, data, tmp_path):
     model = train(tiny(world, tmp_path))
     losses = [entry["loss"] for entry in read_log(tmp_path / "run" / "log.jsonl") if "loss" in entry]
     assert len(losses) == 3 and all(0 < loss < 5 for loss in losses)
@@ -57,6 +76,9 @@ def test_a_stage_trains_and_its_export_opens(world, tmp_path):
     with torch.no_grad():
         texts = opened.embed_texts(ids)
     assert ids.shape == (2, 24) and texts.norm(dim=1).tolist() == pytest.approx([1, 1])
+    config = EvalConfig(["rsicd.retrieval"], str(data), every=1, choose="rsicd.retrieval/mean_recall")
+    scores = InTrainingEval(config, 1.0)(opened, processor, tmp_path / "eval", {"stage": "pairs", "step": 3})
+    assert scores["rsicd.retrieval/image_to_text R@5"] == 100
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +127,19 @@ def test_the_maps_and_the_token_learn_and_nothing_else(capret):
         both, alone = model.embed_texts(ids), model.embed_texts(processor.caption_ids(["a white plane"]))
     torch.testing.assert_close(both[:1], alone, atol=1e-5, rtol=1e-4)  # padding behind [RET] is not read
     assert kinds_given(capret, Opening()) == {"text", "embedding"}
+
+
+@torch.no_grad()
+def test_retrieval_by_the_token_is_scored_beside_captions(capret, data, tmp_path):
+    settings = EvalSettings(controls=False, max_new_tokens=4)
+    found = evaluate(capret, ["rsicd.retrieval", "rsicd.caption"], data, tmp_path / "out", settings).benchmarks
+    assert found["rsicd.caption"].counts["records"] == 4
+    model, processor = open_checkpoint(capret)
+    pictures = sorted((data / "images").iterdir())[:4]
+    images = model.embed_images(torch.stack([processor.pixels(str(path)) for path in pictures]))
+    texts = model.embed_texts(processor.caption_ids([f"{number} planes near a road" for number in range(4)]))
+    nearness = images @ texts.T
+    metrics = found["rsicd.retrieval"].metrics
+    hits = (nearness.argmax(dim=1) == torch.arange(4)).float().mean()
+    assert metrics["image_to_text R@1"].value == pytest.approx(100 * float(hits))
+    assert metrics["text_to_image R@5"].value == 100

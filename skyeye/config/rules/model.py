@@ -192,5 +192,5 @@ def the_template_has_one_place_for_the_question(prompt: PromptConfig) -> Iterato
 def system_and_template_have_their_style(prompt: PromptConfig) -> Iterator[Issue]:
     if prompt.chat_template is not None and prompt.style != "chat_template":
         yield Issue("chat_template", "is only used with style: chat_template", ("chat_template", "style"))
-    if prompt.system is not None and prompt.style in ("minigpt_v2", "plain", "rsgpt"):
+    if prompt.system is not None and prompt.style in ("minigpt_v2", "minigpt_v2_uav", "plain", "rsgpt"):
         yield Issue("system", f"style: {prompt.style} has no place for it", ("system", "style"))

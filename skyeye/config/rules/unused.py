@@ -13,7 +13,7 @@ from skyeye.config.schema import Recipe, StageConfig, VisionConfig
 UNUSED: list[tuple[str, Callable[[Recipe], str | None]]] = [
     (r"output_dir", lambda recipe: _if(recipe.run.dir is not None, f"run.dir is {recipe.run.dir}")),
     (r"model\.lora\.(?!r$).+", lambda recipe: _if(recipe.model.lora.r == 0, "model.lora.r is 0")),
-    (r"model\.prompt\.(template|end_symbol)", lambda recipe: _unless_style(recipe, "minigpt_v2")),
+    (r"model\.prompt\.(template|end_symbol)", lambda recipe: _unless_style(recipe, "minigpt_v2", "minigpt_v2_uav")),
     (r"run\.samples", lambda recipe: _if(recipe.run.samples_every is None, "run.samples_every is null")),
     (r"run\.wandb_project", lambda recipe: _if(recipe.run.wandb == "off", "run.wandb is off")),
     (
@@ -78,8 +78,8 @@ def _of_stage(recipe: Recipe, path: str) -> str | None:
     return _if(part is not None and getattr(stage, part[1]) == "frozen", "the stage does not train this part")
 
 
-def _unless_style(recipe: Recipe, style: str) -> str | None:
-    return _if(recipe.model.prompt.style != style, f"model.prompt.style is {recipe.model.prompt.style}")
+def _unless_style(recipe: Recipe, *styles: str) -> str | None:
+    return _if(recipe.model.prompt.style not in styles, f"model.prompt.style is {recipe.model.prompt.style}")
 
 
 def _if(so: bool, reason: str) -> str | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-#: Whose words: minigpt_v2; chat_template: the tokenizer's own, for any model; plain: image and caption alone; the
-#: others are those of LLaVA and of families made from it (skyeye/data/prompts/llava.py).
+#: Whose words: minigpt_v2, and with the tags of UAVIT-1M minigpt_v2_uav; chat_template: the tokenizer's own, for any
+#: model; plain: image and caption alone; the others are those of LLaVA and of families made from it
+#: (skyeye/data/prompts/llava.py).
 Style = Literal[
     "minigpt_v2",
+    "minigpt_v2_uav",
     "chat_template",
     "plain",
     "llava_v1",
@@ -28,7 +30,9 @@ class PromptConfig:
 
     style: Style = "minigpt_v2"
     # how boxes are written (skyeye/data/geometry/box_text.py); null: as the style does
-    boxes: Literal["skyeye", "geochat", "fractions", "thousandths", "vhm", "bbox", "qwen"] | None = None
+    boxes: (
+        Literal["skyeye", "geochat", "fractions", "thousandths", "vhm", "bbox", "qwen", "braces_1000", "bbox_2d"] | None
+    ) = None
     clip_boxes: bool = True  # reference: false, it writes <116> for a box that leaves the image
     template: str = "[INST] {} [/INST]"  # of minigpt_v2
     end_symbol: str = "</s>"  # of minigpt_v2

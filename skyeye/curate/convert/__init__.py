@@ -12,6 +12,7 @@ from typing import Any
 from skyeye.curate.convert.coco import CocoWriter
 from skyeye.curate.convert.layouts import LAYOUTS
 from skyeye.curate.convert.output import LISTED, Converted, Output, Progress
+from skyeye.curate.convert.parquet import ParquetWriter, check_pyarrow
 from skyeye.curate.convert.records import RecordWriter
 from skyeye.curate.target import Target
 from skyeye.data.files import cannot_be_written, write_json
@@ -19,7 +20,7 @@ from skyeye.data.formats.base.problems import suggest
 from skyeye.data.geometry.box_text import NOTATIONS
 from skyeye.errors import SkyEyeError
 
-COCO = "coco"
+COCO, PARQUET = "coco", "hf_parquet"
 FORMATS = (*LAYOUTS, COCO)
 
 
@@ -52,6 +53,8 @@ def convert(
         writer: Output
         if format == COCO:
             writer = CocoWriter(folder, target, copy_images)
+        elif format == PARQUET:
+            writer = ParquetWriter(LAYOUTS[format], folder, target, boxes, copy_images)
         else:
             writer = RecordWriter(LAYOUTS[format], folder, target, boxes, copy_images)
         with writer:
@@ -69,6 +72,8 @@ def convert(
 def _check(target: Target, out: Path, format: str, boxes: str | None) -> None:
     if format not in FORMATS:
         raise SkyEyeError(f"unknown format {format!r}", where="--to", remedy=suggest(format, FORMATS))
+    if format == PARQUET:
+        check_pyarrow()
     if boxes is not None and boxes not in NOTATIONS:
         raise SkyEyeError(f"unknown notation {boxes!r}", where="--boxes", remedy=suggest(boxes, list(NOTATIONS)))
     if boxes is not None and (format == COCO or LAYOUTS[format].boxes is None):
@@ -110,7 +115,10 @@ def format_text(told: Converted, out: Path, format: str) -> str:
         skipped = ", ".join(f"{count} {kind}" for kind, count in told.skipped.most_common())
         lines.append(f"not read from the source: {skipped}")
     setting = "" if format == COCO else LAYOUTS[format].image_setting
-    if told.images != "." and setting:
+    if format == PARQUET:
+        inside = "inside the table" if told.images == "." else f"named relative to {told.images} (--images here)"
+        lines.append(f"images are {inside}")
+    elif told.images != "." and setting:
         lines.append(f"images are named relative to {told.images} ({setting} there, --images here)")
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from skyeye.config.schema import SourceConfig
 from skyeye.data.files import cannot_be_written, write_whole
 from skyeye.data.formats.base.problems import BadRecord
 from skyeye.data.images.load import load_image
-from skyeye.data.images.reference import parse_reference, read_bytes
+from skyeye.data.images.reference import MEMBER, parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 
 FOLDER = "images"
@@ -42,7 +42,8 @@ class NamedImages:
             BadRecord: it is no file of its own.
         """
         path, details = parse_reference(reference)
-        kinds = {"offset": "inside a shard", "frame": "a frame of a video", "window": "a part of a scene"}
+        kinds = dict.fromkeys(MEMBER, "inside a shard or a table") | {"window": "a part of a scene"}
+        kinds["frame"] = "a frame of a video"
         if kind := next((words for key, words in kinds.items() if key in details), None):
             raise BadRecord("image without a file", where, f"its image is {kind}: add --copy-images")
         lost = ", ".join(f"{key}={value}" for key, value in details.items())
@@ -92,12 +93,24 @@ class CopiedImages:
         return self._names[inside, reference], None
 
 
+def member_bytes(reference: str, where: str) -> bytes:
+    """The bytes of an image as a file of its own would hold them.
+
+    Raises:
+        BadRecord: it cannot be read.
+    """
+    try:
+        return _content(reference, parse_reference(reference)[1], where) or read_bytes(reference)
+    except SkyEyeError as error:
+        raise BadRecord("unreadable image", where, str(error)) from error
+
+
 def _content(reference: str, details: dict[str, str], where: str) -> bytes | None:
     """The bytes of the copy; None: those of the file."""
     try:
         if not details:
             return None
-        if set(details) <= {"offset", "size"}:
+        if details.keys() <= MEMBER:
             return read_bytes(reference)
         stream = io.BytesIO()
         load_image(reference).save(stream, "PNG")

@@ -115,5 +115,8 @@ LAYOUTS: dict[str, Layout] = {
     "ms_swift": Layout(_swift, "{split}.jsonl", None, "ROOT_IMAGE_DIR"),
     "llama_factory": Layout(_sharegpt, "{split}.jsonl", "qwen", "media_dir"),
     "qwen_vl": Layout(_conversations, "{split}.json", "qwen", "data_path"),
+    "qwen2_5_vl": Layout(_conversations, "{split}.json", "qwen25", "data_path"),
+    "qwen3_vl": Layout(_conversations, "{split}.json", "bbox_2d", "data_path"),
     "hf_folder": Layout(_image_folder, "{split}/metadata.jsonl", "qwen", "", copies=True),
+    "hf_parquet": Layout(_image_folder, "{split}.parquet", "qwen", ""),
 }

@@ -15,6 +15,9 @@ from skyeye.data.formats.detection import nwpu_vhr10
 from skyeye.data.formats.generic.webdataset_pairs import CAPTION_SUFFIXES, tar_members
 from skyeye.data.formats.grounding import rsvg
 from skyeye.data.formats.instructions.layouts import FILE_NAMES
+from skyeye.data.images.tables import column_names
+from skyeye.data.prompts.uavit import UAVIT_TAGS
+from skyeye.errors import SkyEyeError
 
 HEAD = 1 << 16  # bytes looked at
 _LINES = 40
@@ -29,6 +32,7 @@ _LINE_OF = {
     "rsivqa": re.compile(r"[^\s:?]{1,200}\s*:[^?]{3,500}\?.*"),
 }
 _TAR_IMAGES = {suffix[1:] for suffix in IMAGE_SUFFIXES} | {"img_content"}
+_UAVIT = re.compile("|".join(re.escape(tag) for tag in UAVIT_TAGS.values() if tag != "[vqa]"))
 _DOTA_HEADERS = ("imagesource:", "gsd:")
 
 
@@ -41,6 +45,8 @@ def sniff_format(path: Path) -> str | None:
         ".tar": _tar,
         ".jsonl": _json_lines,
         ".ndjson": _json_lines,
+        ".parquet": _table,
+        ".arrow": _table,
     }
     kind = kinds.get(path.suffix.lower())
     return kind(path) if kind else None
@@ -62,6 +68,8 @@ def _json_lines(path: Path) -> str | None:
     text = head(path)
     if not text.lstrip().startswith("{"):
         return None
+    if _is_uavit(text):
+        return "uavit"
     folder = path.name == "metadata.jsonl" and any(_has(key, text) for key in FILE_NAMES)  # of Hugging Face
     return "llava" if folder or _has("conversations", text) or _has("messages", text) else "jsonl"
 
@@ -71,7 +79,7 @@ def _json(path: Path) -> str | None:
     has = {key for key in _JSON_KEYS if _has(key, text)}
     instructions = {"conversations", "messages", "text", "conv"} & has or {"question", "answer", "img"} <= has
     if text.lstrip().startswith("["):
-        return "llava" if instructions else None
+        return "uavit" if _is_uavit(text) else "llava" if instructions else None
     if not text.lstrip().startswith("{"):
         return None
     if "ERA_caption" in has:
@@ -83,6 +91,23 @@ def _json(path: Path) -> str | None:
     if {"images", "annotations", "categories"} & has and {"file_name", "bbox", "supercategory"} & has:
         return "coco"
     return "llava" if "data" in has and instructions else None
+
+
+def _table(path: Path) -> str | None:
+    """A table of Hugging Face, by the names of its columns; without pyarrow who reads it says what is missing."""
+    try:
+        names = set(column_names(str(path)))
+    except SkyEyeError as error:
+        return "llava" if "pyarrow" in error.what else None
+    if "multi-choice options" in names:
+        return "xlrs_bench"
+    said = {"conversations", "messages", "text", "caption", "question"}
+    return "llava" if names & said and names & {"image", "images"} else None
+
+
+def _is_uavit(text: str) -> bool:
+    """Whether questions open with tags that UAVIT-1M alone has."""
+    return _has("conversations", text) and _UAVIT.search(text) is not None
 
 
 def _has(key: str, text: str) -> bool:

@@ -17,7 +17,7 @@ from skyeye.data.formats.instructions.skyeye968k import PUBLISHED
 
 _log = logging.getLogger(__name__)
 
-ANNOTATIONS = {".json", ".jsonl", ".ndjson", ".txt", ".xml", ".tar"}
+ANNOTATIONS = {".json", ".jsonl", ".ndjson", ".txt", ".xml", ".tar", ".parquet", ".arrow"}
 #: Folders around images that are no class of theirs.
 IMAGE_FOLDERS = re.compile(
     r"images?(?:[_-].*)?|imgs?|jpegimages.*|pictures?|frames|data|tiff?|.*[_-](?:images?|imgs?)|.* image set",

@@ -33,6 +33,7 @@ from skyeye.errors import SkyEyeError
 READERS: dict[str, str] = {
     "skyeye968k": "skyeye.data.formats.instructions.skyeye968k",
     "llava": "skyeye.data.formats.instructions.dialects",
+    "uavit": "skyeye.data.formats.instructions.uavit",
     "llama_factory": "skyeye.data.formats.instructions.llama_factory",
     "synthetic": "skyeye.data.formats.generic.synthetic",
     "karpathy": "skyeye.data.formats.captions.karpathy",
@@ -53,6 +54,15 @@ READERS: dict[str, str] = {
     "nwpu_vhr10": "skyeye.data.formats.detection.nwpu_vhr10",
     "jsonl": "skyeye.data.formats.generic.jsonl",
     "webdataset_pairs": "skyeye.data.formats.generic.webdataset_pairs",
+    "xlrs_bench": "skyeye.data.formats.evaluation.xlrs_bench",
+    "geobench_vlm": "skyeye.data.formats.evaluation.geobench_vlm",
+    "lhrs_bench": "skyeye.data.formats.evaluation.lhrs_bench",
+    "vrsbench": "skyeye.data.formats.evaluation.vrsbench",
+    "vhm_eval": "skyeye.data.formats.evaluation.vhm_eval",
+    "rsieval": "skyeye.data.formats.evaluation.rsieval",
+    "levir_cc": "skyeye.data.formats.evaluation.levir_cc",
+    "cdvqa": "skyeye.data.formats.evaluation.cdvqa",
+    "class_questions": "skyeye.data.formats.evaluation.class_questions",
     "shards": "skyeye.data.formats.generic.shards",
 }
 

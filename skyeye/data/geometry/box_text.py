@@ -13,6 +13,9 @@ notation       one box                                       numbers
 ``qwen``       ``<box>(120,340),(560,780)</box>``            0..1000 (Qwen-VL)
 ``pixels``     ``[96, 272, 448, 624]``                       pixels
 ``hundredths`` ``{<12.34><34.0><56.7><78.9>}``               hundredths with decimals (no data set: for scoring)
+``braces_1000`` ``{<120><340><560><780>}``                   0..1000 (UAVBench, as its readers say)
+``bbox_2d``     ``[{"bbox_2d": [120, 340, 560, 780]}]``      0..1000 (Qwen3-VL)
+``qwen25``      the same                                      pixels of the image as Qwen2.5-VL resizes it
 ============== ============================================= ==========================================
 
 Eight numbers in brackets or with decimals (and four points in Qwen's) are the corners of an oriented box.
@@ -21,6 +24,8 @@ docs/data_formats.md says what of this is confirmed, by which source.
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +44,8 @@ class BoxNotation:
     """One way of writing boxes.
 
     Attributes:
-        form: ``braces`` ``{<n><n><n><n>}``, ``brackets`` ``[n, n, n, n]`` or ``points`` ``<box>(n,n),(n,n)</box>``.
+        form: ``braces`` ``{<n><n><n><n>}``, ``brackets`` ``[n, n, n, n]``, ``points`` ``<box>(n,n),(n,n)</box>`` or
+            ``json``, a list of objects with the words that boxes belong to as their label.
         scale: the number of a whole image side; None: its pixels.
         digits: behind the point; None: as many as the value has.
         truncated: digits that are not written are cut off, not rounded (the reference).
@@ -50,10 +56,11 @@ class BoxNotation:
         joiner: between the boxes of a list.
         comma: between the numbers in brackets.
         tag: what stands in ``<>`` around the brackets; None: nothing.
+        resized: pixels are those of the image as Qwen2.5-VL reads it.
     """
 
     name: str
-    form: Literal["braces", "brackets", "points"]
+    form: Literal["braces", "brackets", "points", "json"]
     scale: float | None
     digits: int | None = 0
     truncated: bool = False
@@ -64,6 +71,7 @@ class BoxNotation:
     joiner: str = ", "
     comma: str = ", "
     tag: str | None = None
+    resized: bool = False
 
     @property
     def needs_size(self) -> bool:
@@ -89,6 +97,8 @@ class BoxNotation:
         numbers = [self._number(value, index, sides) for index, value in enumerate(values)]
         if self.form == "braces":
             return "{" + "".join(f"<{number}>" for number in numbers) + "}"
+        if self.form == "json":
+            return f'{{"bbox_2d": [{self.comma.join(numbers)}]}}'
         if self.form == "brackets":
             text = f"[{self.comma.join(numbers)}]"
             return text if self.tag is None else f"<{self.tag}>{text}</{self.tag}>"
@@ -97,7 +107,15 @@ class BoxNotation:
 
     def write_list(self, boxes: Iterable[Box | OrientedBox], size: Size | None = None) -> str:
         """Several boxes, joined."""
+        if self.form == "json":
+            return self.write_labelled(boxes, None, size)
         return self.joiner.join(self.write(box, size) for box in boxes)
+
+    def write_labelled(self, boxes: Iterable[Box | OrientedBox], label: str | None, size: Size | None = None) -> str:
+        """Boxes in the form ``json`` with the words that they belong to."""
+        said = "" if label is None else f', "label": {json.dumps(label, ensure_ascii=False)}'
+        objects = [self.write(box, size)[:-1] + said + "}" for box in boxes]
+        return f"[{', '.join(objects)}]" if objects else ""
 
     def find(self, text: str, size: Size | None = None) -> list[BoxesInText]:
         """Every place of a text where boxes stand in this notation, in order.
@@ -106,6 +124,8 @@ class BoxNotation:
             SkyEyeError: a size is needed and not given.
         """
         sides = self._sides(size)
+        if self.form == "json":
+            return [found for match in _JSON.finditer(text) for found in self._in_json(match, sides)]
         decimals = self.form == "braces" and self.digits is None
         pattern = _DECIMALS if decimals else _PATTERNS[self.form]
         found = []
@@ -120,6 +140,16 @@ class BoxNotation:
             found.append(BoxesInText(*self._through_tag(text, match.start(), match.end()), boxes))
         return found
 
+    def _in_json(self, match: re.Match[str], sides: Size) -> Iterator[BoxesInText]:
+        """The boxes of a list, those of one label that follow each other together."""
+        objects = list(_OBJECT.finditer(match[0]))
+        for label, group in itertools.groupby(objects, lambda one: one[2]):
+            members = list(group)
+            start = match.start() if members[0] is objects[0] else match.start() + members[0].start()
+            end = match.end() if members[-1] is objects[-1] else match.start() + members[-1].end()
+            boxes = tuple(self._box(_numbers(one[1]), sides) for one in members)
+            yield BoxesInText(start, end, boxes, None if label is None else json.loads(label, strict=False))
+
     def _through_tag(self, text: str, start: int, end: int) -> tuple[int, int]:
         """Where a box ends that stands from ``start`` to ``end``, its tag included."""
         opening, closing = f"<{self.tag}>", f"</{self.tag}>"
@@ -133,6 +163,10 @@ class BoxNotation:
             raise SkyEyeError(f"boxes in {self.name} need the size of the image", remedy="give width and height")
         if size is not None and not (size[0] > 0 and size[1] > 0):
             raise SkyEyeError(f"image size {size[0]} x {size[1]} has no area", remedy="correct the size")
+        if size is not None and self.resized:
+            from skyeye.data.images.smart_resize import SmartResize  # which knows sizes from here
+
+            return SmartResize()(size)
         return size or (1.0, 1.0)
 
     def _whole(self, index: int, size: Size) -> float:
@@ -175,16 +209,19 @@ class BoxNotation:
 
 @dataclass(frozen=True)
 class BoxesInText:
-    """Boxes written together: one pair of braces, brackets or tags, from ``start`` to ``end``."""
+    """Boxes written together: one pair of braces, brackets or tags, from ``start`` to ``end``; in the form ``json``
+    with their label."""
 
     start: int
     end: int
     boxes: tuple[Box | OrientedBox, ...]
+    label: str | None = None
 
 
 DELIMITER = "<delim>"
+HUNDREDTHS = 100
 SMALLEST = 3  # thousandths or pixels: no one marks less than that
-SKYEYE = BoxNotation("skyeye", "braces", 100, truncated=True, clip=True, corners=False, joiner=DELIMITER)
+SKYEYE = BoxNotation("skyeye", "braces", HUNDREDTHS, truncated=True, clip=True, corners=False, joiner=DELIMITER)
 GEOCHAT = BoxNotation("geochat", "braces", 100, angle=True, joiner=DELIMITER)
 NOTATIONS: dict[str, BoxNotation] = {
     notation.name: notation
@@ -199,6 +236,9 @@ NOTATIONS: dict[str, BoxNotation] = {
         BoxNotation("qwen", "points", 1000, joiner=""),
         BoxNotation("pixels", "brackets", None),
         BoxNotation("hundredths", "braces", 100, digits=None, joiner=DELIMITER),
+        BoxNotation("braces_1000", "braces", 1000, corners=False, joiner=DELIMITER),
+        BoxNotation("bbox_2d", "json", 1000, corners=False),
+        BoxNotation("qwen25", "json", None, corners=False, resized=True),
     )
 }
 
@@ -218,6 +258,9 @@ _POINTS = re.compile(
 _FOUR_DECIMALS = r"(?:<-?\d{1,12}\.\d{1,10}>){4}"
 _DECIMALS = re.compile(rf"\{{({_FOUR_DECIMALS}(?:{_FOUR_DECIMALS})?)\}}")
 _PATTERNS = {"braces": _BRACES, "brackets": _BRACKETS, "points": _POINTS}
+_LABEL = r'"(?:[^"\\\n]|\\.){0,1000}"'
+_OBJECT = re.compile(rf'\{{\s*"bbox_2d"\s*:\s*\[({_N},{_N},{_N},{_N})\]\s*(?:,\s*"label"\s*:\s*({_LABEL})\s*)?\}}')
+_JSON = re.compile(rf"\[\s*{_OBJECT.pattern}(?:\s*,\s*{_OBJECT.pattern})*\s*\]|{_OBJECT.pattern}")
 _NUMBER = re.compile(r"-?\d*\.?\d+")
 _CHOICES = re.compile(r"\b(?:options|choices|candidates|answers|choose|select|one of)\b[^.?!\[\]]*$", re.IGNORECASE)
 _IN_BRACES = re.compile(r"\{([^{}]*)\}")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from skyeye.data.file_kind import HEAD, describe_content
 from skyeye.data.images.limits import TOO_LARGE
-from skyeye.data.images.reference import parse_reference
+from skyeye.data.images.reference import parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 
 _FETCH = "download it again or remove its records"
@@ -66,6 +66,8 @@ def not_an_image(reference: str) -> SkyEyeError:
 def first_bytes(reference: str) -> bytes:
     """The first bytes of the picture that is meant, in its own file or in a shard."""
     path, details = parse_reference(reference)
+    if "row" in details:
+        return read_bytes(reference)[:HEAD]
     with open(path, "rb") as file:
         file.seek(int(details.get("offset", 0)))
         return file.read(min(HEAD, int(details.get("size", HEAD))))

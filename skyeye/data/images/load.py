@@ -16,7 +16,7 @@ from skyeye.data.images.depth import is_deep
 from skyeye.data.images.failures import check_is_file, decoding, not_an_image
 from skyeye.data.images.limits import any_size, check_pixels
 from skyeye.data.images.raster import knows, open_raster
-from skyeye.data.images.reference import parse_reference, parse_window, read_bytes
+from skyeye.data.images.reference import MEMBER, parse_reference, parse_window, read_bytes
 from skyeye.data.images.square import Resize, to_square
 from skyeye.data.images.stretch import load_raster, stretched
 from skyeye.errors import SkyEyeError
@@ -125,7 +125,7 @@ def open_picture(reference: str | Path, large: bool = False) -> Image.Image | No
     """
     path, details = parse_reference(reference)
     check_is_file(path, str(reference))
-    source = io.BytesIO(read_bytes(reference)) if "offset" in details else path
+    source = io.BytesIO(read_bytes(reference)) if details.keys() & MEMBER else path
     try:
         with any_size() if large else nullcontext():
             return Image.open(source)

@@ -21,7 +21,7 @@ from skyeye.data.geometry.windows import Window
 from skyeye.data.images.depth import is_deep, keeps_values
 from skyeye.data.images.failures import check_is_file, decoding, first_bytes, not_an_image
 from skyeye.data.images.limits import any_size
-from skyeye.data.images.reference import parse_reference, read_bytes
+from skyeye.data.images.reference import MEMBER, parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def open_raster(reference: str | Path, remote: bool = False) -> Iterator[Rasteri
         return
     with decoding(where):
         check_is_file(path, where)  # GDAL knows names that are no files: /vsicurl/, s3://
-        content = read_bytes(reference) if "offset" in details else None
+        content = read_bytes(reference) if details.keys() & MEMBER else None
         head = first_bytes(where)
     driver = next((driver for start, driver in _DRIVERS.items() if head.startswith(start)), None)
     try:

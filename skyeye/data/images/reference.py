@@ -2,19 +2,24 @@
 
 ``a.jpg`` is the whole file; ``train-000001.tar#offset=1536&size=40213`` the bytes of one picture in a shard;
 ``scene.tif#bands=4,3,2&stretch=2,98`` three bands of a GeoTIFF; ``scene.tif#window=0,0,448,448`` a part of it (left,
-top, right, bottom in pixels); ``flight.mp4#frame=120`` one frame of a video. A reference is an ordinary string: it can
-be compared, stored and used as a key wherever a path can.
+top, right, bottom in pixels); ``flight.mp4#frame=120`` one frame of a video; ``train.parquet#column=image&row=12`` the
+picture in a row of a table, with ``item`` where the column holds several. A reference is an ordinary string: it can be
+compared, stored and used as a key wherever a path can.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
+from skyeye.data.images.tables import image_bytes
 from skyeye.errors import SkyEyeError
 
 #: What may stand behind ``#``. A file whose own name ends in ``#...`` without one of these keys is still a plain path.
-KEYS = ("offset", "size", "bands", "stretch", "frame", "window")
+KEYS = ("offset", "size", "bands", "stretch", "frame", "window", "column", "row", "item")
+#: Those that say where the bytes of one picture lie in a file of many.
+MEMBER = frozenset({"offset", "size", "column", "row", "item"})
 _DETAILS = re.compile(rf"#((?:{'|'.join(KEYS)})=[^&#]*(?:&(?:{'|'.join(KEYS)})=[^&#]*)*)\Z")
 
 
@@ -61,12 +66,15 @@ def parse_window(text: str, where: str) -> tuple[int, int, int, int]:
 
 
 def read_bytes(reference: str | Path) -> bytes:
-    """The bytes of the file or, in a shard, of the member that is meant.
+    """The bytes of the file or, in a shard or a table, of the member that is meant.
 
     Raises:
         SkyEyeError: missing, unreadable, or the shard ends before the member does.
     """
     path, details = parse_reference(reference)
+    if "row" in details:
+        item = int(details["item"]) if "item" in details else None
+        return image_bytes(path, unquote(details["column"]), int(details["row"]), item, str(reference))
     try:
         with open(path, "rb") as file:
             if "offset" not in details:

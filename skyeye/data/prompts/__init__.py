@@ -16,6 +16,7 @@ from skyeye.data.prompts.chat_template import ChatTemplate
 from skyeye.data.prompts.llava import DIALECTS, Llava, Plain
 from skyeye.data.prompts.minigpt_v2 import MiniGPTv2, read_tag
 from skyeye.data.prompts.rsgpt import Rsgpt
+from skyeye.data.prompts.uavit import UAVIT_TAGS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,6 +63,7 @@ def prompt_style(prompt: PromptConfig, tokenizer: PreTrainedTokenizerBase | None
         replace(own or SKYEYE, clip=prompt.clip_boxes),
         template=prompt.template,
         end=prompt.end_symbol,
+        tags=UAVIT_TAGS if prompt.style == "minigpt_v2_uav" else None,
         as_trained=as_trained,
     )
 

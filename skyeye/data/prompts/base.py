@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from skyeye.data.geometry.box_text import BoxNotation, Size, read_answer_boxes
+from skyeye.data.geometry.box_text import HUNDREDTHS, BoxNotation, Size, read_answer_boxes
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import MARK, Mention, Turn
+from skyeye.data.tasks import TASKS
 from skyeye.errors import SkyEyeError
 
 IMAGE_MARK = "<ImageHere>"  # where an image stands in a text, before it is cut into segments
@@ -52,6 +53,8 @@ class PromptStyle(ABC):
     tags: ClassVar[dict[str, str]] = {}
     #: How words that boxes belong to are written.
     phrase: ClassVar[str] = "{}"
+    #: What opens a question about a pair of images: which is which. No family has a word for it.
+    pair: ClassVar[str] = "The first image was taken before, the second after."
 
     def __init__(self, boxes: BoxNotation):
         self.boxes = boxes
@@ -74,12 +77,15 @@ class PromptStyle(ABC):
         """Texts that end an answer, besides the tokenizer's last token."""
 
     def question(self, turn: Turn, size: Size | None = None) -> str:
-        """The question of a turn: tag, words and boxes.
+        """The question of a turn: tag, words and boxes; of a pair of images also which of them is the earlier.
 
         Args:
             size: width and height of the image in pixels; needed where the notation needs it.
         """
-        words, tag = self._written(turn.question, turn.question_mentions, size), self.tags.get(turn.task)
+        words, task = self._written(turn.question, turn.question_mentions, size), TASKS[turn.task]
+        if task.images == "pair":
+            words = f"{self.pair} {words}".rstrip()
+        tag = self.tags.get(task.name) or self.tags.get(task.like or "")
         if not tag:
             return words
         return f"{tag} {words}" if words else tag
@@ -94,7 +100,7 @@ class PromptStyle(ABC):
         Args:
             size: width and height of the image in pixels; needed where the notation needs it.
         """
-        if self.boxes.form == "braces":
+        if self.boxes.form == "braces" and self.boxes.scale == HUNDREDTHS:
             return read_answer_boxes(text, size)
         boxes = [box for found in self.boxes.find(text, size) for box in found.boxes]
         return [box for box in boxes if isinstance(box, OrientedBox) or (box.x1 <= box.x2 and box.y1 <= box.y2)]

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from skyeye.data.geometry.box_text import GEOCHAT, NOTATIONS, SKYEYE, BoxNotation
 from skyeye.data.prompts.base import BEGIN, IMAGE, PromptStyle, Segment
+from skyeye.data.prompts.uavit import UAVIT_TAGS
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
 
@@ -79,15 +80,7 @@ DIALECTS: dict[str, Dialect] = {
     "uavit": Dialect(
         _V1,
         boxes=replace(SKYEYE, joiner=""),
-        tags={
-            "caption": "[img_cap]",
-            "detail": "[deta_cap]",
-            "vqa": "[vqa]",
-            "classification": "[img_cls]",
-            "refer": "[vg]",
-            "detection": "[det]",
-            "identify": "[reg_cap]",
-        },
+        tags=UAVIT_TAGS,
         phrase="<p>{}</p>",
     ),
     "lhrs": Dialect(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from skyeye.config.schema import PromptConfig
@@ -17,6 +17,7 @@ class MiniGPTv2(PromptStyle):
     Args:
         template: a turn of the user, with ``{}`` for the instruction.
         end: what ends an answer.
+        tags: of tasks, instead of MiniGPT-v2's.
         as_trained: ask as in training rows; otherwise as the reference's evaluation does, whose prompts open with two
             begin tokens and have one space less.
     """
@@ -39,10 +40,13 @@ class MiniGPTv2(PromptStyle):
         *,
         template: str = PromptConfig.template,
         end: str = PromptConfig.end_symbol,
+        tags: Mapping[str, str] | None = None,
         as_trained: bool = False,
     ):
         super().__init__(boxes)
         self.template, self.end, self.as_trained = template, end, as_trained
+        if tags is not None:
+            self.tags = dict(tags)  # type: ignore[misc]  # of models that were tuned on other data
 
     def training(self, n_images: int, turns: Sequence[Turn]) -> list[Segment]:
         segments = [BEGIN]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from skyeye.data.images.reference import parse_reference, read_bytes
+from skyeye.data.images.reference import MEMBER, parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def source_bytes(reference: str) -> bytes:
         SkyEyeError: missing or unreadable.
     """
     _, details = parse_reference(reference)
-    if details.keys() <= {"offset", "size"}:
+    if details.keys() <= MEMBER:
         return read_bytes(reference)
     from skyeye.data.images.load import load_image
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from skyeye.data.formats.base.image_folder import ABSENT
-from skyeye.data.images.reference import parse_reference
+from skyeye.data.images.reference import MEMBER, parse_reference
 from skyeye.data.record import Record
 from skyeye.eval.answers.read import Prediction
 
@@ -189,7 +189,7 @@ def _image_names(records: Sequence[Record]) -> list[tuple[str, ...]]:
     for record in records:
         paths = {parse_reference(image)[0] for image in record.images}
         name = _file_name(paths.pop().removeprefix(ABSENT)) if len(paths) == 1 else ""
-        in_shard = any("offset" in parse_reference(image)[1] for image in record.images)
+        in_shard = any(parse_reference(image)[1].keys() & MEMBER for image in record.images)
         names.append(() if in_shard or not name else (name, name.rpartition(".")[0] or name))
     return names
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from skyeye.data.files import check_new_folder
-from skyeye.data.images.reference import parse_reference, read_bytes
+from skyeye.data.images.reference import MEMBER, parse_reference, read_bytes
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.boxes import box_of
@@ -213,7 +213,7 @@ def _content(reference: str) -> str:
     """A digest of the bytes that an image is read from; not its time, which differs between copies of a data set."""
     path, details = parse_reference(reference)
     try:
-        if "offset" in details:
+        if details.keys() & MEMBER:
             return hashlib.blake2b(read_bytes(reference), digest_size=12).hexdigest()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=12)).hexdigest()
@@ -233,6 +233,8 @@ def _to_json(answer: Answer) -> dict[str, Any]:
         line["cut"] = True
     if answer.refused:
         line["refused"] = answer.refused
+    if answer.scores is not None:
+        line["scores"] = list(answer.scores)
     return line
 
 
@@ -245,14 +247,15 @@ def _from_json(line: bytes) -> tuple[str, Answer]:
     entry = json.loads(line)
     if not all(isinstance(entry[key], str) for key in ("asked", "answer")):
         raise TypeError("asked and answer are no texts")
-    boxes, mask, embedding = (entry.get(key) for key in ("boxes", "mask", "embedding"))
+    boxes, mask, embedding, scores = (entry.get(key) for key in ("boxes", "mask", "embedding", "scores"))
     return entry["asked"], Answer(
         entry["answer"],
         None if boxes is None else tuple(box_of([float(number) for number in box]) for box in boxes),
         None if mask is None else Mask(int(mask["height"]), int(mask["width"]), tuple(map(int, mask["runs"]))),
         None if embedding is None else tuple(map(float, embedding)),
         entry.get("cut") is True,
-        str(entry.get("refused", "")),
+        refused=str(entry.get("refused", "")),
+        scores=None if scores is None else tuple(map(float, scores)),
     )
 
 

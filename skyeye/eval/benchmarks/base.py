@@ -27,7 +27,7 @@ MissingImages = Literal["skip", "stop", "keep"]
 
 _BROKEN = ("missing image", "unusable image")
 #: Families whose metrics compare boxes.
-_OF_BOXES = ("refer", "phrase_grounding")
+_OF_BOXES = ("refer", "phrase_grounding", "detection")
 _READERS = 4  # threads that decode images
 
 
@@ -45,6 +45,8 @@ class Benchmark:
         max_new_tokens: longest answer asked for.
         metric_words: how the metric is computed, for the protocol.
         keep: which records of the source belong to the benchmark.
+        expand: record -> those that are asked in its place: with its options in several orders, say. Each names by
+            ``references["asked"]`` the record it stands for.
         chosen: what the words of a record choose among the objects of its scene; None: the words choose no object, and
             they cannot be shuffled.
         also: other names of it, as papers write them.
@@ -61,13 +63,15 @@ class Benchmark:
 
     name: str
     title: str
-    family: str  # captions | vqa | refer | phrase_grounding | classification | identify | retrieval | zero_shot
+    family: str  # captions | vqa | refer | phrase_grounding | classification | identify | choices | detection | numbers
+    # | retrieval | zero_shot
     source: Callable[[Path], SourceConfig]
     metric: Metric
     main_metric: str
     max_new_tokens: int
     metric_words: str
     keep: Callable[[Record], bool] = lambda record: True
+    expand: Callable[[Record], Sequence[Record]] | None = None
     chosen: Callable[[Record], Hashable] | None = None
     also: tuple[str, ...] = ()
     prompt: str | None = None
@@ -83,7 +87,7 @@ class Benchmark:
             raise SkyEyeError(
                 f"family {self.family} with output {self.output}",
                 where=f"benchmark {self.name}",
-                remedy=f'output="boxes" goes with {" and ".join(_OF_BOXES)}, and with nothing else',
+                remedy=f'output="boxes" goes with {", ".join(_OF_BOXES)}, and with nothing else',
             )
         if (self.texts is not None) != (self.output == "embedding"):
             what, remedy = f"output {self.output}, texts {self.texts}", "embeddings of pictures are compared with texts"
@@ -131,7 +135,14 @@ class Benchmark:
             usable = [_prompted(record, words, task or FREE, self.name) for record in usable]
         elif self.prompt is not None:
             usable = [_prompted(record, self.prompt, record.turns[0].task, self.name) for record in usable]
-        return _with_unique_ids(usable), problems
+        usable = _with_unique_ids(usable)
+        if self.expand is not None:
+            usable = [one for record in usable for one in self.expand(record)]
+        return usable, problems
+
+    def questions(self, records: Sequence[Record]) -> int:
+        """How many records of the data set were asked, each perhaps several times."""
+        return len(records) if self.expand is None else len({record.references["asked"] for record in records})
 
 
 def _with_sound_images(records: list[Record]) -> tuple[list[Record], list[Problem]]:

@@ -64,7 +64,8 @@ def prepare(benchmark: Benchmark, data_root: Path, settings: EvalSettings) -> Be
     prompt = settings.prompts.get(benchmark.name)
     own_words = prompt if benchmark.texts is None else None
     records, problems = benchmark.load(data_root, settings.missing_images, own_words)
-    seen = limited(records, settings.limit, settings.seed, by_scene=benchmark.chosen is not None)
+    whole_images = benchmark.chosen is not None or benchmark.expand is not None
+    seen = limited(records, settings.limit, settings.seed, by_scene=whole_images)
     texts: list[Record] = []
     if benchmark.texts is not None:
         texts, seen = benchmark.texts(seen, prompt), [with_question(record, "") for record in seen]

@@ -1,4 +1,5 @@
-"""The numbers of the SkyEyeGPT paper and of the methods it compares with, quoted; nothing here was measured by us."""
+"""The numbers of the SkyEyeGPT paper, of the methods it compares with and of other benchmarks, quoted; nothing here was
+measured by us."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from skyeye.eval.benchmarks.base import Benchmark
 from skyeye.eval.results import QuotedResults
 
 CAPTIONS, GROUNDING, VQA = "captioning", "visual_grounding_accuracy_at_0.5", "vqa_accuracy"
+#: Tables of other papers; each has a source of its own.
+CHOICES, VRSBENCH = "choices", "vrsbench"
 
 #: Columns of the paper -> names of our metrics; those that are not here have the same name.
 _METRICS = {
@@ -19,7 +22,9 @@ _METRICS = {
     "rural_urban": "accuracy/rural_urban",
     "average": "mean_over_types",
 }
-_NOTES = {
+#: Table, or table and data set -> what has to be known of its numbers.
+_NOTES: dict[str | tuple[str, str], str] = {
+    (VRSBENCH, "questions"): "its questions were judged by GPT (synonyms count); ours are compared word by word",
     CAPTIONS: "CIDEr of MiniGPT-4 is quoted as printed (0.03-0.09); it is likely not in the unit of the other rows",
 }
 
@@ -34,8 +39,9 @@ def quoted(benchmark: Benchmark) -> QuotedResults | None:
     for method, values in content[table][data_set].items():
         values = {"accuracy@0.5": values} if table == GROUNDING else values
         rows[method] = {_METRICS.get(name, name): value for name, value in values.items()}
-    notes = (_NOTES[table],) if table in _NOTES else ()
-    return QuotedResults(table, data_set, content["source"], notes, rows)
+    notes = tuple(_NOTES[key] for key in (table, (table, data_set)) if key in _NOTES)
+    source = content["sources"].get(table, content["source"])
+    return QuotedResults(table, data_set, source, notes, rows)
 
 
 @cache

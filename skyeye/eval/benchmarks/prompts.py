@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from skyeye.data.formats.captions import base as captions
 from skyeye.data.formats.detection import base as detection
+from skyeye.data.formats.evaluation import levir_cc, vrsbench
 from skyeye.data.formats.scenes import class_folders
 
 CAPTION = captions.PROMPTS[0]
@@ -18,4 +19,6 @@ REFER = detection.REFER_PROMPTS[0].replace("{}", "{phrase}")
 DETECTION = "{phrase}"
 #: The question is "what object is in this location", with the box of the record.
 IDENTIFY = "{question}"
+DETAIL = vrsbench.CAPTION_PROMPT
+CHANGE = levir_cc.PROMPT
 CLASSIFY = class_folders.QUESTION

@@ -13,13 +13,32 @@ from skyeye.data.formats import iter_source
 from skyeye.data.formats.base.problems import suggest
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-from skyeye.eval.benchmarks import captions, grounding, retrieval, scenes, synthetic, vehicles, vqa, zero_shot
+from skyeye.eval.benchmarks import (
+    captions,
+    changes,
+    choices,
+    grounding,
+    objects,
+    retrieval,
+    rsieval,
+    scenes,
+    synthetic,
+    uavbench,
+    vehicles,
+    vhm,
+    vqa,
+    vrsbench,
+    zero_shot,
+)
 from skyeye.eval.benchmarks.base import Benchmark
 from skyeye.eval.benchmarks.folders import DataPlace
 
+#: What the field reports on since 2024.
+_FIELD = (vrsbench, choices, vhm, rsieval, objects, changes, uavbench)
+
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for family in (synthetic, captions, vqa, grounding, scenes, vehicles, retrieval, zero_shot)
+    for family in (synthetic, captions, vqa, grounding, scenes, vehicles, retrieval, zero_shot, *_FIELD)
     for benchmark in family.BENCHMARKS
 }
 
@@ -38,6 +57,13 @@ SUITES: dict[str, tuple[str, ...]] = {
             "vqa": (vqa,),
             "grounding": (grounding, vehicles),
             "scenes": (scenes,),
+            "vrsbench": (vrsbench,),
+            "choices": (choices,),
+            "vhm_eval": (vhm,),
+            "rsieval": (rsieval,),
+            "objects": (objects,),
+            "changes": (changes,),
+            "uavbench": (uavbench,),
             "retrieval": (retrieval,),
             "zero_shot": (zero_shot,),
         }.items()

@@ -30,6 +30,24 @@ IDENTIFY = (
     "exact match with one of the phrases that would do, after full VQA normalisation; caption metrics against the "
     "same phrases"
 )
+DETECTION = (
+    "every image is asked for the boxes of every class; mean average precision at 0.5 over the classes, also by VOC "
+    "2007, VOC and COCO; without scores of boxes all are alike, the curve is one point (docs/metrics.md); no interval"
+)
+COUNTING = (
+    "first number of the answer; within_1: off by one at most, accuracy: the same, answers without a number are wrong; "
+    "mae and rmse over the answers with a number"
+)
+EXACT_CLASS = "exact match after full VQA normalisation"
+UNITS = (
+    "by unit: a data set with this tag, mean_over_units weighs all alike; protocol ours, UAVBench's is not known to us"
+)
+PAIR = "both images before the question, which came first said in words by the prompt style"
+CHOICES = (
+    "the letter that the answer names, else the option it says in full; options shuffled, each question asked once for "
+    "every turn of them; accuracy over all of these, circular_accuracy: all turns right, voted_accuracy: most of them; "
+    "chance and circular_chance: letters drawn at random"
+)
 ONE_FRAME = "the middle frame of each video, or its single frame, is shown; how many the paper showed is not known"
 RETRIEVAL = (
     "cosines of one vector a picture with one vector a caption, all captions of all test pictures against each other; "

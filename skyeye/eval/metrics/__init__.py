@@ -7,10 +7,15 @@ every number. Functions have the names of their modules: ``metrics.captions`` is
 
 from skyeye.eval.metrics.base import LOWER_IS_BETTER, Metric, Scores, Statistic
 from skyeye.eval.metrics.captions import captions, identify
+from skyeye.eval.metrics.choices import choices, letters_said
 from skyeye.eval.metrics.classification import classes_named, classification
+from skyeye.eval.metrics.detection import detection
 from skyeye.eval.metrics.grounding import phrase_grounding, refer
 from skyeye.eval.metrics.iou import matched_boxes, overlap, true_boxes
 from skyeye.eval.metrics.nearness import retrieval, zero_shot
+from skyeye.eval.metrics.numbers import counting, measures
+from skyeye.eval.metrics.phrases import letter, named, refusal, yes_no
+from skyeye.eval.metrics.units import by_unit
 from skyeye.eval.metrics.vqa import question_type, vqa
 
 __all__ = [
@@ -18,17 +23,27 @@ __all__ = [
     "Metric",
     "Scores",
     "Statistic",
+    "by_unit",
     "captions",
+    "choices",
     "classes_named",
     "classification",
+    "counting",
+    "detection",
     "identify",
+    "letter",
+    "letters_said",
     "matched_boxes",
+    "measures",
+    "named",
     "overlap",
     "phrase_grounding",
     "question_type",
     "refer",
+    "refusal",
     "retrieval",
     "true_boxes",
     "vqa",
+    "yes_no",
     "zero_shot",
 ]

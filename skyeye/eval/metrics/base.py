@@ -18,7 +18,7 @@ from skyeye.data.record import Record
 from skyeye.eval.results import Answer
 
 #: Metrics of which less is better; they are no percentages (objects miscounted, on average).
-LOWER_IS_BETTER = frozenset({"count_error"})
+LOWER_IS_BETTER = frozenset({"count_error", "mae", "rmse", "mape"})
 
 
 @dataclass(frozen=True, eq=False)

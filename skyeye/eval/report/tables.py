@@ -123,7 +123,7 @@ def size(result: BenchmarkResult) -> tuple[str, bool]:
     published = result.protocol.published
     if published is None:
         return "", True
-    asked, all_of = result.counts["records"], published.records
+    asked, all_of = result.counts.get("questions", result.counts["records"]), published.records
     source = f" ({published.source})" if published.source else ""
     if asked == all_of:
         return f"all {all_of:,} published records{source}", True

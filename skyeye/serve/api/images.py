@@ -11,11 +11,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from tempfile import NamedTemporaryFile
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
-
-import torch
 
 from skyeye.data.file_kind import HEAD, describe_content
 from skyeye.data.images.georeference import read_georeference
@@ -27,6 +25,7 @@ from skyeye.serve.api.boxes import Size
 from skyeye.serve.api.errors import ApiError
 from skyeye.serve.api.fetching import fetch
 from skyeye.serve.api.limits import Limits, Sources
+from skyeye.serve.pictures import Reduced
 from skyeye.serve.roots import resolve_inside
 
 #: Pictures whose pixels for the model are kept: one that is sent again is not decoded again.
@@ -44,17 +43,11 @@ class Received:
 
     Attributes:
         given: what the model is given of it.
-        digest: the same for the same pixels.
         size: of the picture itself.
     """
 
-    given: torch.Tensor = field(repr=False)
-    digest: int
+    given: Reduced
     size: Size
-
-    def pixels(self, processor: SkyEyeProcessor) -> torch.Tensor:
-        """What the model is given."""
-        return self.given
 
 
 class PictureReader:
@@ -124,7 +117,8 @@ class PictureReader:
                 place = read_georeference(path)
             except SkyEyeError as error:
                 raise ApiError(f"{name}: {error.what}", param=_PARAM, code="invalid_image") from error
-        return Received(self.processor.pixels(image), pixel_digest(image), Size(*image.size, place))
+        given = Reduced(self.processor.pixels(image), pixel_digest(image))
+        return Received(given, Size(*image.size, place))
 
 
 def _check_kind(content: bytes, name: str) -> None:

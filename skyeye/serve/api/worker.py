@@ -22,6 +22,8 @@ from skyeye.serve.api.said import Said
 from skyeye.serve.pictures import EncodedPictures
 
 _log = logging.getLogger("skyeye.serve")
+#: Pictures that are encoded in one pass: more would only take memory.
+_TOGETHER = 32
 Generation = SharedGeneration | PlainGeneration
 
 
@@ -155,9 +157,11 @@ class Worker:
         return True
 
     def _encode(self) -> None:
-        """Encode the pictures of what is ready, together."""
+        """Encode the pictures of what is ready, some at a time."""
+        pictures = [picture.given for job in self._ready for picture in job.pictures]
         try:
-            self.pictures.encode([picture for job in self._ready for picture in job.pictures])
+            for start in range(0, len(pictures), _TOGETHER):
+                self.pictures.encode(pictures[start : start + _TOGETHER])
         except Exception as error:
             _log.exception("the pictures of %d requests cannot be encoded", len(self._ready))
             while self._ready:
@@ -168,14 +172,14 @@ class Worker:
         if job.cancelled:
             return None
         try:
-            features = self.pictures.tokens(job.pictures, job.turns[0])
+            features = self.pictures.tokens([picture.given for picture in job.pictures], job.turns[0])
         except Exception as error:
             _log.exception("the pictures of a request cannot be encoded")
             _tell(job, ApiError(f"the pictures cannot be encoded: {error}", status=500))
             return None
         count = len(job.sampling)
         shared = job.pictures and not self.model.projector.reads_text
-        key = tuple(picture.digest for picture in job.pictures) if shared else None
+        key = tuple(picture.given.digest for picture in job.pictures) if shared else None
         return PromptGroup([job.prompt] * count, features, [job.longest] * count, job.sampling, key)
 
     # ------------------------------------------------------------------ what comes

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skyeye.data.images.reference import format_reference, parse_reference, read_bytes
+from skyeye.data.images.reference import KEYS, MEMBER, format_reference, parse_reference, read_bytes
 from skyeye.errors import SkyEyeError
 
 #: A line of ``names.bin``.
@@ -38,7 +38,7 @@ class Contents:
             SkyEyeError: the file is missing or cannot be read.
         """
         path, details = parse_reference(reference)
-        place = {key: details.pop(key) for key in ("offset", "size") if key in details}
+        place = {key: details.pop(key) for key in KEYS if key in MEMBER & details.keys()}
         file = format_reference(os.path.abspath(path), **place)
         name = hashlib.blake2b(os.fsencode(file), digest_size=16).digest()
         stamp = file_stamp(path)

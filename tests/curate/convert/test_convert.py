@@ -70,9 +70,10 @@ def there_and_back(record: Record, name: str, written: str | None) -> tuple[Reco
     layout = LAYOUTS[name]
     item = layout.item(record, record.images, written and notation(written), None)
     about = {"id": "", "source": "", "split": "train", "task": None}
-    plain = record_of(item, "", "auto", lambda name, _: name, **about)
+    boxes = written if written == "bbox_2d" else "auto"
+    plain = record_of(item, "", boxes, lambda name, _: name, **about)
     item = json.loads(json.dumps({**item, COLUMN: beside(record, plain)}))
-    return record_of(item, "", "auto", lambda name, _: name, **about), item
+    return record_of(item, "", boxes, lambda name, _: name, **about), item
 
 
 @given(records())
@@ -89,6 +90,8 @@ def test_ms_swift_there_and_back_is_equal(record):
         ("llama_factory", "qwen", 1000),
         ("qwen_vl", "qwen", 1000),
         ("hf_folder", "qwen", 1000),
+        ("hf_parquet", "qwen", 1000),
+        ("qwen3_vl", "bbox_2d", 1000),
     ],
 )
 @given(data=st.data())

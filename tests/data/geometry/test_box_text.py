@@ -24,7 +24,7 @@ from skyeye.data.record import MARK, Mention, Turn
 from skyeye.errors import SkyEyeError
 
 SIZE = (800, 600)
-NEED_SIZE = ("padded", "pixels")
+NEED_SIZE = ("padded", "pixels", "qwen25")
 
 
 class Qwen(MiniGPTv2):
@@ -180,6 +180,9 @@ STEP = {
     "qwen": (0.0005, 0.0005),
     "pixels": (0.5 / 800, 0.5 / 600),
     "hundredths": (1e-12, 1e-12),
+    "braces_1000": (0.0005, 0.0005),
+    "bbox_2d": (0.0005, 0.0005),
+    "qwen25": (0.5 / 812, 0.5 / 588),  # 29 x 28 and 21 x 28
 }
 
 

@@ -80,7 +80,7 @@ def test_a_prompt_that_cannot_be_filled_is_refused(world, prompt, words):
 
 def test_what_is_scored_fits_the_family():
     for benchmark in BENCHMARKS.values():
-        assert (benchmark.output == "boxes") == (benchmark.family in ("refer", "phrase_grounding"))
+        assert (benchmark.output == "boxes") == (benchmark.family in ("refer", "phrase_grounding", "detection"))
     with pytest.raises(SkyEyeError, match="family refer with output text"):
         replace(BENCHMARKS["synth.refer"], output="text")
     with pytest.raises(SkyEyeError, match="family vqa with output boxes"):

@@ -36,8 +36,8 @@ def test_rows_under_our_names(name, method, expected):
 
 
 def test_every_row_of_every_table_is_quoted_once():
-    pairs = [BENCHMARKS[name].quoted for name in SUITES["paper"]]
-    content = {key: value for key, value in paper._results().items() if key != "source"}
+    pairs = [benchmark.quoted for benchmark in BENCHMARKS.values() if benchmark.quoted]
+    content = {key: value for key, value in paper._results().items() if key not in ("source", "sources")}
     assert sorted(pairs) == sorted((table, data_set) for table, sets in content.items() for data_set in sets)
     for name in SUITES["paper"]:
         table = quoted(BENCHMARKS[name])
@@ -74,3 +74,12 @@ def test_the_file_belongs_to_the_package():
     from importlib.resources import files
 
     assert (files("skyeye.eval.benchmarks") / "paper_results.json").is_file()
+
+
+def test_tables_of_other_papers_name_their_own_source():
+    for name, source in (("vrsbench.refer", "lx709/VRSBench"), ("geobench_vlm", "GEO-Bench-VLM")):
+        assert source in quoted(BENCHMARKS[name]).source
+    refer = quoted(BENCHMARKS["vrsbench.refer"]).rows["GeoChat"]
+    assert (refer["accuracy@0.5"], refer["accuracy@0.5/unique"], refer["accuracy@0.7/non_unique"]) == (49.8, 57.4, 18.0)
+    assert "judged by GPT" in quoted(BENCHMARKS["vrsbench.vqa"]).notes[0]
+    assert quoted(BENCHMARKS["vrsbench.refer"]).notes == ()

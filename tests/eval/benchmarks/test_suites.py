@@ -6,6 +6,7 @@ import pytest
 from skyeye.cli import main
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import BENCHMARKS, SUITES, chosen_benchmarks, describe, select
+from skyeye.eval.benchmarks.paper import CAPTIONS, GROUNDING, VQA
 from skyeye.eval.benchmarks.suites import available, suite_members
 
 PUBLISHED = [
@@ -14,6 +15,9 @@ PUBLISHED = [
     *("rsvg.val", "rsvg.test", "dior_rsvg.test", "rsvg_hr.test", "rspg", "rspg.boxes", "dior.identify"),
     *("aid.scene", "nwpu.scene", "ucmerced.scene", "eurosat.scene", "whu_rs19.scene"),
 ]
+#: What the field reports on since 2024, and how many of each.
+FIELD = {"vrsbench": 3, "choices": 4, "vhm_eval": 23, "rsieval": 2, "objects": 6, "changes": 3, "uavbench": 11}
+OF_FIELD = [name for suite in FIELD for name in SUITES[suite]]
 COMPARED = [
     *("rsicd.retrieval", "rsitmd.retrieval", "ucm.retrieval", "sydney.retrieval"),
     *("aid.zero_shot", "nwpu.zero_shot", "ucmerced.zero_shot", "eurosat.zero_shot", "whu_rs19.zero_shot"),
@@ -27,7 +31,8 @@ def names(*words):
 def test_every_benchmark_is_there_once():
     assert all(name == benchmark.name for name, benchmark in BENCHMARKS.items())
     made = [n for n in BENCHMARKS if n.startswith("synth.")] + ["vehicles.refer", "dota.refer"]
-    assert sorted(BENCHMARKS) == sorted(PUBLISHED + COMPARED + made) and len(made) == 9
+    assert sorted(BENCHMARKS) == sorted(PUBLISHED + COMPARED + made + OF_FIELD) and len(made) == 9
+    assert {suite: len(SUITES[suite]) for suite in FIELD} == FIELD
     # what is made here is asked in the reader's own words; the published sets in one fixed wording
     assert {name for name, benchmark in BENCHMARKS.items() if benchmark.prompt is None} == {*made, *COMPARED}
     assert {name for name, benchmark in BENCHMARKS.items() if benchmark.output == "embedding"} == set(COMPARED)
@@ -61,18 +66,19 @@ def test_patterns_and_suites():
     assert names("synth.*") == names("synth") == [n for n in BENCHMARKS if n.startswith("synth.")]
     assert names("RSVG.*") == ["rsvg.val", "rsvg.test"]
     assert names("*.scene", "aid.scene") == ["synth.scene", *SUITES["scenes"]]
+    assert names("VRSBench") == list(SUITES["vrsbench"]) and names("vhm.*") == list(SUITES["vhm_eval"])
     assert names("all") == list(BENCHMARKS)
     assert names("Paper") == list(SUITES["paper"])
-    assert sorted(SUITES) == [
-        *("all", "captions", "grounding", "paper", "retrieval", "scenes", "synth", "vqa", "zero_shot")
-    ]
+    kinds = ["all", "captions", "grounding", "paper", "retrieval", "scenes", "synth", "vqa", "zero_shot"]
+    assert sorted(SUITES) == sorted([*kinds, *FIELD])
     # every published benchmark is in one list by kind
     kinds = [name for suite in ("captions", "vqa", "grounding", "scenes") for name in SUITES[suite]]
     assert Counter(kinds) == Counter([*PUBLISHED, "vehicles.refer", "dota.refer"])
 
 
 def test_the_suite_of_the_paper_is_what_its_tables_hold():
-    assert set(SUITES["paper"]) == {name for name, b in BENCHMARKS.items() if b.quoted}
+    own = (CAPTIONS, GROUNDING, VQA)
+    assert set(SUITES["paper"]) == {name for name, b in BENCHMARKS.items() if b.quoted and b.quoted[0] in own}
     assert len(SUITES["paper"]) == 4 + 3 + 3
 
 
@@ -166,6 +172,20 @@ def test_the_details_of_a_benchmark_are_printed(capsys):
     assert main(["eval", "list", "rsvg.*"]) == 0
     assert {"rsvg.val:", "rsvg.test:"} < set(capsys.readouterr().out.split())
     assert main(["eval", "list", "rsikd"]) == 2
+
+
+def test_the_list_says_what_the_data_on_disk_can_run(tmp_path, write, write_images, capsys):
+    captions = {"images": [{"filename": "1.tif", "split": "test", "sentences": [{"raw": "a field"}]}]}
+    write(tmp_path / "UCM_captions/dataset.json", captions)
+    write_images(tmp_path, "UCM_captions/imgs/1.tif")
+    assert main(["eval", "list", "--data-root", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    here = {line.split()[1]: line.split()[0] for line in said.splitlines()[1 : len(BENCHMARKS) + 1]}
+    runs = [name for name, told in here.items() if told == "yes"]
+    assert here.keys() == BENCHMARKS.keys() and runs == ["ucm.caption", "ucm.retrieval"]
+    assert f"2 of {len(BENCHMARKS)} have their data in {tmp_path}" in said
+    assert main(["eval", "list", "rsvqa_lr", "--data-root", str(tmp_path)]) == 0
+    assert "here:        no: nothing here is named LR_split_test_questions.json" in capsys.readouterr().out
 
 
 def test_a_list_of_one_as_json(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from skyeye import __version__
+from skyeye.data.record import Turn
 from skyeye.serve.model import Model
 from tests.serve.api.conftest import about, data_url, noise
 
@@ -37,10 +38,9 @@ def test_a_conversation_and_text_alone(served, parts):
     messages.append({"role": "user", "content": "where are they?"})
     answer = served.client().chat.completions.create(model="tiny", messages=messages, max_tokens=6)
     model = Model(*parts)
-    conversation = model.chat(noise(2))
-    request, _ = conversation.request(QUESTION)
-    conversation.remember(request, type("Said", (), {"text": "two"})(), 0)
-    assert answer.choices[0].message.content == conversation.ask("where are they?", max_new_tokens=6).text
+    request = model.request(noise(2), "where are they?", before=[Turn(QUESTION, "two")])
+    ((_, expected),) = model.answers([request], max_new_tokens=6)
+    assert answer.choices[0].message.content == expected.text
     alone = served.client().chat.completions.create(
         model="tiny", messages=[{"role": "user", "content": "hello"}], max_tokens=6
     )

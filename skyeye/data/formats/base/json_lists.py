@@ -14,7 +14,7 @@ from typing import Any
 
 from skyeye.data.formats.base.encoding import encoding_of, not_text
 from skyeye.data.formats.base.noted import note
-from skyeye.data.formats.base.problems import not_json, unreadable
+from skyeye.data.formats.base.problems import BYTE_ORDER_MARK, not_json, unreadable
 from skyeye.errors import SkyEyeError
 
 CHUNK = 1 << 20  # bytes read at a time
@@ -39,6 +39,13 @@ def part_of_list(start: float, end: float) -> Iterator[None]:
         yield
     finally:
         _part.reset(token)
+
+
+def is_list(path: str | Path) -> bool:
+    """Whether a file is one JSON list; objects line by line and tables are none, and have no parts."""
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    return start.decode(encoding_of(start[:4]), "replace").lstrip(_BLANK + BYTE_ORDER_MARK).startswith("[")
 
 
 def iter_json_list(path: str | Path, decoder: json.JSONDecoder = _DECODER) -> Iterator[Any]:

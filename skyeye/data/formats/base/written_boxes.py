@@ -33,13 +33,13 @@ def read_mentions(text: str, notation: BoxNotation, size: Size | None = None) ->
         return text, ()
     pieces: list[str] = []
     mentions: list[Mention] = []
-    places = [(found.start, found.end, Mention(found.boxes)) for found in boxes]
+    places = [(found.start, found.end, Mention(found.boxes, found.label)) for found in boxes]
     places += [(match.start(), match.end(), Mention((), match[match.lastindex or 0])) for match in phrases]
     last = 0
     for start, end, mention in sorted(places, key=lambda place: place[0]):
         between = text[last:start]
         before = mentions[-1] if mentions else None
-        if before is not None and mention.boxes and _belongs(between, before, notation):
+        if before is not None and mention.boxes and mention.phrase is None and _belongs(between, before, notation):
             mentions[-1] = Mention(before.boxes + mention.boxes, before.phrase)
         else:
             pieces += [between, MARK]
@@ -51,15 +51,19 @@ def read_mentions(text: str, notation: BoxNotation, size: Size | None = None) ->
 def write_mentions(text: str, mentions: Sequence[Mention], notation: BoxNotation, size: Size | None = None) -> str:
     """What :func:`read_mentions` reads: the text with boxes and marked phrases in the places of its marks.
 
-    A phrase is marked as Qwen-VL does where boxes are written as points, else as SkyEye-968k and GeoChat do.
+    A phrase is marked as Qwen-VL does where boxes are written as points, else as SkyEye-968k and GeoChat do; in JSON it
+    is the label of its boxes.
 
     Raises:
         SkyEyeError: the notation needs the size and there is none.
     """
     first, *rest = text.split(MARK)
-    phrase = "<ref>{}</ref>" if notation.form == "points" else "<p>{}</p>"
+    phrase = "<ref>{}</ref>" if notation.form in ("points", "json") else "<p>{}</p>"
     pieces = [first]
     for mention, behind in zip(mentions, rest, strict=True):
+        if notation.form == "json" and mention.boxes:
+            pieces += [notation.write_labelled(mention.boxes, mention.phrase, size), behind]
+            continue
         marked = "" if mention.phrase is None else phrase.format(mention.phrase)
         pieces += [marked, notation.write_list(mention.boxes, size), behind]
     return "".join(pieces)

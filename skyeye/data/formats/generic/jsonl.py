@@ -30,7 +30,7 @@ from skyeye.data.formats.instructions.llava import parse_llava
 from skyeye.data.geometry.box_text import Size
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.geometry.turning import turned_place
-from skyeye.data.images.reference import format_reference, parse_reference
+from skyeye.data.images.reference import MEMBER, format_reference, parse_reference
 from skyeye.data.record import Mention, Record
 from skyeye.data.tasks import TASKS
 from skyeye.errors import SkyEyeError
@@ -223,7 +223,7 @@ class _Line:
 
     def _find(self, name: str) -> str:
         path, details = parse_reference(name)
-        if "offset" in details or "size" in details:
+        if details.keys() & MEMBER:
             raise BadRecord("missing image", self.where, f"image {name!r} names a place inside a file")
         return format_reference(self.folder.find(path, self.where), **details)
 

@@ -21,6 +21,7 @@ from skyeye.data.formats.base.json_lines import iter_json_lines
 from skyeye.data.formats.base.json_lists import ELSEWHERE, iter_json_list
 from skyeye.data.formats.base.problems import BadRecord, Problem, image_size, load_json, suggest
 from skyeye.data.formats.base.splits import split_in
+from skyeye.data.formats.base.tables import SUFFIXES, find_in, iter_rows
 from skyeye.data.formats.instructions.beside import COLUMN, with_beside
 from skyeye.data.formats.instructions.layouts import as_llava, with_folder
 from skyeye.data.formats.instructions.llava import image_names, parse_llava
@@ -59,7 +60,7 @@ def read(
     strict_tags: bool = False,
     vhm_marks: bool = True,
 ) -> Iterator[Record | Problem]:
-    """Records of one file, or of every ``*.json`` and ``*.jsonl`` below a folder.
+    """Records of one file, or of every ``*.json`` and ``*.jsonl`` (or ``*.parquet`` and ``*.arrow``) below a folder.
 
     Args:
         path: file or folder.
@@ -76,14 +77,21 @@ def read(
     """
     path = Path(path)
     check_options(task, boxes)
-    files = annotation_files(path, "**/*.json", "**/*.jsonl") if path.is_dir() else [path]
+    patterns = ("**/*.json", "**/*.jsonl", *(f"**/*{suffix}" for suffix in SUFFIXES))
+    files = annotation_files(path, *patterns, fits=_holds_records) if path.is_dir() else [path]
     folder = images.folder(path if path.is_dir() else path.parent)
     for file in files:
         of = split_in(file if file.stem == METADATA else file.stem) or "train"
         if split is None or of == split:
             about: dict[str, Any] = {"source": source or "", "split": of, "task": task, "strict_tags": strict_tags}
             about["vhm_marks"] = vhm_marks
-            yield from records_of(items_of(file), file.stem, boxes, folder.find, **about)
+            find = find_in(file, folder.find) if file.suffix.lower() in SUFFIXES else folder.find
+            yield from records_of(items_of(file), file.stem, boxes, find, **about)
+
+
+def _holds_records(file: Path) -> bool:
+    """What ``datasets`` writes beside its tables holds none."""
+    return file.name not in ("dataset_info.json", "dataset_dict.json", "state.json")
 
 
 def check_options(task: str | None, boxes: str) -> None:
@@ -143,6 +151,9 @@ def items_of(file: Path) -> Iterator[tuple[str, Any]]:
     if file.suffix == ".jsonl":
         yield from iter_json_lines(file)
         return
+    if file.suffix.lower() in SUFFIXES:
+        yield from ((where, _of_table(row)) for where, row in iter_rows(file))
+        return
     try:
         with open(file, "rb") as opened:
             start = opened.read(4096)
@@ -158,6 +169,14 @@ def items_of(file: Path) -> Iterator[tuple[str, Any]]:
     name = str(file)
     for index, item in enumerate(content):
         yield f"{name}, record {index}", item
+
+
+def _of_table(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its images under the name that an image folder gives them."""
+    held = row.get("images", row.get("image"))
+    names = [name for name in (held if isinstance(held, list) else [held]) if name is not None]
+    rest = {key: value for key, value in row.items() if key not in ("image", "images") and value is not None}
+    return {**rest, "file_names": names} if names else rest
 
 
 def record_of(

@@ -83,9 +83,9 @@ def parse_llava(
         split=split,
         turns=turns,
         where=where,
-        regions=tuple(region for turn in turns for region in _regions(turn)),
+        regions=tuple(region for turn in turns for region in regions_of(turn)),
         images=tuple(find_image(name, where) if find_image else name for name in names),
-        references=_references(turns[0], *texts[0], record.get("ground_truth")) if len(turns) == 1 else {},
+        references=references_of(turns[0], *texts[0], record.get("ground_truth")) if len(turns) == 1 else {},
     )
 
 
@@ -143,6 +143,8 @@ def _turn_with(question: str, answer: str, task: str, mentions: Sequence[Mention
 def _read(text: str, notation: BoxNotation, size: Size | None, where: str) -> tuple[str, tuple[Mention, ...]]:
     if MARK in text:
         raise BadRecord("broken character", where, "the text holds U+FFFC, which stands for a box here")
+    if notation.form == "braces" and "<" not in text and "{" not in text:
+        return text, ()
     if notation.name == SKYEYE.name:
         _check_boxes(text, where)
     bare, mentions = read_mentions(text, notation, size)
@@ -162,7 +164,7 @@ def _upright(box: Box | OrientedBox) -> Box:
     return (box.upright() if isinstance(box, OrientedBox) else box).clipped()
 
 
-def _regions(turn: Turn) -> Iterator[Region]:
+def regions_of(turn: Turn) -> Iterator[Region]:
     """The boxes of an answer behind a marked phrase, until the next."""
     phrase = None
     for mention in turn.answer_mentions:
@@ -193,7 +195,7 @@ def _check_boxes(text: str, where: str) -> None:
         raise BadRecord(kind, where, what)
 
 
-def _references(turn: Turn, question: str, answer: str, truth: object) -> dict[str, Any]:
+def references_of(turn: Turn, question: str, answer: str, truth: object) -> dict[str, Any]:
     """What the answer of a single turn is scored with.
 
     Args:

@@ -42,7 +42,7 @@ def plain_record(
     """
     if type(item) is not dict or not _ELSEWHERE.isdisjoint(item):
         return None
-    image, texts = item.get("image"), _texts(item.get("conversations"))
+    image, texts = item.get("image"), plain_texts(item.get("conversations"))
     if texts is None or type(image) is not str or not image or image != image.strip() or BYTE_ORDER_MARK in image:
         return None
     opening, question, answer = texts
@@ -63,8 +63,27 @@ def plain_record(
     return Record(id, source, task, split, (find_image(image, where),), turns, references, (), where)
 
 
-def _texts(messages: object) -> tuple[str, str, str] | None:
-    """What stands before the closing bracket of a tag, the question behind it, and the answer."""
+def plain_texts(messages: object) -> tuple[str, str, str] | None:
+    """What stands before the closing bracket of a tag, the question behind it, and the answer; None: another shape."""
+    texts = two_texts(messages)
+    if texts is None:
+        return None
+    (question, answer), opening = texts, ""
+    if question.startswith("["):
+        opening, _, question = question.partition("]")
+        question = question.lstrip()
+    if not question:
+        return None
+    for sign in _SIGNS:
+        if sign in question or sign in answer:
+            return None
+    if not (question.isascii() and answer.isascii()) and _is_odd(question + answer):
+        return None
+    return opening, question.replace("\n", " "), answer
+
+
+def two_texts(messages: object) -> tuple[str, str] | None:
+    """One question without the image marker before it, and its answer; None: another shape, or one is empty."""
     if type(messages) is not list or len(messages) != 2:
         return None
     asked, said = messages
@@ -73,19 +92,8 @@ def _texts(messages: object) -> tuple[str, str, str] | None:
     question, answer = asked.get("value"), said.get("value")
     if type(question) is not str or type(answer) is not str:
         return None
-    question, opening = question.removeprefix(_MARKED).strip(), ""
-    if question.startswith("["):
-        opening, _, question = question.partition("]")
-        question = question.lstrip()
-    answer = answer.strip()
-    if not question or not answer:
-        return None
-    for sign in _SIGNS:
-        if sign in question or sign in answer:
-            return None
-    if not (question.isascii() and answer.isascii()) and _is_odd(question + answer):
-        return None
-    return opening, question.replace("\n", " "), answer
+    question, answer = question.removeprefix(_MARKED).strip(), answer.strip()
+    return (question, answer) if question and answer else None
 
 
 def _is_odd(text: str) -> bool:

@@ -212,7 +212,7 @@ def test_options_and_files(file, tmp_path):
     file(llava("a", "b"), name="geo_test.json")
     assert {r.split for r in read_instructions(tmp_path / "geo_test.json")} == {"test"}
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SkyEyeError, match=r"no \*.json or \*.jsonl file in this folder"):
+    with pytest.raises(SkyEyeError, match=r"no \*.json or \*.jsonl or \*.parquet or \*.arrow file in this folder"):
         list(read_instructions(tmp_path / "empty"))
 
 

@@ -1,0 +1,1 @@
+"""Readers of benchmarks whose published files hold questions with their truths."""
