@@ -57,7 +57,6 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
     data.add_argument("--keep", type=new_folder, metavar="DIR", help="keep what is made there")
     data.add_argument("--json", type=new_file, metavar="FILE", help="write the result there as well")
 
-    bench_annotate_command(bench, command)
     start = command(bench, "start", _start, "start-up and memory from JSON, index and shards against json.load")
     start.add_argument("--records", type=int, metavar="N", help="default 520,000")
     start.add_argument("--images", type=int, metavar="N", help="default: one for 14 records")
@@ -66,6 +65,11 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
 
     serve_bench(bench, command)
 
+    bench_annotate_command(bench, command)
+    _dtype_command(bench, command)
+
+
+def _dtype_command(bench: argparse._SubParsersAction, command: Callable) -> None:
     dtype = command(bench, "dtype", _dtype, "a checkpoint in each precision: memory, speed, answers beside fp32")
     checkpoint_arguments(dtype)
     dtype.add_argument(
