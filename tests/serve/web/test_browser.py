@@ -1,4 +1,4 @@
-"""The page in a browser: tasks, answers and files, on a desktop and on a phone, without any other address than its own."""
+"""The page in a browser: tasks, answers and files, on a desktop and a phone, without any other address than its own."""
 
 from __future__ import annotations
 
