@@ -1,4 +1,4 @@
-"""The page in a browser: every button once, on a desktop and on a phone, without any other address than its own."""
+"""The page in a browser: tasks, answers and files, on a desktop and a phone, without any other address than its own."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def geotiff(tmp_path):
     return tmp_path / "harbour.tif"
 
 
-def test_every_button_once(browser, pages, geotiff, tmp_path):
+def test_tasks_answers_boxes_files_and_regions(browser, pages, geotiff, tmp_path):
     url = pages(["first"])
     tab, wrong = opened(browser, url, viewport={"width": 1360, "height": 1000}, accept_downloads=True)
 
@@ -172,7 +172,7 @@ def test_every_button_once(browser, pages, geotiff, tmp_path):
     written = json.loads(download(tab, "#sk-file-geojson-0").read_text())
     assert written["features"][0]["properties"]["label"] == "the ship"
 
-    # a region drawn with the mouse, more than one turn, another length and temperature, a new conversation
+    # a region drawn with the mouse
     frame = tab.locator(".sk-frame").bounding_box()
     tab.mouse.move(frame["x"] + frame["width"] * 0.25, frame["y"] + frame["height"] * 0.5)
     tab.mouse.down()
@@ -180,17 +180,6 @@ def test_every_button_once(browser, pages, geotiff, tmp_path):
     tab.mouse.up()
     tab.wait_for_function("document.querySelector('#sk-region textarea, #sk-region input').value === '20, 30, 40, 45'")
     assert tab.locator(".sk-frame rect").get_attribute("width") == "20"
-    tab.click("#sk-how button")
-    tab.fill("#sk-longest input[type=number]", "17")
-    tab.press("#sk-longest input[type=number]", "Tab")
-    ask(tab, "[identify]", "[identify] {<25><50><50><75>}; at most 17, 0")
-    assert tab.locator("#sk-talk-0 .sk-asked").count() == 2
-    tab.click("#sk-clear")
-    tab.wait_for_function("document.querySelector('#sk-region textarea, #sk-region input').value === ''")
-    tab.click("#sk-stop")
-    tab.click("#sk-new")
-    tab.wait_for_selector("#sk-message:has-text('begins anew')")
-    assert tab.locator("#sk-talk-0 .sk-turn").count() == 0
     assert wrong == []
 
 
