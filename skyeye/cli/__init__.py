@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from skyeye import __version__
+from skyeye.cli.annotate import annotate_command
 from skyeye.cli.bench import bench_commands
 from skyeye.cli.cache import cache_commands
 from skyeye.cli.checkpoints import checkpoint_arguments, family_of, opened_as
@@ -127,6 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     eval_commands(commands, command)
 
     _chat_command(commands, command)
+    annotate_command(commands, command)
     web_command(commands, command)
     serve_commands(commands, command)
     _checkpoint_commands(group, command)

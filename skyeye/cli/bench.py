@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from skyeye.cli.bench_annotate import bench_annotate_command
 from skyeye.cli.bench_serve import serve_bench
 from skyeye.cli.checkpoints import checkpoint_arguments
 from skyeye.cli.numbers import positive
@@ -64,6 +65,11 @@ def bench_commands(group: Callable, command: Callable, recipe_arguments: Callabl
 
     serve_bench(bench, command)
 
+    bench_annotate_command(bench, command)
+    _dtype_command(bench, command)
+
+
+def _dtype_command(bench: argparse._SubParsersAction, command: Callable) -> None:
     dtype = command(bench, "dtype", _dtype, "a checkpoint in each precision: memory, speed, answers beside fp32")
     checkpoint_arguments(dtype)
     dtype.add_argument(

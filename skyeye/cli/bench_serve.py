@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from skyeye.cli.loading import hide_loading_bars
 from skyeye.cli.numbers import positive, share
 from skyeye.cli.paths import any_path, new_file
 
@@ -39,6 +40,7 @@ def _serve(options: argparse.Namespace) -> int:
     from skyeye.bench.serve import bench_serve, format_text
     from skyeye.data.files import write_json
 
+    hide_loading_bars()
     with TemporaryDirectory(prefix="skyeye-bench-") as folder:
         result = bench_serve(
             options.checkpoint or write_demo_model(Path(folder)),

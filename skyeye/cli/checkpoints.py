@@ -22,16 +22,23 @@ DTYPES = ("auto", "bf16", "fp16", "fp32", "int8", "int4")
 
 
 def checkpoint_arguments(
-    parser: argparse.ArgumentParser, kind: Callable[[str], object] = any_path, others: str = ""
+    parser: argparse.ArgumentParser,
+    kind: Callable[[str], object] = any_path,
+    others: str = "",
+    option: str | None = None,
 ) -> None:
     """``CHECKPOINT``, ``--weights``, ``--base``, ``--resize``, ``--dtype``, ``--keep-adapters``, ``--device``.
 
     Args:
         kind: ``type=`` of ``CHECKPOINT``.
         others: what else it may be, for the help.
+        option: name of an option that takes the place of ``CHECKPOINT``.
     """
     named = f"{CHECKPOINT}; or, with --weights, a name of skyeye models list" + (f"; or {others}" if others else "")
-    parser.add_argument("checkpoint", type=kind, metavar="CHECKPOINT", help=named)
+    if option is None:
+        parser.add_argument("checkpoint", type=kind, metavar="CHECKPOINT", help=named)
+    else:
+        parser.add_argument(option, dest="checkpoint", type=kind, required=True, metavar="CHECKPOINT", help=named)
     parser.add_argument("--weights", type=any_path, metavar="FOLDER", help="published files of the model that is named")
     parser.add_argument(
         "--resize",

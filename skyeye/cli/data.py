@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from skyeye.cli.mosaic import mosaic_command
 from skyeye.cli.paths import any_path, new_file, new_folder
 from skyeye.cli.progress import Counter
 from skyeye.errors import SkyEyeError
@@ -30,6 +31,7 @@ def data_commands(group: Callable, command: Callable) -> None:
 
 
 def _commands_that_show(data: argparse._SubParsersAction, command: Callable) -> None:
+    mosaic_command(data, command)
     synth = command(data, "synth", _synth, "draw synthetic aerial scenes, with everything asked about them")
     synth.add_argument("out", type=any_path, metavar="OUT", help="folder to write")
     synth.add_argument("--images", type=int, required=True, metavar="N", help="number of training images")

@@ -24,26 +24,20 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from skyeye.config.schema import SourceConfig
 from skyeye.curate.objects import iter_annotated
-from skyeye.curate.windows import Window, boxes_in, windows
 from skyeye.data.files import cannot_be_written, check_new_folder, whole_file, write_whole
 from skyeye.data.formats.base.image_folder import list_images
 from skyeye.data.formats.base.problems import Problem
 from skyeye.data.formats.detection.base import Annotated
-from skyeye.data.images.depth import is_deep
-from skyeye.data.images.failures import decoding
-from skyeye.data.images.load import exif_orientation, image_size, load_image, open_picture, to_rgb
-from skyeye.data.images.raster import open_raster
+from skyeye.data.formats.detection.windows import boxes_in
+from skyeye.data.geometry.windows import windows
+from skyeye.data.images.load import image_size
 from skyeye.data.images.reference import add_details, parse_reference
-from skyeye.data.images.stretch import (
-    overview_stretch,
-    parse_bands,
-    parse_stretch,
-    stretched,
-)
+from skyeye.data.images.stretch import parse_bands, parse_stretch
+from skyeye.data.images.windowed import open_windows
 from skyeye.errors import SkyEyeError
 
 MAX_TILES = 100_000  # of one picture; a damaged header could ask for more than a disk holds
@@ -224,24 +218,25 @@ def _cut(job: tuple[Annotated, str, Path, Settings, int]) -> None:
         objects = tuple(thing for thing in picture.objects if not (described and thing.described))
         counts["phrases"] = len(picture.objects) - len(objects)
         kept: set[int] = set()
-        for window, pixels in _tiles(reference, places, workers):
-            file = f"images/{name}_{window[0]}_{window[1]}.png"
-            _write_png(pixels, out / file)
-            found = boxes_in(objects, width, height, window, settings.keep)
-            kept.update(index for index, _, enough in found if enough)
-            counts.update(
-                tiles=1, kept=sum(enough for *_, enough in found), cut=sum(not enough for *_, enough in found)
-            )
-            line = {
-                "id": f"{name}_{window[0]}_{window[1]}",
-                "image": file,
-                "split": picture.split,
-                "width": pixels.width,
-                "height": pixels.height,
-                "unit": "pixels",
-                "boxes": [entry for _, entry, _ in found],
-            }
-            lines.append(json.dumps(line, ensure_ascii=False))
+        with open_windows(reference, workers) as reader:
+            for window in places:
+                pixels = reader.read(window).image
+                file = f"images/{name}_{window[0]}_{window[1]}.png"
+                _write_png(pixels, out / file)
+                found = boxes_in(objects, width, height, window, settings.keep)
+                kept.update(index for index, _, enough in found if enough)
+                enough = sum(enough for *_, enough in found)
+                counts.update(tiles=1, kept=enough, cut=len(found) - enough)
+                line = {
+                    "id": f"{name}_{window[0]}_{window[1]}",
+                    "image": file,
+                    "split": picture.split,
+                    "width": pixels.width,
+                    "height": pixels.height,
+                    "unit": "pixels",
+                    "boxes": [entry for _, entry, _ in found],
+                }
+                lines.append(json.dumps(line, ensure_ascii=False))
         counts["lost"] = len(objects) - len(kept)
     except SkyEyeError as error:
         lines, counts = [], Counter()
@@ -252,60 +247,3 @@ def _cut(job: tuple[Annotated, str, Path, Settings, int]) -> None:
 def _write_png(picture: Image.Image, path: Path) -> None:
     with whole_file(path) as file:
         picture.save(file, "PNG", compress_level=6)
-
-
-def _tiles(reference: str, places: list[Window], workers: int) -> Iterator[tuple[Window, Image.Image]]:
-    """The tiles of a picture, window by window where its format allows."""
-    _, details = parse_reference(reference)
-    with decoding(reference):
-        if "frame" not in details and _window_wise(reference, details):
-            with open_raster(reference) as raster:
-                bands = parse_bands(details.get("bands"), reference)
-                stretch = overview_stretch(raster, bands, parse_stretch(details.get("stretch"), reference))
-                for window in places:
-                    yield window, stretched(raster.read(bands, window), stretch, reference)
-            return
-        picture = _whole(reference, details, workers)
-        for window in places:
-            yield window, to_rgb(picture.crop(window), reference)
-
-
-def _window_wise(reference: str, details: dict[str, str]) -> bool:
-    """Whether windows are read by rasterio: what :func:`~skyeye.data.images.load.load_image` reads by it, and TIFFs
-    of which it gives Pillow's pixels (8 bits, no palette); nothing that is turned before it is shown."""
-    picture = open_picture(reference, large=True)
-    if picture is None:
-        return True
-    with picture:
-        if exif_orientation(picture) != 1:
-            return False
-        if details.keys() & {"bands", "stretch"} or is_deep(picture):
-            return True
-        if picture.format != "TIFF":
-            return False
-    with open_raster(reference) as raster:
-        return raster.is_plain
-
-
-def _whole(reference: str, details: dict[str, str], workers: int) -> Image.Image:
-    picture = None if "frame" in details else open_picture(reference, large=True)
-    if picture is None:
-        return load_image(reference)
-    with picture:
-        _check_memory(picture, reference, workers)
-        if details.keys() & {"bands", "stretch"} or is_deep(picture):
-            return load_image(reference)
-        picture = ImageOps.exif_transpose(picture)
-        picture.load()
-        return picture
-
-
-def _check_memory(picture: Image.Image, where: str, workers: int) -> None:
-    need = picture.width * picture.height * max(len(picture.getbands()), 1) * (4 if picture.mode in ("I", "F") else 1)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
-    if free is not None and need * workers > 0.8 * free:
-        raise SkyEyeError(
-            f"decoding needs {need / 2**30:.1f} GiB for each worker, {free / 2**30:.1f} GiB are free",
-            where=where,
-            remedy="convert it to a tiled GeoTIFF, which is read window by window (pip install skyeye[geo])",
-        )

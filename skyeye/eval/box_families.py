@@ -41,7 +41,8 @@ class BoxFamily:
 
     def prompt(self, benchmark_family: str) -> str | None:
         """What a benchmark of that family asks for boxes; None: its own words."""
-        return {"refer": self.refer, "phrase_grounding": self.detection}.get(benchmark_family, self.other)
+        of = {"refer": self.refer, "phrase_grounding": self.detection, "detection": self.detection}
+        return of.get(benchmark_family, self.other)
 
 
 def _in_brackets(models: str, form: str, frame: Frame | None) -> BoxFamily:

@@ -15,11 +15,12 @@ from PIL import Image
 from skyeye.cli import main
 from skyeye.config.schema import SourceConfig
 from skyeye.curate.tile import Settings, tile
-from skyeye.curate.windows import boxes_in, windows
 from skyeye.data.formats import read_with_problems
 from skyeye.data.formats.detection.base import Labelled
+from skyeye.data.formats.detection.windows import boxes_in
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.geometry.polygons import clip_polygon, polygon_area
+from skyeye.data.geometry.windows import windows
 from skyeye.data.images import limits
 from skyeye.data.images.load import load_image
 from skyeye.errors import SkyEyeError
@@ -300,7 +301,7 @@ class TestGeoTiff:
     def test_windows_have_the_pixels_of_the_whole(self, tmp_path, monkeypatch):
         values = np.random.default_rng(0).integers(0, 256, (3, 70, 90), dtype=np.uint8)
         self.write(tmp_path / "a.tif", values)
-        monkeypatch.setattr("skyeye.curate.tile._check_memory", None)  # nothing is decoded whole
+        monkeypatch.setattr("skyeye.data.images.windowed._check_memory", None)  # nothing is decoded whole
         tile(tmp_path / "a.tif", tmp_path / "out", Settings(size=64, overlap=16))
         monkeypatch.undo()
         for line in lines(tmp_path / "out"):

@@ -21,6 +21,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 RUN = {
     "own_data.md": "tests/integration/test_own_data.py",
     "quick_start.md": "tests/docs/test_quick_start.py",
+    "scene_to_scene.md": "tests/integration/test_scene_to_scene.py",
 }
 _COMMAND = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S* )*(?:\.venv/bin/)?skyeye\s")
 _ENDS = ("|", ">", "&", "...")

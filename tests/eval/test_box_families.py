@@ -107,6 +107,7 @@ def test_geochat_is_asked_in_its_own_words():
 def test_wordings_ask_for_the_phrase_or_keep_the_question(name):
     family = FAMILIES[name]
     assert "{phrase}" in family.prompt("refer") and "{phrase}" in family.prompt("phrase_grounding")
+    assert family.prompt("detection") == family.prompt("phrase_grounding")
     assert family.prompt("some other") is None or "{question}" in family.prompt("some other")
     assert box_family("vhm").prompt("refer") is None, "a notation alone keeps the benchmark's words"
     assert "{phrase}" in ANY.prompt("refer")

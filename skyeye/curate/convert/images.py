@@ -42,8 +42,9 @@ class NamedImages:
             BadRecord: it is no file of its own.
         """
         path, details = parse_reference(reference)
-        if details.keys() & {*MEMBER, "frame"}:
-            kind = "a frame of a video" if "frame" in details else "inside a shard or a table"
+        kinds = dict.fromkeys(MEMBER, "inside a shard or a table") | {"window": "a part of a scene"}
+        kinds["frame"] = "a frame of a video"
+        if kind := next((words for key, words in kinds.items() if key in details), None):
             raise BadRecord("image without a file", where, f"its image is {kind}: add --copy-images")
         lost = ", ".join(f"{key}={value}" for key, value in details.items())
         return _below(path, self.root), lost or None

@@ -48,6 +48,7 @@ READERS: dict[str, str] = {
     "capera": "skyeye.data.formats.captions.capera",
     "rsvg": "skyeye.data.formats.grounding.rsvg",
     "dior_rsvg": "skyeye.data.formats.grounding.dior_rsvg",
+    "geo_labels": "skyeye.data.formats.detection.geo_labels",
     "voc": "skyeye.data.formats.detection.voc",
     "fair1m": "skyeye.data.formats.detection.voc",
     "nwpu_vhr10": "skyeye.data.formats.detection.nwpu_vhr10",
@@ -169,6 +170,8 @@ def check_source(source: SourceConfig, name: str) -> Callable[..., Iterator[Reco
     if not source.options.keys() & set(IMAGE_OPTIONS):
         return reader
     details = image_details({key: source.options.get(key) for key in IMAGE_OPTIONS}, f"sources.{name}.options")
+    if set(IMAGE_OPTIONS) <= inspect.signature(reader).parameters.keys():  # it names parts of pictures itself
+        return partial(_read_with_options, reader, details)
     return partial(_read_with_details, reader, details)
 
 
@@ -203,6 +206,13 @@ def _read_with_details(
         if isinstance(item, Record):
             item = replace(item, images=tuple(add_details(image, **details) for image in item.images))
         yield item
+
+
+def _read_with_options(
+    reader: Callable[..., Iterator[Record | Problem]], details: dict[str, str], path: str, **arguments: Any
+) -> Iterator[Record | Problem]:
+    """What a reader yields that takes the choice of bands and stretch, as text."""
+    return reader(path, **{**arguments, **dict.fromkeys(IMAGE_OPTIONS), **details})
 
 
 def options_of(format: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from skyeye.data.images.depth import is_deep
 from skyeye.data.images.failures import check_is_file, decoding, not_an_image
 from skyeye.data.images.limits import any_size, check_pixels
 from skyeye.data.images.raster import knows, open_raster
-from skyeye.data.images.reference import MEMBER, parse_reference, read_bytes
+from skyeye.data.images.reference import MEMBER, parse_reference, parse_window, read_bytes
 from skyeye.data.images.square import Resize, to_square
 from skyeye.data.images.stretch import load_raster, stretched
 from skyeye.errors import SkyEyeError
@@ -32,7 +32,7 @@ def load_image(reference: str | Path, exif_rotation: bool = True) -> Image.Image
     its bands, tags and container, is shown by the rule of :mod:`skyeye.data.images.stretch`; Pillow would keep the
     upper byte, or clip to white. Of several frames the first is taken. A reference with ``bands`` or ``stretch``, and a
     raster that Pillow does not know, is read by :mod:`skyeye.data.images.raster`; ``frame`` is one frame of a video
-    (:mod:`skyeye.data.images.frames`).
+    (:mod:`skyeye.data.images.frames`), ``window`` a part of a large picture (:mod:`skyeye.data.images.windowed`).
 
     Args:
         reference: image file, with what of it is meant; see :mod:`skyeye.data.images.reference`.
@@ -50,6 +50,10 @@ def load_image(reference: str | Path, exif_rotation: bool = True) -> Image.Image
             from skyeye.data.images.frames import read_frame
 
             return read_frame(path, details["frame"], where)
+        if "window" in details:
+            from skyeye.data.images.windowed import read_window
+
+            return read_window(reference)
         image = open_picture(reference)
         if image is None:
             return load_raster(reference)
@@ -95,6 +99,9 @@ def stored_size(reference: str | Path) -> tuple[tuple[int, int], int]:
             from skyeye.data.images.frames import frame_size
 
             return frame_size(path), 1
+        if "window" in details:
+            left, top, right, bottom = parse_window(details["window"], str(reference))
+            return (right - left, bottom - top), 1
         image = open_picture(reference, large=True)
         if image is None:
             with open_raster(reference) as raster:

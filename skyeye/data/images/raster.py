@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from skyeye.data.geometry.windows import Window
 from skyeye.data.images.depth import is_deep, keeps_values
 from skyeye.data.images.failures import check_is_file, decoding, first_bytes, not_an_image
 from skyeye.data.images.limits import any_size
@@ -39,7 +40,11 @@ _DRIVERS = {
 }
 _NO_RGB = frozenset(("cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness", "Y", "Cb", "Cr"))
 _NODATA = 42113  # TIFF tag of GDAL's
-Window = tuple[int, int, int, int]
+#: Options of GDAL. No reading of neighbours: a side file could say where other pixels lie. And a bound for the bytes of
+#: decoded blocks that are kept: its own is a twentieth of the machine's memory.
+_ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": 192 << 20}
+#: What opens the address of a raster that is read over the network, piece by piece.
+REMOTE = ("http://", "https://")
 
 
 class PillowRaster:
@@ -57,8 +62,11 @@ class PillowRaster:
         self.nodata = getattr(image, "tag_v2", {}).get(_NODATA)
         self.is_plain = False  # nothing is gained: Pillow decodes the whole picture
 
-    def read(self, bands: list[int] | None, window: Window | None = None, every: int = 1) -> np.ma.MaskedArray:
-        """As :meth:`RasterioRaster.read`; the whole picture is decoded once, whatever the window."""
+    def read(
+        self, bands: list[int] | None, window: Window | None = None, every: int = 1, average: bool = False
+    ) -> np.ma.MaskedArray:
+        """As :meth:`RasterioRaster.read`; the whole picture is decoded once, whatever the window; ``average`` is not
+        for it."""
         bands = _existing(bands, self.count, self.where)
         with decoding(self.where):
             if self.image.mode != self.mode:
@@ -93,15 +101,19 @@ class RasterioRaster:
         self.white = 2 ** int(few_bits[0]) - 1 if few_bits[0] and self.is_8_bit else 255
         self.inverted = self.is_8_bit and dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
         # grey or colours with Pillow's pixels: a palette holds numbers of colours, and one bit is not 0..255
-        self.is_plain = self.is_8_bit and self.kinds <= {"gray", "red", "green", "blue"} and not any(few_bits)
+        shown = [kind.name for kind in dataset.colorinterp[: 3 if self.count >= 3 else 1]]
+        self.is_plain = self.is_8_bit and shown in (["gray"], ["red", "green", "blue"]) and not any(few_bits)
 
-    def read(self, bands: list[int] | None, window: Window | None = None, every: int = 1) -> np.ma.MaskedArray:
+    def read(
+        self, bands: list[int] | None, window: Window | None = None, every: int = 1, average: bool = False
+    ) -> np.ma.MaskedArray:
         """Values (bands, height, width); pixels without data are masked.
 
         Args:
             bands: counted from 1; None: the first three, or the first.
             window: left, top, right, bottom in pixels; None: everything.
-            every: take every n-th pixel of every n-th row only.
+            every: take every n-th pixel of every n-th row only; from an overview of the file where it has one.
+            average: instead, the mean of the n x n pixels (of a palette still one of them).
 
         Raises:
             SkyEyeError: damaged; a band that is not there; complex numbers without ``amplitude``; without a choice of
@@ -116,12 +128,13 @@ class RasterioRaster:
         files_bands = bands if self.palette is None else [1]
         if not self.amplitude and any("complex" in self.dataset.dtypes[band - 1] for band in files_bands):
             raise _complex(self.dataset.dtypes[0], self.where)
-        shape = (len(files_bands), -(-self.size[1] // every), -(-self.size[0] // every)) if every > 1 else None
-        if window is not None:
-            left, top, right, bottom = window
-            window = rasterio.windows.Window(left, top, right - left, bottom - top)
+        left, top, right, bottom = window or (0, 0, *self.size)
+        shape = (len(files_bands), -(-(bottom - top) // every), -(-(right - left) // every)) if every > 1 else None
+        part = None if window is None else rasterio.windows.Window(left, top, right - left, bottom - top)
+        mean = average and self.palette is None
+        how = rasterio.enums.Resampling.average if mean else rasterio.enums.Resampling.nearest
         with decoding(self.where):
-            values = self.dataset.read(files_bands, window=window, out_shape=shape, masked=True)
+            values = self.dataset.read(files_bands, window=part, out_shape=shape, masked=True, resampling=how)
             if self.palette is not None:
                 mask = np.broadcast_to(np.ma.getmaskarray(values), (len(bands), *values.shape[1:]))
                 colours = self.palette[values.filled(0)[0]]
@@ -134,14 +147,22 @@ class RasterioRaster:
 
 
 @contextmanager
-def open_raster(reference: str | Path) -> Iterator[RasterioRaster | PillowRaster]:
+def open_raster(reference: str | Path, remote: bool = False) -> Iterator[RasterioRaster | PillowRaster]:
     """A picture, opened for reading bands and windows.
+
+    Args:
+        remote: an address (:data:`REMOTE`) of a GeoTIFF is opened, too. Only for what a person names: an annotation
+            must not make this program ask servers.
 
     Raises:
         SkyEyeError: missing, unreadable, or rasterio is needed and not installed.
     """
     path, details = parse_reference(reference)
     where = str(reference)
+    if remote and path.startswith(REMOTE):
+        with _remote(path, where, details) as raster:
+            yield raster
+        return
     with decoding(where):
         check_is_file(path, where)  # GDAL knows names that are no files: /vsicurl/, s3://
         content = read_bytes(reference) if details.keys() & MEMBER else None
@@ -155,8 +176,7 @@ def open_raster(reference: str | Path) -> Iterator[RasterioRaster | PillowRaster
         with _pillow(path if content is None else io.BytesIO(content), where, driver) as image:
             yield PillowRaster(image, where)
         return
-    # no reading of neighbours: a side file could say where other pixels lie
-    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO"):
+    with rasterio.Env(**_ALONE):
         memory = None if content is None else rasterio.MemoryFile(content)
         with decoding(where), warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # places do not matter here
@@ -170,6 +190,23 @@ def open_raster(reference: str | Path) -> Iterator[RasterioRaster | PillowRaster
             yield raster
         if memory is not None:
             memory.close()
+
+
+@contextmanager
+def _remote(address: str, where: str, details: dict[str, str]) -> Iterator[RasterioRaster]:
+    """A cloud-optimised GeoTIFF behind an address; GDAL asks the server for the blocks of a window."""
+    try:
+        import rasterio
+    except ImportError as error:
+        raise _needs_rasterio(where) from error
+    # one name is asked for, and it must be a TIFF: what a server answers may name nothing further
+    patience = {"GDAL_HTTP_TIMEOUT": 60, "GDAL_HTTP_CONNECTTIMEOUT": 15, "GDAL_HTTP_MAX_RETRY": 3}
+    with rasterio.Env(**_ALONE, **patience, CPL_VSIL_CURL_USE_HEAD="NO"):
+        with decoding(where), warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            dataset = rasterio.open(f"/vsicurl/{address}", driver="GTiff")
+        with dataset:
+            yield RasterioRaster(dataset, where, details.get("stretch", "").startswith("amplitude"))
 
 
 def knows(reference: str | Path) -> bool:

@@ -1,9 +1,10 @@
 """How a record names one picture: a path, and behind ``#`` what of the file is meant.
 
 ``a.jpg`` is the whole file; ``train-000001.tar#offset=1536&size=40213`` the bytes of one picture in a shard;
-``scene.tif#bands=4,3,2&stretch=2,98`` three bands of a GeoTIFF; ``flight.mp4#frame=120`` one frame of a video;
-``train.parquet#column=image&row=12`` the picture in a row of a table, with ``item`` where the column holds several. A
-reference is an ordinary string: it can be compared, stored and used as a key wherever a path can.
+``scene.tif#bands=4,3,2&stretch=2,98`` three bands of a GeoTIFF; ``scene.tif#window=0,0,448,448`` a part of it (left,
+top, right, bottom in pixels); ``flight.mp4#frame=120`` one frame of a video; ``train.parquet#column=image&row=12`` the
+picture in a row of a table, with ``item`` where the column holds several. A reference is an ordinary string: it can be
+compared, stored and used as a key wherever a path can.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from skyeye.data.images.tables import image_bytes
 from skyeye.errors import SkyEyeError
 
 #: What may stand behind ``#``. A file whose own name ends in ``#...`` without one of these keys is still a plain path.
-KEYS = ("offset", "size", "bands", "stretch", "frame", "column", "row", "item")
+KEYS = ("offset", "size", "bands", "stretch", "frame", "window", "column", "row", "item")
 #: Those that say where the bytes of one picture lie in a file of many.
 MEMBER = frozenset({"offset", "size", "column", "row", "item"})
 _DETAILS = re.compile(rf"#((?:{'|'.join(KEYS)})=[^&#]*(?:&(?:{'|'.join(KEYS)})=[^&#]*)*)\Z")
@@ -48,6 +49,20 @@ def add_details(reference: str, **details: object) -> str:
     """The reference with further details; those that it already has stay as they are."""
     path, own = parse_reference(reference)
     return format_reference(path, **{**details, **own})
+
+
+def parse_window(text: str, where: str) -> tuple[int, int, int, int]:
+    """``"0,0,448,448"`` -> (left, top, right, bottom).
+
+    Raises:
+        SkyEyeError: not four whole numbers of a part that has an area.
+    """
+    words = text.split(",")
+    if len(words) == 4 and all(word.isdecimal() for word in words):
+        left, top, right, bottom = map(int, words)
+        if left < right and top < bottom:
+            return left, top, right, bottom
+    raise SkyEyeError(f"window {text!r} is not left,top,right,bottom", where=where, remedy="e.g. window=0,0,448,448")
 
 
 def read_bytes(reference: str | Path) -> bytes:

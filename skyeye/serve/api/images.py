@@ -31,7 +31,8 @@ from skyeye.serve.roots import resolve_inside
 #: Pictures whose pixels for the model are kept: one that is sent again is not decoded again.
 KEPT = 64
 #: First bytes of what is decoded. A format that names other files or addresses is not among them.
-_KINDS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"BM", b"\0\0\0\x0cjP  ")
+_PLACED = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ")  # those that may say where they lie
+_KINDS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", *_PLACED)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _PARAM = "messages"
 _SHOWN = 60  # characters of an address in a message
@@ -114,7 +115,7 @@ class PictureReader:
                         f"{what}; cut it into tiles (skyeye data tile)", param=_PARAM, code="image_too_large"
                     )
                 image = load_image(path)
-                place = read_georeference(path)
+                place = read_georeference(path) if content.startswith(_PLACED) else None
             except SkyEyeError as error:
                 raise ApiError(f"{name}: {error.what}", param=_PARAM, code="invalid_image") from error
         given = Reduced(self.processor.pixels(image), pixel_digest(image))

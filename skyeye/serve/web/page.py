@@ -136,9 +136,8 @@ class Page:
         with gr.Accordion("How answers are made", open=False, elem_id="sk-how"):
             temperature = gr.Slider(0, 1.5, 0, step=0.05, label="Temperature (0: always the likeliest word)")
             top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p")
-            longest = gr.Slider(
-                1, self.limits.tokens, min(256, self.limits.tokens), step=1, label="Longest answer (tokens)"
-            )
+            most = self.limits.tokens
+            longest = gr.Slider(1, most, min(256, most), step=1, label="Longest answer (tokens)", elem_id="sk-longest")
             seed = gr.Textbox("", label="Seed", placeholder="a whole number; empty: another one each time")
         fields = {"message": message, "hint": hint, "classes": classes, "question": question, "region": region}
         fields |= {"temperature": temperature, "top_p": top_p, "longest": longest, "seed": seed}

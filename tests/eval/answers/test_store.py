@@ -227,6 +227,7 @@ KINDS = [
     Answer("", (Box(0.1, 1 / 3, 0.5, 2 / 3), OrientedBox(*(n / 7 for n in range(8))))),
     Answer("", mask=Mask(2, 3, (1, 2, 3))),
     Answer("it", embedding=(0.1, -1e-9, 3.0)),
+    Answer("", (Box(0.1, 0.2, 0.5, 0.6),), scores=(1 / 3,)),
 ]
 
 
@@ -238,7 +239,7 @@ def test_a_line_holds_what_the_answer_holds(tmp_path, answer):
     with AnswerStore(tmp_path) as store:
         assert store.collect(one, 5, patience=0) == [answer]
     [line] = (tmp_path / "rank0-of-1.jsonl").read_text().splitlines()
-    kinds = {"boxes": answer.boxes, "mask": answer.mask, "embedding": answer.embedding}
+    kinds = {"boxes": answer.boxes, "mask": answer.mask, "embedding": answer.embedding, "scores": answer.scores}
     assert set(json.loads(line)) == {"asked", "id", "answer"} | {k for k, held in kinds.items() if held is not None}
 
 

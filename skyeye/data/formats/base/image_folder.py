@@ -60,7 +60,7 @@ class ImageFolder:
 
     def __init__(self, root: str | Path, suffixes: Set[str] = frozenset(IMAGE_SUFFIXES), *, keep_absent: bool = False):
         self.root, self.suffixes, self.keep_absent = Path(root), suffixes, keep_absent
-        self._by_stem: dict[str, list[str]] | None = None
+        self._by_stem: dict[str, tuple[str, ...]] | None = None  # tuples: a million are made
         self._found: dict[str, str] = {}  # what `find` found already: a picture has a hundred questions
 
     def find(self, name: str, where: str) -> str:
@@ -98,7 +98,7 @@ class ImageFolder:
     def _agreeing(self, name: str, parts: list[str]) -> list[str]:
         """The files of the folder whose names agree best with this one."""
         wanted = _key(parts)
-        if self._listing().get(wanted[-1]) == [name]:  # as in nearly all data sets
+        if self._listing().get(wanted[-1]) == (name,):  # as in nearly all data sets
             return [name]
         best: list[str] = []
         best_rank = (0, False, False)
@@ -164,13 +164,14 @@ class ImageFolder:
         root = str(self.root)  # as pathlib writes it, which takes longer
         return name if root == os.curdir else os.path.join(root, name)
 
-    def _listing(self) -> dict[str, list[str]]:
+    def _listing(self) -> dict[str, tuple[str, ...]]:
         if self._by_stem is None:
             self._by_stem = {}
             if self.keep_absent and not self.root.is_dir():
                 return self._by_stem
             for name in image_names(self.root, self.suffixes):
-                self._by_stem.setdefault(_stem(name.rpartition("/")[2]), []).append(name)
+                stem = _stem(name.rpartition("/")[2])
+                self._by_stem[stem] = (*self._by_stem.get(stem, ()), name)
         return self._by_stem
 
 

@@ -102,7 +102,8 @@ def names_below(root: str | Path, wanted: Callable[[str], bool]) -> list[str]:
             continue
         place = "" if relative == os.curdir else f"{relative}/"
         found += [place + name for name in names if wanted(os.path.splitext(name)[1].lower())]
-    return sorted(found, key=lambda name: name.split("/"))
+    # as by the parts of the paths, which as lists would be four times the memory of a million names
+    return sorted(found, key=lambda name: name.replace("/", "\0"))
 
 
 def _is_circle(root: str | Path, relative: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where the tiles of a large picture lie, and which of its objects each of them shows."""
+"""Which objects of a large picture a window of it shows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from typing import Any
 
 from skyeye.data.formats.detection.base import Labelled
 from skyeye.data.geometry.polygons import clip_polygon, polygon_area, rectangle_corners, smallest_rectangle
-
-#: left, top, right, bottom in pixels of the picture
-Window = tuple[int, int, int, int]
-
-
-def windows(width: int, height: int, size: int, overlap: int) -> list[Window]:
-    """(left, top, right, bottom) of every tile of a picture, row by row."""
-    columns, rows = (_starts(length, size, size - overlap) for length in (width, height))
-    return [(x, y, min(x + size, width), min(y + size, height)) for y in rows for x in columns]
+from skyeye.data.geometry.windows import Window
 
 
 def boxes_in(
@@ -52,7 +44,3 @@ def boxes_in(
         difficult = {"difficult": True} if thing.difficult or not enough else {}
         found.append((index, {**place, "label": thing.name, **difficult}, enough))
     return found
-
-
-def _starts(length: int, size: int, stride: int) -> list[int]:
-    return [0] if length <= size else [*range(0, length - size, stride), length - size]
