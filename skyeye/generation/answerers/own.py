@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from skyeye.data.prompts import MiniGPTv2, PromptStyle
 from skyeye.data.record import Record
@@ -94,9 +94,9 @@ def own_answerer(
     batch_size: int = 32,
 ) -> OwnAnswerer | TowersAnswerer:
     """A model of this project, whichever it is."""
-    if isinstance(model, TwoTowers) and isinstance(processor, TwoTowersProcessor):
-        return TowersAnswerer(model, processor, batch_size)
-    return OwnAnswerer(model, processor, batch_size)
+    if isinstance(model, TwoTowers):
+        return TowersAnswerer(model, cast(TwoTowersProcessor, processor), batch_size)
+    return OwnAnswerer(model, cast(SkyEyeProcessor, processor), batch_size)
 
 
 def _vectors(model: Any, processor: Any, records: Sequence[Record], batch_size: int) -> Iterator[tuple[int, Reply]]:
