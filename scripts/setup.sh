@@ -86,6 +86,10 @@ if ! "$venv/bin/python" -m pip install --progress-bar off --no-input --disable-p
     grep -v '^WARNING: Location' "$log" | tail -n 15 >&2
     exit 1
 fi
+# Gradio asks for a Pillow below 13 and works with it. Pillow 13 resamples some sizes otherwise, and golden numbers are its own.
+if ! "$venv/bin/python" -m pip install --no-deps --no-input --disable-pip-version-check 'pillow>=13' >>"$log" 2>&1; then
+    echo "Pillow 13 could not be installed: golden numbers of RSGPT differ with older ones." >&2
+fi
 wanted >"$stamp"
 rm "$unfinished"
 echo "Installed in $SECONDS s."

@@ -205,6 +205,7 @@ def test_a_sentencepiece_model_of_another_kind_is_refused(tmp_path):
 def test_a_hub_name_is_looked_up_there(learnt, tmp_path, monkeypatch):
     learnt.save_pretrained(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, allow_patterns: str(tmp_path))
+    monkeypatch.setattr("skyeye.models.tokenizer.hub_is_reachable", lambda: True)
     assert load_tokenizer("somebody/some-model").get_vocab() == learnt.get_vocab()
 
     def offline(name, allow_patterns):

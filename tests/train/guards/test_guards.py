@@ -240,7 +240,7 @@ def test_nothing_is_learnt_from_a_broken_image_and_the_others_are_untouched(reci
     image = datasets[0]._sequences(0)[0][0].images[0]
     Path(image).write_bytes(b"no image")
     for dataset in datasets:
-        dataset._pixels.clear()
+        dataset._load._pixels.clear()
     after = [dataset[0] for dataset in datasets]
     problems = [problem for step in after for problem in step.problems]
     assert problems and all(Path(image).name in what for _, what in problems)
