@@ -104,6 +104,7 @@ class TrainingObjective(nn.Module):
             patches = self.model.encode_patches(pixel_values)
         pairs = self.pairs(patches, caption_ids, paired)
         features = None if patches is None else self.model.project_patches(patches, question_ids)
+        del patches  # of a frozen tower nothing else keeps them, and the language model needs the room
         # Text alone has to run what images run: every trained parameter is reached, and under ZeRO-3 the processes,
         # which hold parts of each other's weights, ask for the same ones in the same order.
         blank = self._blank_image() if features is None and self._images_are_needed() else None
