@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow  # .github/workflows/lint.yml runs it for every commit
 @pytest.mark.timeout(1800)  # without a cache it reads the types of torch and transformers, too
 def test_the_typed_rooms_are_clean():
     done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, check=False)
