@@ -122,7 +122,8 @@ NAN = json.dumps(scores_to_json(RESULTS)).replace("50.0", "NaN")
 @settings(max_examples=150, deadline=None)
 @given(mutations=MUTATIONS)
 def test_a_damaged_scores_file_is_read_or_refused(tmp_path_factory, mutations):
-    folder = tmp_path_factory.getbasetemp()
+    folder = tmp_path_factory.getbasetemp() / "damaged_scores"  # exports look for scores in the folders above them
+    folder.mkdir(exist_ok=True)
     file = folder / "scores.json"
     write_scores(file, RESULTS)
     file.write_bytes(mutated(file.read_bytes(), mutations))

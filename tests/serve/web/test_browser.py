@@ -184,6 +184,26 @@ def test_tasks_answers_boxes_files_and_regions(browser, pages, geotiff, tmp_path
     assert wrong == []
 
 
+def test_regions_length_stop_and_a_new_conversation(browser, pages):
+    tab, wrong = opened(browser, pages(["other"]), viewport={"width": 1360, "height": 1000})
+    tab.locator("#sk-examples button").first.click()
+    tab.wait_for_selector("figure.sk-picture figcaption")
+    tab.fill("#sk-region textarea, #sk-region input", "56, 112, 112, 168")
+    tab.click("#sk-how button")
+    tab.fill("#sk-longest input[type=number]", "17")
+    tab.press("#sk-longest input[type=number]", "Tab")
+    ask(tab, "[identify]", "{<25><50><50><75>}; at most 17, 0")
+    ask(tab, "and this?", "You asked: and this?")
+    assert tab.locator("#sk-talk-0 .sk-asked").count() == 2
+    tab.click("#sk-clear")
+    tab.wait_for_function("document.querySelector('#sk-region textarea, #sk-region input').value === ''")
+    tab.click("#sk-stop")
+    tab.click("#sk-new")
+    tab.wait_for_selector("#sk-message:has-text('begins anew')")
+    assert tab.locator("#sk-talk-0 .sk-turn").count() == 0
+    assert wrong == []
+
+
 def download(tab, button):
     """The file behind a button."""
     tab.wait_for_selector(f"{button}:not([disabled])")
