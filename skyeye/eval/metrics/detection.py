@@ -65,8 +65,10 @@ def detection(
     Args:
         oriented: compare polygons, instead of the upright boxes around them.
     """
-    of = _by_class(records, answers, oriented)
-    scored = any(one is not None for boxes in of.values() for one in boxes.scores)
+    named = [answer for answer in answers if answer.boxes]
+    unscored = sum(answer.scores is None or len(answer.scores) != len(answer.boxes or ()) for answer in named)
+    scored = bool(named) and not unscored
+    of = _by_class(records, answers, oriented, scored)
     tables = {name: _precisions(boxes) for name, boxes in of.items() if boxes.objects}
     items = len(records)
     every = {
@@ -80,6 +82,8 @@ def detection(
     statistics |= {f"mAP/{name}": _constant([table[protocol]], items) for name, table in sorted(tables.items())}
     said = "token certainty" if scored else "none: all boxes of a class are alike"
     notes = [f"scores of boxes: {said}; {'polygons' if oriented else 'upright boxes'}; mAP by {protocol}"]
+    if 0 < unscored < len(named):
+        notes.append(f"{unscored} of {len(named)} answers with boxes bring no score for each of them: none is used")
     found = [[upright(box) for box in answer.boxes or ()] for answer in answers]
     rows: list[dict[str, Any]] = [
         {"truth": record.references["boxes"], "correct": None, "class": record.references["class"], "found": len(own)}
@@ -90,7 +94,9 @@ def detection(
     return Scores(statistics, rows, counts, notes)
 
 
-def _by_class(records: Sequence[Record], answers: Sequence[Answer], oriented: bool) -> dict[str, ClassBoxes]:
+def _by_class(
+    records: Sequence[Record], answers: Sequence[Answer], oriented: bool, scored: bool
+) -> dict[str, ClassBoxes]:
     of: dict[str, ClassBoxes] = defaultdict(ClassBoxes)
     for record, answer in zip(records, answers, strict=True):
         hard = record.references["difficult"]
@@ -102,8 +108,7 @@ def _by_class(records: Sequence[Record], answers: Sequence[Answer], oriented: bo
             overlaps = upright_overlaps([upright(box) for box in said], [Box(*box) for box in (*sure, *unsure)])
         own = of[record.references["class"]]
         own.overlaps.append(overlaps)
-        sure_of = answer.scores if answer.scores is not None and len(answer.scores) == len(said) else None
-        own.scores.append(None if sure_of is None else np.array(sure_of, float))
+        own.scores.append(np.array(answer.scores or (), float) if scored else None)
         own.difficult.append(np.array([False] * len(sure) + [True] * len(unsure), bool))
     return dict(of)
 

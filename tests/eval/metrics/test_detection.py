@@ -167,6 +167,15 @@ def test_certainty_orders_the_boxes_and_is_said():
     assert detection(records, [Answer("", said)], protocol="voc").metrics["mAP"] == 50
 
 
+def test_scores_that_some_answers_lack_order_nothing_and_that_is_told():
+    """Two right boxes of two objects and a wrong one: precision 2/3 at recall 1, whatever the scores of some say."""
+    records = [record("a", "ship", [A]), record("b", "ship", [A])]
+    answers = [Answer("", (Box(*B), Box(*A)), scores=(0.2, 0.9)), Answer("", (Box(*A),))]
+    found = detection(records, answers, protocol="voc")
+    assert found.metrics["mAP"] == pytest.approx(200 / 3)
+    assert "alike" in found.notes[0] and found.notes[1].startswith("1 of 2 answers with boxes bring no score")
+
+
 def test_oriented_boxes_are_compared_as_polygons():
     """A square turned by 45 degrees has half the area of the upright square around it."""
     square, diamond = Box(0.2, 0.2, 0.6, 0.6), OrientedBox(0.4, 0.2, 0.6, 0.4, 0.4, 0.6, 0.2, 0.4)
