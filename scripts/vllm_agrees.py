@@ -25,7 +25,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-PICTURES = 4
+PICTURES = ("0.png", "1.png", "2.png", "3.png")
+#: Of 16 bits, and with alpha: the plugin reads them by our rules, a plain LLaVA folder is none of ours.
+ODD_PICTURES = ("deep.png", "alpha.png")
 QUESTIONS = ("how many ships are there ?", "where are they ?", "what is the scene ?")
 TOKENS = 16
 #: Largest difference of a log-probability in float32.
@@ -72,19 +74,20 @@ MODELS: dict[str, dict[str, Any]] = {
 _ODD = "two  spaces <unk> $$ <ImageHer> 飞机 é\n\n {<10><20>}  ?"
 
 
-def chats(system: bool) -> list[tuple[list[int], list[dict[str, Any]], str | None]]:
-    """(numbers of the pictures, messages, task) of each chat; pictures stand before the first question."""
-    found: list[tuple[list[int], list[dict[str, Any]], str | None]] = []
-    for picture in range(PICTURES):
+def chats(system: bool, odd_pictures: bool) -> list[tuple[list[str], list[dict[str, Any]], str | None]]:
+    """(pictures, messages, task) of each chat; pictures stand before the first question."""
+    found: list[tuple[list[str], list[dict[str, Any]], str | None]] = []
+    for picture in [*PICTURES, *(ODD_PICTURES if odd_pictures else ())]:
         found += [([picture], [{"role": "user", "content": question}], None) for question in QUESTIONS]
     talk = [{"role": "user", "content": QUESTIONS[0]}, {"role": "assistant", "content": "two ships"}]
-    found.append(([0], [*talk, {"role": "user", "content": QUESTIONS[1]}], None))
-    found.append(([1], [{"role": "user", "content": f"[refer] {_ODD}"}], None))
-    found.append(([2], [{"role": "user", "content": "the white ship"}], "refer"))
-    found.append(([0, 1], [{"role": "user", "content": "which one has more ?"}], None))
+    found.append((["0.png"], [*talk, {"role": "user", "content": QUESTIONS[1]}], None))
+    found.append((["1.png"], [{"role": "user", "content": f"[refer] {_ODD}"}], None))
+    found.append((["2.png"], [{"role": "user", "content": "the white ship"}], "refer"))
+    found.append((["0.png", "1.png"], [{"role": "user", "content": "which one has more ?"}], None))
     found.append(([], [{"role": "user", "content": "say something"}], None))
     if system:
-        found.append(([3], [{"role": "system", "content": _ODD}, {"role": "user", "content": QUESTIONS[2]}], None))
+        talk = [{"role": "system", "content": _ODD}, {"role": "user", "content": QUESTIONS[2]}]
+        found.append((["3.png"], talk, None))
     return found
 
 
@@ -95,9 +98,10 @@ def make(out: Path) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    for number in range(PICTURES):  # as large as the first tower's input: resizing is compared elsewhere
-        picture = Image.fromarray(random.integers(0, 255, (56, 56, 3), dtype=np.uint8))
-        picture.save(out / f"{number}.png")
+    for name in PICTURES:  # as large as the tower's input: a plain LLaVA folder is resized by others' code
+        Image.fromarray(random.integers(0, 255, (56, 56, 3), dtype=np.uint8)).save(out / name)
+    Image.fromarray(random.integers(0, 3000, (40, 70), dtype=np.uint16)).save(out / ODD_PICTURES[0])
+    Image.fromarray(random.integers(0, 255, (40, 70, 4), dtype=np.uint8)).save(out / ODD_PICTURES[1])
     for name in MODELS:
         _make(out, out / name, name)
         print(f"written: {out / name}: {len(json.loads((out / name / 'ours.json').read_text()))} chats")
@@ -118,7 +122,7 @@ def _make(out: Path, folder: Path, name: str) -> None:
     else:
         export(folder / "ours", folder / "export", Exporting(merged=True, dtype="fp32"))
     asked = []
-    for pictures, messages, task in chats(processor.builder.style.has_system):
+    for pictures, messages, task in chats(processor.builder.style.has_system, name != "plain"):
         said = [each["content"] for each in messages if each["role"] != "system"]
         turns = [Turn(question, answer) for question, answer in zip(said[::2], [*said[1::2], ""], strict=True)]
         first, *later = [*turns[:-1], Turn(turns[-1].question, "", task or FREE)]
@@ -126,13 +130,12 @@ def _make(out: Path, folder: Path, name: str) -> None:
         ids = processor.builder.prompt(
             len(pictures), [Turn(first.question, first.answer, first.task, (), system), *later]
         )
-        files = [f"{number}.png" for number in pictures]
-        features = _features(model, processor, [out / file for file in files])
+        features = _features(model, processor, [out / file for file in pictures])
         answer = _answer(model, processor, ids, features)
         logs = answer.log_probabilities
         if name == "plain":
             logs = _among_added_rows(model, ids, answer.ids, features, folder / "export/config.json")
-        asked.append({"pictures": files, "messages": messages, "task": task, "ids": ids})
+        asked.append({"pictures": pictures, "messages": messages, "task": task, "ids": ids})
         asked[-1] |= {"answer": answer.ids, "log_probabilities": logs, "text": processor.decode(answer.ids)}
     (folder / "ours.json").write_text(json.dumps(asked, indent=1))
 
