@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,12 +42,12 @@ class SkyEyeForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP):
         self._dtype = vllm_config.model_config.dtype
         shape = config.vision_shape
         self._level_widths = shape.widths
-        with self._mark_tower_model(vllm_config, "image"):
+        with self._mark_tower_model(vllm_config, "image"):  # type: ignore[operator]  # it is vLLM's
             self.vision_tower = build_tower(config.vision)
             # norm and projector stay in float32, as we load them
             self.vision_norm = nn.LayerNorm(shape.width, eps=1e-5).float() if config.vision_norm else nn.Identity()
             self.projector = build_projector(config.projector, shape.widths, config.text_config.hidden_size).float()
-        with self._mark_language_model(vllm_config):
+        with self._mark_language_model(vllm_config):  # type: ignore[operator]  # likewise
             self.language_model = init_vllm_registered_model(
                 vllm_config, hf_config=config.text_config, prefix=maybe_prefix(prefix, "language_model")
             )
@@ -59,7 +60,7 @@ class SkyEyeForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP):
             raise ValueError("the model sees images alone")
         return IMAGE_MARK
 
-    def embed_multimodal(self, **kwargs: object) -> MultiModalEmbeddings:
+    def embed_multimodal(self, **kwargs: Any) -> MultiModalEmbeddings:
         """(N, tokens_per_image, hidden_size) image tokens of ``pixel_values`` (N, *config.pixel_shape)."""
         pixels = kwargs.get("pixel_values")
         return [] if pixels is None else self.encode_images(pixels).to(self._dtype)

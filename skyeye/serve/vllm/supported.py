@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any, cast
+
+from transformers import PreTrainedConfig
 
 from skyeye.errors import SkyEyeError
 from skyeye.models.base import FILE as BASE
@@ -22,7 +25,8 @@ def refuse_unsupported(config: SkyEyeConfig, folder: Path) -> None:
     Raises:
         SkyEyeError: says which part of it, and what to do.
     """
-    kind, projector = config.text_config.model_type, config.projector["type"]
+    text, settings = cast(PreTrainedConfig, config.text_config), cast(dict[str, Any], config.projector)
+    kind, projector = text.model_type, settings["type"]
     if (folder / BASE).is_file():
         what, remedy = f"it leaves out its base ({BASE})", _EXPORT
     elif config.lora is not None:
