@@ -64,8 +64,8 @@ class Impatient(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Head and body of an answer are written one after the other: with Nagle's algorithm the body waits for the head's
-        # acknowledgement, 40 ms. asyncio turns it off for sockets that name their protocol, and these do not.
+        # Head and body of an answer are two writes: with Nagle's algorithm the body waits for the head's acknowledgement,
+        # 40 ms. asyncio turns it off for sockets that name their protocol, and these do not.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait()
 

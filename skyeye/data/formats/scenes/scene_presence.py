@@ -1,4 +1,4 @@
-"""Scene classification sets asked whether a thing is there, by what the class of a scene says: a forest has no building.
+"""Scene classification sets asked whether a thing is there, by what the class says: a forest has no building.
 
 Made for models that learn from few annotated questions: the words of a presence question meet many pictures, with both
 answers. A thing is asked about only in the classes that settle it; the others say nothing (a park may have a pond).
