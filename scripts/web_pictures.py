@@ -45,8 +45,20 @@ def main() -> None:
             for name, look, question, scene, part in (
                 ("web_desktop", LIGHT | DESKTOP, "[grounding] describe the image in detail", 0, WHOLE),
                 ("web_desktop_dark", DARK | DESKTOP, "[refer] the green vehicle", 1, WHOLE),
-                ("web_phone", LIGHT | PHONE, "[grounding] describe the image in detail", 0, ("#sk-title", "#sk-ask")),
-                ("web_phone_dark", DARK | PHONE, "[refer] the green vehicle", 1, ("#sk-question", "#sk-exact-0")),
+                (
+                    "web_phone",
+                    LIGHT | PHONE,
+                    "[grounding] describe the image in detail",
+                    0,
+                    ("#sk-title", "#sk-question"),
+                ),
+                (
+                    "web_phone_dark",
+                    DARK | PHONE,
+                    "[refer] the green vehicle",
+                    1,
+                    ("#sk-task-conversation", "#sk-file-conversation-0"),
+                ),
             ):
                 write(ask(browser, url, look, question, scene, part), options.out / f"{name}.png")
         with page_of(stages, scenes, Path(temporary) / "two") as url:
@@ -82,7 +94,7 @@ def ask(browser: Browser, url: str, look: dict[str, Any], question: str, scene: 
     tab.fill("#sk-question textarea", question)
     tab.click("#sk-ask")
     for number in range(tab.locator("[id^=sk-talk-]").count()):
-        tab.wait_for_selector(f"#sk-file-conversation-{number}:not([disabled])")
+        tab.wait_for_selector(f"#sk-file-coco-{number}:not([disabled])")
     width = look["viewport"]["width"]
     height = _settle(tab, width)
     first, last = (tab.locator(selector).bounding_box() if selector else None for selector in part)

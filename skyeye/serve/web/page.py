@@ -108,7 +108,6 @@ class Page:
             [(str(one.preview), one.file.stem) for one in self.examples],
             label="Examples",
             columns=6,
-            height="auto",
             allow_preview=False,
             object_fit="cover",
             interactive=False,
@@ -157,7 +156,8 @@ class Page:
 
     def _column(self, number: int, picture: gr.HTML) -> ModelColumn:
         talk = gr.HTML(elem_id=f"sk-talk-{number}")
-        switches = gr.CheckboxGroup(label="Boxes shown", visible=False, elem_id=f"sk-switches-{number}")
+        # without boxes the style hides it: what gradio itself hides may miss an update while answers stream
+        switches = gr.CheckboxGroup(label="Boxes shown", elem_id=f"sk-switches-{number}", elem_classes="sk-switches")
         table = gr.HTML(elem_id=f"sk-table-{number}")
         with gr.Accordion("Exact prompt", open=False, elem_id=f"sk-exact-{number}"):
             prompt = gr.Textbox(
@@ -315,7 +315,7 @@ class Page:
         return [
             render.picture(visitor.opened, answer.boxes if answer else (), region if answer is None else None),
             render.transcript(exchanges, named.model.builder.style, named.name),
-            gr.update(choices=names, value=names, visible=bool(names)),
+            gr.update(choices=names, value=names),
             render.box_table(answer),
             answer.prompt if answer else "",
         ]

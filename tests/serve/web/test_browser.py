@@ -202,6 +202,7 @@ def test_regions_length_stop_and_a_new_conversation(browser, pages):
     tab.click("#sk-new")
     tab.wait_for_selector("#sk-message:has-text('begins anew')")
     assert tab.locator("#sk-talk-0 .sk-turn").count() == 0
+    assert not tab.locator("#sk-switches-0").is_visible(), "there are no boxes"
     assert wrong == []
 
 
@@ -222,6 +223,9 @@ def test_two_models_on_a_phone_in_the_dark(browser, pages):
     ask(tab, "[refer] the ship", "{<10><20><40><70>}")
     tab.wait_for_selector("#sk-talk-1 mark")
     assert tab.locator("#sk-talk-1 .sk-who").last.inner_text() == "right"
+    for number in (0, 1):
+        tab.wait_for_selector(f"#sk-switches-{number} label:has-text('1. the ship')")
+        tab.wait_for_selector(f"#sk-file-coco-{number}:not([disabled])")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is wider than the phone"
     background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert sum(int(value) for value in background.removeprefix("rgb(").removesuffix(")").split(",")) < 150
