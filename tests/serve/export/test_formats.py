@@ -57,8 +57,9 @@ def test_a_folder_with_card_and_checksums(checkpoint, tmp_path, capsys):
     assert (head["library_name"], head["pipeline_tag"]) == ("skyeye", "image-text-to-text")
     assert "| rsvqa_lr | accuracy | 57.3 | 55.5 – 59.2 | 55.7 | 501 |" in card
     assert "| adapt | vision: frozen, projector: full, language: lora | lr (2.0: vqa count) | 30 steps |" in card
-    assert "| pretrained part eva_vit_g.pth | MIT, as EVA states it |" in card
-    assert "| data lr (format rsvqa) | CC-BY-4.0 |" in card and "unused" not in card
+    assert "| pretrained part eva_vit_g.pth | MIT | https://github.com/baaivision/EVA/blob/master/LICENSE |" in card
+    assert "| data lr (format rsvqa) | not known here | look at https://" in card and "unused" not in card
+    assert "> A licence of a pretrained part or data set is not known here" in card
     assert "fp32, adapters merged" in card and "after stage `adapt`" in card
     assert "/home/" not in card and "/home/" not in (out / "recipe.yaml").read_text()
     for block in re.findall(r"```python\n(.*?)```", card, re.S):
