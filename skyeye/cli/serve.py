@@ -63,7 +63,8 @@ def _limit_arguments(serve: argparse.ArgumentParser) -> None:
         ("max-images", 16, "pictures of a request"),
         ("max-pixels", 1 << 26, "pixels of a picture"),
         ("max-megabytes", 32, "a request, its pictures included"),
-        ("timeout", 30, "seconds that a client may take to send a request"),
+        ("connections", 512, "of clients at a time"),
+        ("timeout", 30, "seconds that a client may take to send a request, or stop reading its answer"),
         ("drain", 60, "seconds that requests in work get when the server is told to end"),
     ):
         about = f"{about} (default {usual})"
@@ -97,6 +98,7 @@ def _serve(options: argparse.Namespace) -> int:
         images=options.max_images,
         prompt_tokens=options.max_prompt,
         answer_tokens=options.max_tokens,
+        connections=options.connections,
         seconds_to_send=options.timeout,
         drain_seconds=options.drain,
     )

@@ -50,6 +50,12 @@ def test_the_reference_shows_what_is_public(site):
     assert ":func:" not in text and ":class:" not in text, "scripts/docs_site.py writes names as code"
 
 
+def test_links_show_titles_and_not_names_of_files(site):
+    shown = {page.name: re.findall(r">(\w+\.md)</a>", page.read_text(encoding="utf-8")) for page in site.glob("*.html")}
+    assert not {name: links for name, links in shown.items() if links}
+    assert ">Design</a> walks" in (site / "index.html").read_text(encoding="utf-8")
+
+
 def test_every_page_stands_in_the_navigation():
     named = re.findall(r"[\w-]+\.md", yaml.safe_dump(yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["nav"]))
     pages = [page.name for page in (ROOT / "docs").glob("*.md")]

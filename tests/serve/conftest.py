@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skyeye.models.save import save_checkpoint
 from skyeye.serve.model import Model
 
 
@@ -13,6 +14,15 @@ from skyeye.serve.model import Model
 def parts(small_parts):
     """Model and processor; it reads 120 tokens."""
     return small_parts
+
+
+@pytest.fixture(scope="session")
+def checkpoint(parts, tmp_path_factory):
+    """The same model as a folder, for commands that run in a process of their own."""
+    model, processor = parts
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    save_checkpoint(folder, model, model.state_dict(), processor=processor)
+    return folder
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from skyeye.serve.model import Model
 
 pytest.importorskip("mcp")
 from mcp import Client
+from mcp.client import stdio
 
 from skyeye.serve.mcp import mcp_server, read_number
 
@@ -143,3 +147,26 @@ def test_the_example_of_an_agent(model, folder, says):
         "second.png: 0 ships (0 located)",
         "first.png has more ships. It shows: two white ships",
     ]
+
+
+def test_the_command_speaks_the_protocol_alone_and_ends_with_its_input(checkpoint, model, folder, monkeypatch):
+    """As a client of agents starts it; `tee` keeps what was said on standard output, the shell how it ended."""
+    monkeypatch.setattr(stdio, "PROCESS_TERMINATION_TIMEOUT", 120.0)  # a busy machine is no failure
+    command = [sys.executable, "-m", "skyeye", "mcp", str(checkpoint), "--allow-folder", str(folder)]
+    script = '{ "$@" 2> notes; echo $? > status; } | tee said'
+    server = stdio.StdioServerParameters(
+        command="sh", args=["-c", script, "sh", *command], env=dict(os.environ), cwd=folder.parent
+    )
+
+    async def run() -> tuple:
+        async with Client(server) as client:
+            tools = await client.list_tools()
+            return tools.tools, await client.call_tool("describe", {"image": "first.png"})
+
+    tools, answer = asyncio.run(run())
+    assert {tool.name for tool in tools} == {"describe", "ask", "locate", "classify", "count"}
+    expected = model.ask(folder / "first.png", "briefly describe the image", task="caption").text
+    assert answer.structured_content == {"result": expected}
+    assert (folder.parent / "status").read_text() == "0\n", (folder.parent / "notes").read_text()
+    said = [json.loads(line) for line in (folder.parent / "said").read_text().splitlines()]
+    assert said and all(each["jsonrpc"] == "2.0" for each in said)

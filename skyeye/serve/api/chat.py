@@ -75,7 +75,7 @@ class Answering:
         texts = ("".join(piece.text for piece in each) for each in pieces)
         return self.reply.whole([(self._content(text), each) for text, each in zip(texts, pieces, strict=True)])
 
-    async def chunks(self) -> AsyncIterator[str]:
+    async def chunks(self, request: Request) -> AsyncIterator[str]:
         """The events of a streamed answer. Whoever stops reading them gives up the request."""
         try:
             for choice in range(len(self.prepared.sampling)):
@@ -85,8 +85,9 @@ class Answering:
             options = self.prepared.request.stream_options
             if options is not None and options.include_usage:
                 yield _event(self.reply.last())
+            left = await request.is_disconnected()  # then the last pieces went nowhere
             yield "data: [DONE]\n\n"
-            self.service.metrics.requests.labels("200").inc()
+            self.service.metrics.requests.labels(str(CLIENT_LEFT) if left else "200").inc()
         except ApiError as error:
             self.service.metrics.requests.labels(str(error.status)).inc()
             yield _event(error.body)
@@ -122,7 +123,7 @@ async def complete(service: Service, request: Request) -> Response:
         _log.warning("fields of a request that are not heeded: %s", headers["x-skyeye-ignored"])
     answering = Answering(service, prepared)
     if asked.stream:
-        return StreamingResponse(answering.chunks(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(answering.chunks(request), media_type="text/event-stream", headers=headers)
     found = await _unless_left(request, answering)
     return Response(status_code=CLIENT_LEFT) if found is None else JSONResponse(found, headers=headers)
 

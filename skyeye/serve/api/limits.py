@@ -21,7 +21,8 @@ class Limits:
         answers: ``n`` of a request.
         prompt_tokens: of a prompt, images included; None: what the model reads.
         answer_tokens: of an answer, whatever is asked.
-        seconds_to_send: for the head of a request, and again for its body.
+        connections: at a time; a further one takes the place of an idle one, or is refused.
+        seconds_to_send: for the head of a request, again for its body, and for the client to read its answer on.
         drain_seconds: for requests in work when the server is told to end.
     """
 
@@ -33,6 +34,7 @@ class Limits:
     answers: int = 16
     prompt_tokens: int | None = None
     answer_tokens: int = 1024
+    connections: int = 512
     seconds_to_send: float = 30.0
     drain_seconds: int = 60
 

@@ -15,7 +15,7 @@ import skyeye
 from skyeye.config.catalogue import CataloguedModel
 from skyeye.eval.results import EvalResults
 from skyeye.serve.export.checksums import files_of
-from skyeye.serve.export.licences import DATA, PARTS, UNKNOWN, Licence, licence_of, of_the_whole
+from skyeye.serve.export.licences import DATA, PARTS, Licence, licence_of, of_the_whole
 from skyeye.serve.export.private import last_name
 
 #: What a folder is asked where nobody says what.
@@ -173,6 +173,8 @@ def _notes(described: Described, sizes: Mapping[str, int]) -> list[str]:
         )
     if described.scores is not None and "(bitsandbytes)" in described.precision:
         notes.append("The scores below were measured before the weights were rounded to so few bits.")
-    if any(licence_of([name], PARTS).words == UNKNOWN for name in described.bases):
-        notes.append("The licence of a pretrained part is not known here: ask before you hand this on.")
+    licences = [licence_of([name], PARTS) for name in described.bases]
+    licences += [licence for _, _, licence in _data(described)]
+    if not all(licence.is_known for licence in licences):
+        notes.append("A licence of a pretrained part or data set is not known here: look before you hand this on.")
     return notes

@@ -1,10 +1,13 @@
-"""Licences of pretrained parts and data sets, as far as they are known here: what their publishers state."""
+"""Licences of pretrained parts and data sets: what their publishers state, and on which page.
+
+The pages were read on 2026-11-26 or before.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-UNKNOWN = "not known here: ask its publisher"
+_NOT_KNOWN = "not known here"
 
 
 @dataclass(frozen=True)
@@ -13,33 +16,55 @@ class Licence:
 
     Attributes:
         words: as a person reads it.
-        identifier: as the hub's metadata have it; None: it has no name there, or none is stated.
+        identifier: as the hub's metadata have it; None: it has no name there, or none is known.
+        source: the page on which it is stated; of one that is not known, where to look.
     """
 
     words: str
     identifier: str | None = None
+    source: str = "ask its publisher"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a statement of the publisher's was read."""
+        return self.words != _NOT_KNOWN
 
 
-#: A piece of the name of a pretrained part, in lower case -> its licence. The first that fits counts.
+UNKNOWN = Licence(_NOT_KNOWN)
+_LLAMA_1 = "not for commercial use (LLaMA 1)"
+_HUB = "https://huggingface.co/"
+#: A piece of the name of a pretrained part, in lower case with hyphens -> its licence. The first that fits counts.
 PARTS = {
-    "vicuna-7b-v1.1": Licence("LLaMA 1, not for commercial use"),
-    "vicuna": Licence("Llama 2 Community License", "llama2"),
-    "llama-2": Licence("Llama 2 Community License", "llama2"),
-    "llama-3": Licence("Meta Llama 3 Community License", "llama3"),
-    "neural-chat": Licence("Apache-2.0", "apache-2.0"),
-    "smollm2": Licence("Apache-2.0", "apache-2.0"),
-    "dinov2": Licence("Apache-2.0", "apache-2.0"),
-    "siglip": Licence("Apache-2.0", "apache-2.0"),
-    "clip-vit": Licence("MIT", "mit"),
-    "eva_vit_g": Licence("MIT, as EVA states it", "mit"),
-    "bert-base": Licence("Apache-2.0", "apache-2.0"),
+    "vicuna-7b-v1.5": Licence("Llama 2 Community License", "llama2", f"{_HUB}lmsys/vicuna-7b-v1.5-16k"),
+    "vicuna-13b-v1.5": Licence("Llama 2 Community License", "llama2", f"{_HUB}lmsys/vicuna-13b-v1.5"),
+    "vicuna-7b-v1.3": Licence(_LLAMA_1, None, f"{_HUB}lmsys/vicuna-7b-v1.3"),
+    "vicuna-13b-v1.3": Licence(_LLAMA_1, None, f"{_HUB}lmsys/vicuna-13b-v1.3"),
+    # the card of 1.1 was not seen
+    "vicuna": Licence(_NOT_KNOWN, None, f"look at {_HUB}lmsys: it depends on the version"),
+    "huggyllama": Licence(_LLAMA_1, None, f"{_HUB}huggyllama/llama-7b"),
+    # Meta's own pages ask for an account: these are copies of its notice
+    "llama-2": Licence("Llama 2 Community License", "llama2", f"{_HUB}TheBloke/Llama-2-7B-Chat-GGUF/blob/main/Notice"),
+    "llama-3-": Licence(
+        "Meta Llama 3 Community License",
+        "llama3",
+        f"{_HUB}kevinkawchak/Meta-Llama-3-8B-Instruct-LoRA-R1/blob/main/Notice",
+    ),
+    "neural-chat-7b": Licence("Apache-2.0", "apache-2.0", f"{_HUB}Intel/neural-chat-7b-v3-3"),
+    "smollm2": Licence("Apache-2.0", "apache-2.0", f"{_HUB}HuggingFaceTB/SmolLM2-135M-Instruct"),
+    "dinov2": Licence("Apache-2.0", "apache-2.0", f"{_HUB}facebook/dinov2-small"),
+    "siglip-so400m": Licence("Apache-2.0", "apache-2.0", f"{_HUB}google/siglip-so400m-patch14-384"),
+    "clip-vit-large-patch14": Licence("MIT", "mit", "https://github.com/openai/CLIP/blob/main/LICENSE"),
+    "eva-vit-g": Licence("MIT", "mit", "https://github.com/baaivision/EVA/blob/master/LICENSE"),
+    "bert-base-uncased": Licence("Apache-2.0", "apache-2.0", f"{_HUB}google-bert/bert-base-uncased"),
 }
 #: The same for data sets, by a piece of the name, format or path of a source of a recipe.
 DATA = {
-    "synthetic": Licence("drawn by skyeye data synth: none needed", "apache-2.0"),
-    "rsvqa": Licence("CC-BY-4.0", "cc-by-4.0"),
-    "vrsbench": Licence("CC-BY-4.0", "cc-by-4.0"),
-    "dota": Licence("academic use only"),
+    "synthetic": Licence("none needed: drawn by skyeye data synth", "apache-2.0", "skyeye's own LICENSE"),
+    "vrsbench": Licence("CC-BY-4.0", "cc-by-4.0", "https://github.com/lx709/VRSBench#licensing-information"),
+    "dota": Licence("academic use only", None, "https://captain-whu.github.io/DOTA/dataset.html"),
+    "fit-rs": Licence("CC-BY-NC-4.0", "cc-by-nc-4.0", f"{_HUB}datasets/ll-13/FIT-RS"),
+    # copies state CC-BY-4.0, one ODbL-1.0 beside it; the publisher's own page was not seen
+    "rsvqa": Licence(_NOT_KNOWN, None, "look at https://rsvqa.sylvainlobry.com and https://zenodo.org/records/6344334"),
 }
 #: Those under which a whole may be handed on as Apache-2.0.
 _FREE = frozenset({"apache-2.0", "mit"})
@@ -47,8 +72,8 @@ _FREE = frozenset({"apache-2.0", "mit"})
 
 def licence_of(names: list[str], table: dict[str, Licence]) -> Licence:
     """The licence of what has these names; :data:`UNKNOWN` where none is known."""
-    said = " ".join(names).lower()
-    return next((licence for piece, licence in table.items() if piece in said), Licence(UNKNOWN))
+    named = " ".join(names).lower().replace("_", "-")
+    return next((licence for piece, licence in table.items() if piece in named), UNKNOWN)
 
 
 def of_the_whole(parts: list[Licence]) -> str:

@@ -74,13 +74,16 @@ class Page:
         with gr.Blocks(title="SkyEye", analytics_enabled=False, delete_cache=(3600, _DAY), fill_width=True) as blocks:
             names = " and ".join(named.name for named in self.models)
             gr.Markdown(f"# SkyEye\n{names}: ask about a picture from above.", elem_id="sk-title")
+            alone = len(self.models) == 1
             with gr.Row(equal_height=False):
                 with gr.Column(scale=5, min_width=320):
-                    pictures = [self._picture_place(number) for number in range(len(self.models))]
+                    picture = self._picture_place(0) if alone else None
                     given = self._given()
                 with gr.Column(scale=6, min_width=320):
                     asked = self._asked()
-                    columns = self._answers(pictures)
+                    columns = [] if picture is None else [self._column(0, picture)]
+            if not alone:
+                columns = self._side_by_side()
             controls = Controls(gr.State(None, time_to_live=_DAY), **given, **asked["fields"])
             self._connect(controls, columns, asked["buttons"])
         return blocks
@@ -88,8 +91,6 @@ class Page:
     # ------------------------------------------------------------------ what stands where
 
     def _picture_place(self, number: int) -> gr.HTML:
-        if len(self.models) > 1:
-            gr.Markdown(f"**{self.models[number].name}**")
         return gr.HTML(render.picture([]), elem_id=f"sk-picture-{number}")
 
     def _given(self) -> dict[str, Any]:
@@ -107,7 +108,6 @@ class Page:
             [(str(one.preview), one.file.stem) for one in self.examples],
             label="Examples",
             columns=6,
-            height=130,
             allow_preview=False,
             object_fit="cover",
             interactive=False,
@@ -144,17 +144,20 @@ class Page:
         buttons = {"tasks": tasks, "ask": ask, "stop": stop, "new": new, "draw": draw, "clear": clear}
         return {"fields": fields, "buttons": buttons}
 
-    def _answers(self, pictures: Sequence[gr.HTML]) -> list[ModelColumn]:
+    def _side_by_side(self) -> list[ModelColumn]:
+        """A column for each model, its picture above its answers."""
         columns = []
         with gr.Row(equal_height=False):
-            for number, picture in enumerate(pictures):
+            for number, named in enumerate(self.models):
                 with gr.Column(min_width=280):
-                    columns.append(self._column(number, picture))
+                    gr.Markdown(f"**{named.name}**")
+                    columns.append(self._column(number, self._picture_place(number)))
         return columns
 
     def _column(self, number: int, picture: gr.HTML) -> ModelColumn:
         talk = gr.HTML(elem_id=f"sk-talk-{number}")
-        switches = gr.CheckboxGroup(label="Boxes shown", visible=False, elem_id=f"sk-switches-{number}")
+        # without boxes the style hides it: what gradio itself hides may miss an update while answers stream
+        switches = gr.CheckboxGroup(label="Boxes shown", elem_id=f"sk-switches-{number}", elem_classes="sk-switches")
         table = gr.HTML(elem_id=f"sk-table-{number}")
         with gr.Accordion("Exact prompt", open=False, elem_id=f"sk-exact-{number}"):
             prompt = gr.Textbox(
@@ -312,7 +315,7 @@ class Page:
         return [
             render.picture(visitor.opened, answer.boxes if answer else (), region if answer is None else None),
             render.transcript(exchanges, named.model.builder.style, named.name),
-            gr.update(choices=names, value=names, visible=bool(names)),
+            gr.update(choices=names, value=names),
             render.box_table(answer),
             answer.prompt if answer else "",
         ]

@@ -129,7 +129,7 @@ def message(text: str = "", is_error: bool = True) -> str:
     if not text:
         return ""
     kind, role = ("sk-error", "alert") if is_error else ("sk-told", "status")
-    return f'<div class="{kind}" role="{role}">{escape(text)}</div>'
+    return f'<div class="sk-line {kind}" role="{role}">{escape(text)}</div>'
 
 
 def parse_region(text: str) -> Region | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,15 @@ class Settings:
 
 
 def serve_web(checkpoints: Sequence[tuple[str | Path, Opening]], settings: Settings) -> None:
-    """Open the models and serve the page until Ctrl-C.
+    """Open the models and serve the page until Ctrl-C, or until the process is told to end (SIGTERM, SIGHUP).
 
     Raises:
         SkyEyeError: gradio is not installed, the port is taken, or a checkpoint cannot be opened.
     """
     _check_installed()
     check_port(settings)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # otherwise the page's folder would stay behind
     with tempfile.TemporaryDirectory(prefix="skyeye-web-") as folder:
         page = launch(checkpoints, settings, Path(folder))
         print(f"skyeye web: {page.local_url}  (Ctrl-C ends it)", flush=True)
@@ -79,7 +83,8 @@ def launch(checkpoints: Sequence[tuple[str | Path, Opening]], settings: Settings
 def launch_models(models: Sequence[Any], settings: Settings, folder: Path) -> Any:
     """Start the page of models that are open."""
     _without_network(folder)
-    import gradio as gr
+    import skyeye.models  # noqa: F401  comes before gradio: it makes torchvision importable
+    import gradio as gr  # isort: skip
 
     from skyeye.serve.web.page import Page
 
@@ -134,12 +139,9 @@ def _without_network(folder: Path) -> None:
 
 
 def _check_installed() -> None:
-    import skyeye.models  # noqa: F401  comes before gradio: it makes torchvision importable
-
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise SkyEyeError("the page needs gradio", remedy="pip install skyeye[web]") from error
+    """Look for gradio without importing it: it reads when it is imported where uploads go."""
+    if find_spec("gradio") is None:
+        raise SkyEyeError("the page needs gradio", remedy="pip install skyeye[web]")
 
 
 def check_port(settings: Settings) -> None:

@@ -57,8 +57,9 @@ def test_a_folder_with_card_and_checksums(checkpoint, tmp_path, capsys):
     assert (head["library_name"], head["pipeline_tag"]) == ("skyeye", "image-text-to-text")
     assert "| rsvqa_lr | accuracy | 57.3 | 55.5 – 59.2 | 55.7 | 501 |" in card
     assert "| adapt | vision: frozen, projector: full, language: lora | lr (2.0: vqa count) | 30 steps |" in card
-    assert "| pretrained part eva_vit_g.pth | MIT, as EVA states it |" in card
-    assert "| data lr (format rsvqa) | CC-BY-4.0 |" in card and "unused" not in card
+    assert "| pretrained part eva_vit_g.pth | MIT | https://github.com/baaivision/EVA/blob/master/LICENSE |" in card
+    assert "| data lr (format rsvqa) | not known here | look at https://" in card and "unused" not in card
+    assert "> A licence of a pretrained part or data set is not known here" in card
     assert "fp32, adapters merged" in card and "after stage `adapt`" in card
     assert "/home/" not in card and "/home/" not in (out / "recipe.yaml").read_text()
     for block in re.findall(r"```python\n(.*?)```", card, re.S):
@@ -85,6 +86,20 @@ def test_a_checkpoint_without_recipe(checkpoint, tmp_path):
     export(checkpoint, tmp_path / "out")
     assert "what it was trained on is not known here" in (tmp_path / "out/README.md").read_text()
     assert not check_files(tmp_path / "out")
+
+
+def test_what_ends_an_answer_is_said(checkpoint, tmp_path):
+    """What generates with the folder by itself (transformers, vLLM) reads it from here."""
+    export(checkpoint, tmp_path / "usual", Exporting(merged=True))
+    assert json.loads((tmp_path / "usual/generation_config.json").read_text())["eos_token_id"] == 2
+    file = checkpoint / "processor_config.json"
+    settings = json.loads(file.read_text())
+    settings["prompt"]["end_symbol"] = "[/INST]"
+    file.write_text(json.dumps(settings))
+    export(checkpoint, tmp_path / "own", Exporting(merged=True))
+    vocabulary = json.loads((checkpoint / "tokenizer.json").read_text())["model"]["vocab"]
+    ends = json.loads((tmp_path / "own/generation_config.json").read_text())["eos_token_id"]
+    assert ends == [2, vocabulary["▁[/INST]"]]
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")

@@ -54,22 +54,23 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(small_parts, folder):
-    """A function: number of models and settings -> the address of a page; closed at the end."""
+    """A function: names of models and settings -> the address of their page, started once; closed at the end."""
     pytest.importorskip("gradio", reason="gradio is not installed")
     from skyeye.serve.web.run import Settings, launch_models
     from skyeye.serve.web.visitor import NamedModel
 
-    running = []
+    running = {}
 
-    def start(names, **settings):
-        models = [NamedModel(name, Saying(*small_parts)) for name in names]
-        place = folder / "-".join(names)
-        place.mkdir()
-        running.append(launch_models(models, Settings(port=0, **settings), place))
-        return running[-1].local_url
+    def start(*names, **settings):
+        if names not in running:
+            models = [NamedModel(name, Saying(*small_parts)) for name in names]
+            place = folder / "-".join(names)
+            place.mkdir()
+            running[names] = launch_models(models, Settings(port=0, **settings), place)
+        return running[names].local_url
 
     yield start
-    for page in running:
+    for page in running.values():
         page.close(verbose=False)
 
 
@@ -115,7 +116,7 @@ def geotiff(tmp_path):
 
 
 def test_tasks_answers_boxes_files_and_regions(browser, pages, geotiff, tmp_path):
-    url = pages(["first"])
+    url = pages("first")
     tab, wrong = opened(browser, url, viewport={"width": 1360, "height": 1000}, accept_downloads=True)
 
     # what cannot be shown is told by its own name
@@ -185,7 +186,7 @@ def test_tasks_answers_boxes_files_and_regions(browser, pages, geotiff, tmp_path
 
 
 def test_regions_length_stop_and_a_new_conversation(browser, pages):
-    tab, wrong = opened(browser, pages(["other"]), viewport={"width": 1360, "height": 1000})
+    tab, wrong = opened(browser, pages("first"), viewport={"width": 1360, "height": 1000})
     tab.locator("#sk-examples button").first.click()
     tab.wait_for_selector("figure.sk-picture figcaption")
     tab.fill("#sk-region textarea, #sk-region input", "56, 112, 112, 168")
@@ -201,6 +202,7 @@ def test_regions_length_stop_and_a_new_conversation(browser, pages):
     tab.click("#sk-new")
     tab.wait_for_selector("#sk-message:has-text('begins anew')")
     assert tab.locator("#sk-talk-0 .sk-turn").count() == 0
+    assert not tab.locator("#sk-switches-0").is_visible(), "there are no boxes"
     assert wrong == []
 
 
@@ -213,7 +215,7 @@ def download(tab, button):
 
 
 def test_two_models_on_a_phone_in_the_dark(browser, pages):
-    url = pages(["left", "right"])
+    url = pages("left", "right")
     phone = {"viewport": {"width": 390, "height": 800}, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
     tab, wrong = opened(browser, url, **phone)
     tab.locator("#sk-examples button").first.click()
@@ -221,6 +223,9 @@ def test_two_models_on_a_phone_in_the_dark(browser, pages):
     ask(tab, "[refer] the ship", "{<10><20><40><70>}")
     tab.wait_for_selector("#sk-talk-1 mark")
     assert tab.locator("#sk-talk-1 .sk-who").last.inner_text() == "right"
+    for number in (0, 1):
+        tab.wait_for_selector(f"#sk-switches-{number} label:has-text('1. the ship')")
+        tab.wait_for_selector(f"#sk-file-coco-{number}:not([disabled])")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390, "nothing is wider than the phone"
     background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert sum(int(value) for value in background.removeprefix("rgb(").removesuffix(")").split(",")) < 150
@@ -237,7 +242,7 @@ def test_two_models_on_a_phone_in_the_dark(browser, pages):
 
 
 def test_a_page_with_passwords_lets_nobody_else_in(browser, pages):
-    url = pages(["closed"], auth=[("me", "secret")])
+    url = pages("closed", auth=[("me", "secret")])
     tab = browser.new_context().new_page()
     tab.goto(url)
     tab.wait_for_selector("input[type=password]", timeout=60_000)
