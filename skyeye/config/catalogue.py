@@ -99,11 +99,11 @@ _COMPARED = ("retrieval", "zero-shot classification")
 _NOTHING = "no code or weights to have one"
 
 
-def _towers(name: str, what: str, file: str, weights: float, licence: str) -> CataloguedModel:
+def _towers(name: str, what: str, file: str, weights: float, licence: str, proof: Proof = "golden") -> CataloguedModel:
     """A published CLIP."""
     words = f"{what}: pictures and texts in one space"
     files = (file, "CLIP's words: openai/clip-vit-base-patch32 or bpe_simple_vocab_16e6.txt.gz")
-    return CataloguedModel(name, words, f"models/{name}.yaml", files, licence, 0, weights, _COMPARED, None, "golden")
+    return CataloguedModel(name, words, f"models/{name}.yaml", files, licence, 0, weights, _COMPARED, None, proof)
 
 
 MODELS: dict[str, CataloguedModel] = {
@@ -288,6 +288,14 @@ MODELS: dict[str, CataloguedModel] = {
             0.428,
             "Apache-2.0",
         ),
+        _towers(
+            "remoteclip_rn50",
+            "RemoteCLIP RN50, a ResNet pooled by attention",
+            "RemoteCLIP-RN50.pt (chendelong/RemoteCLIP)",
+            0.102,
+            "Apache-2.0",
+            proof="library",
+        ),
         _towers("georsclip", "GeoRSCLIP ViT-B/32", "RS5M_ViT-B-32.pt (om-ai-lab/RS5M)", 0.151, "MIT"),
         _towers("georsclip_h14", "GeoRSCLIP ViT-H/14, GELU", "RS5M_ViT-H-14.pt (om-ai-lab/RS5M)", 0.986, "MIT"),
         _towers(
@@ -296,6 +304,18 @@ MODELS: dict[str, CataloguedModel] = {
             "SkyCLIP_ViT_L14_top30pct (wangzhecheng/SkyScript)",
             0.428,
             "see its repository",
+        ),
+        CataloguedModel(
+            "graft",
+            "GRAFT: the pictures' side of CLIP ViT-B/16 trained on satellite pictures, beside that CLIP's texts",
+            "models/graft.yaml",
+            ("graft_sentinel.ckpt (graft.cs.cornell.edu)", "openai/clip-vit-base-patch16"),
+            "not stated",
+            0,
+            0.150,
+            _COMPARED,
+            None,
+            "library",
         ),
         CataloguedModel(
             "pe_rsitr",

@@ -139,6 +139,8 @@ def _parts_of_the_model(recipe: Recipe) -> Iterator[Issue]:
         yield from _weights(f"model.vision[{i}].weights" if several else "model.vision.weights", tower.weights)
     yield from _weights("model.language.pretrained", model.language.pretrained, hub=True)
     yield from _weights("model.checkpoint", model.checkpoint)
+    if model.text is not None:
+        yield from _weights("model.text.weights", model.text.weights, hub=True)
     if not model.tokenizer.train_vocab_size:
         yield from _weights("model.tokenizer.path", model.tokenizer.path, hub=True)
         if model.tokenizer.path is None and model.language.pretrained is None:

@@ -15,7 +15,7 @@ from skyeye.data.files import check_new_folder
 from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
-from skyeye.eval.answers.boxes import read_boxes, records_as_shown
+from skyeye.eval.answers.boxes import read_boxes, records_as_shown, with_certainty
 from skyeye.eval.answers.store import ALONE, AnswerFunction, AnswerStore, Process
 from skyeye.eval.benchmarks import Benchmark, chosen_benchmarks, select
 from skyeye.eval.benchmarks.conditions import BenchmarkRun, prepare
@@ -199,7 +199,7 @@ def answer_function(answerer: Answerer) -> AnswerFunction:
 
     def answer(records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
         for index, reply in answerer.answers(records, max_new_tokens):
-            yield index, Answer(reply.text, embedding=reply.embedding, cut=reply.cut, refused=reply.refused)
+            yield index, Answer(reply.text, None, None, reply.embedding, reply.cut, None, reply.refused, reply.told)
 
     return answer
 
@@ -285,7 +285,7 @@ def _collect(
             run = replace(run, odd_answers={**run.odd_answers, **traces}) if condition == "seen" else run
         if run.benchmark.output == "boxes":
             shown = records_as_shown(records) if condition == "shuffled_images" else records
-            answers = read_boxes(shown, answers, style.read_boxes)
+            answers = with_certainty(shown, read_boxes(shown, answers, style.read_boxes), style)
         given[condition] = answers
     return run, given
 

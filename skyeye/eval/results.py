@@ -17,6 +17,7 @@ from skyeye.data.files import write_json
 from skyeye.data.formats.base.problems import load_json
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.errors import SkyEyeError
+from skyeye.generation.certainty import Told
 
 #: Keys of a benchmark in ``scores.json`` that are no metrics.
 NOT_METRICS = frozenset({"counts", "protocol"})
@@ -45,6 +46,7 @@ class Answer:
         embedding: a vector, where the answer is chosen by nearness.
         cut: it was not at its end when it had as many tokens as are allowed.
         refused: why a server gave no answer, in its words; empty: it gave one.
+        told: tokens of ``text``, from which its boxes have their certainty; empty: they are not told.
     """
 
     text: str = ""
@@ -54,6 +56,7 @@ class Answer:
     cut: bool = False
     scores: tuple[float, ...] | None = None
     refused: str = ""
+    told: tuple[Told, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,7 @@ def rows_of(
             **_question_boxes(record),
             "answer": answer.text,
             **({} if answer.boxes is None else {"boxes": [list(box) for box in answer.boxes]}),
+            **({} if answer.scores is None else {"scores": [round(score, 6) for score in answer.scores]}),
             **item,
         }
         for record, answer, item in zip(records, answers, scores.items, strict=True)

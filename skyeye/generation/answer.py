@@ -12,10 +12,13 @@ import torch
 
 from skyeye.config.schema import ModelConfig
 from skyeye.data.record import Record
+from skyeye.generation.answerers.base import Reply
+from skyeye.generation.certainty import told_tokens
 from skyeye.generation.engine import answer_groups
 from skyeye.generation.limit import room_for_answer
 from skyeye.generation.opening import Opening
 from skyeye.generation.requests import PromptGroup
+from skyeye.generation.sampling import GREEDY, Sampling
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.precision import resolve_precision
 from skyeye.models.pretrained import open_checkpoint
@@ -27,6 +30,8 @@ from skyeye.models.two_towers.build import is_own_folder, open_two_towers
 #: Encoded images that are kept for further records that show them.
 KEPT_IMAGES = 256
 _USUAL = Opening()
+#: Boxes of all objects of a class are put in the order of their certainty (mAP).
+_TOLD = Sampling(log_probabilities=True)
 _READERS = 4  # threads that read and decode image files
 
 
@@ -77,19 +82,17 @@ def answers_as_ready(
     *,
     batch_size: int = 32,
     max_new_tokens: int = 20,
-    cut: set[int] | None = None,
-) -> Iterator[tuple[int, str]]:
+) -> Iterator[tuple[int, Reply]]:
     """Answer the first question of every record, greedily and once.
 
     Questions about the same images are brought together: an image is encoded once however many questions it has, and
     they share its keys and values (:mod:`skyeye.generation.engine`). The answers do not depend on ``batch_size``
-    (beyond the rounding of half precision).
+    (beyond the rounding of half precision). Those to ``detection`` tell their tokens (:attr:`Reply.told`).
 
     Args:
         model: in evaluation mode, on the device to use.
         batch_size: questions decoded together.
         max_new_tokens: longest answer, in tokens.
-        cut: gets the indices of the records whose answer was not at its end when it was that long.
 
     Yields:
         (index of a record, its answer), in the order in which answers end.
@@ -107,14 +110,18 @@ def answers_as_ready(
         ask = _ask_each if model.projector.reads_text else _ask
         asked = ask(model, processor, [[records[i] for i in group] for group in groups], batch_size, readers)
         prompts = (
-            PromptGroup(prompts, features, [room_for_answer(model, ids, max_new_tokens, "eval") for ids in prompts])
-            for prompts, features in asked
+            PromptGroup(
+                prompts,
+                features,
+                [room_for_answer(model, ids, max_new_tokens, "eval") for ids in prompts],
+                [_TOLD if records[i].task == "detection" else GREEDY for i in group],
+            )
+            for group, (prompts, features) in zip(groups, asked, strict=True)
         )
         for said in answer_groups(model, prompts, rows=batch_size, eos_token_id=ends):
-            index = groups[said.group][said.prompt]
-            if cut is not None and not set(said.ids) & set(ends):
-                cut.add(index)
-            yield index, processor.decode(said.ids)
+            told = told_tokens(said.ids, said.log_probabilities, processor)
+            ended = bool(set(said.ids) & set(ends))
+            yield groups[said.group][said.prompt], Reply(processor.decode(said.ids), cut=not ended, told=told)
 
 
 def answer(
@@ -127,7 +134,8 @@ def answer(
 ) -> list[str]:
     """All answers of :func:`answers_as_ready`, in the order of the records."""
     ready = answers_as_ready(model, processor, records, batch_size=batch_size, max_new_tokens=max_new_tokens)
-    return [text for _, text in sorted(ready)]
+    texts = {index: reply.text for index, reply in ready}
+    return [texts[index] for index in range(len(records))]
 
 
 def _check_longest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
-from skyeye.generation.prefix_cache import Capacity
+from skyeye.generation.stored_keys import Capacity
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
 #: Buffers grow in steps of this many tokens.

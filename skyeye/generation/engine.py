@@ -19,10 +19,11 @@ from skyeye.errors import SkyEyeError
 from skyeye.generation.buffer_sizes import grown, static_size
 from skyeye.generation.passes import line_logits, mixed_logits, static_logits
 from skyeye.generation.plain_batches import PlainGeneration
-from skyeye.generation.prefix_cache import Capacity, Entering, ForwardLayout, SharedKeys
+from skyeye.generation.prefix_cache import Entering, ForwardLayout
 from skyeye.generation.requests import PromptGroup, SharedAnswer, Token
 from skyeye.generation.sampling import GREEDY, next_tokens
 from skyeye.generation.schedule import Places, Prefix, Row, WaitingLine
+from skyeye.generation.stored_keys import Capacity, SharedKeys
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.prefix_attention import NAME
 from skyeye.models.repetition_penalty import RepetitionPenalty

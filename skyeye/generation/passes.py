@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from skyeye.data.sequence import IMAGE_TOKEN_ID
-from skyeye.generation.prefix_cache import Entering, ForwardLayout, SharedKeys, StaticLayout
+from skyeye.generation.prefix_cache import Entering, ForwardLayout, StaticLayout
 from skyeye.generation.schedule import Prefix, Row
+from skyeye.generation.stored_keys import SharedKeys
 from skyeye.models.language import before_head
 from skyeye.models.last_layer import KEYWORD
 from skyeye.models.modeling import SkyEyeForConditionalGeneration

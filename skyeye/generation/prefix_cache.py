@@ -12,98 +12,18 @@ attention be chosen pass on keywords they do not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
+from skyeye.generation.stored_keys import SharedKeys
 from skyeye.models.prefix_attention import Branches, attend_branches
 
-#: Rows that look at more prefixes than this meet a copy of them in one product for all, if the copies of a layer's keys
-#: have at most so many bytes: with large models reading them once more would take longer than a product for each.
-FEW_PREFIXES = 3
-COPIED_BYTES = 4 << 20
-
-
-@dataclass
-class Capacity:
-    """How many prefixes and rows there is room for, and how many tokens each of them may have."""
-
-    prefixes: int = 0
-    prefix_tokens: int = 0
-    rows: int = 0
-    row_tokens: int = 0
-
-    def covering(self, other: Capacity) -> Capacity:
-        """The smallest that has room for both."""
-        return Capacity(*map(max, astuple(self), astuple(other)))
-
-
-class SharedKeys:
-    """Keys and values of every layer.
-
-    Those of prefixes are (key heads, prefixes, tokens, width), those of rows (rows, key heads, tokens, width).
-    Memory is taken when a layer is first computed, and grows with :meth:`reserve`.
-    """
-
-    def __init__(self) -> None:
-        self.capacity = Capacity()
-        self.prefixes: dict[int, list[torch.Tensor]] = {}  # layer -> keys, values
-        self.rows: dict[int, list[torch.Tensor]] = {}
-
-    @property
-    def bytes(self) -> int:
-        """Size of all buffers."""
-        return sum(x.nbytes for kind in (self.prefixes, self.rows) for pair in kind.values() for x in pair)
-
-    def reserve(self, wanted: Capacity) -> None:
-        """Make room for at least this much; what is stored stays."""
-        self.capacity = self.capacity.covering(wanted)
-        for layer in self.prefixes:
-            self.prefixes[layer] = [_grown(x, self._prefix_shape(x.shape[0], x)) for x in self.prefixes[layer]]
-            self.rows[layer] = [_grown(x, self._row_shape(x.shape[1], x)) for x in self.rows[layer]]
-
-    def of_layer(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """The buffers of a layer, (prefix keys, values) and (row keys, values), for heads like those of ``key``."""
-        if layer not in self.prefixes:
-            heads = key.shape[0]
-            self.prefixes[layer] = [_empty(x, self._prefix_shape(heads, x)) for x in (key, value)]
-            self.rows[layer] = [_empty(x, self._row_shape(heads, x)) for x in (key, value)]
-        return self.prefixes[layer], self.rows[layer]
-
-    def move_rows(self, sources: Sequence[int], targets: Sequence[int]) -> None:
-        """Copy rows to the places of others that have left."""
-        buffers = [x for pair in self.rows.values() for x in pair]
-        if sources and buffers:
-            device = buffers[0].device
-            old, new = torch.tensor(sources, device=device), torch.tensor(targets, device=device)
-            for x in buffers:
-                x.index_copy_(0, new, x.index_select(0, old))
-
-    def _prefix_shape(self, heads: int, like: torch.Tensor) -> tuple[int, ...]:
-        return heads, self.capacity.prefixes, self.capacity.prefix_tokens, like.shape[-1]
-
-    def _row_shape(self, heads: int, like: torch.Tensor) -> tuple[int, ...]:
-        return self.capacity.rows, heads, self.capacity.row_tokens, like.shape[-1]
-
-
-def _empty(like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    new = like.new_zeros(shape)  # not uninitialised: a masked NaN would still be one
-    if new.is_cuda:
-        # CUDA graphs refuse to write into inputs that may move; that the next task's lie elsewhere is no other graph
-        torch._dynamo.mark_static_address(new, guard=False)
-    return new
-
-
-def _grown(old: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    if old.shape == shape:
-        return old
-    new = _empty(old, shape)
-    new[tuple(slice(size) for size in old.shape)] = old
-    return new
+#: All rows meet the keys of their prefixes in one product over all places, unless that takes more slots for each row:
+#: where one of many prefixes has many rows. Then there is a product for each prefix.
+SLOTS_PER_ROW = 4
 
 
 @dataclass(frozen=True)
@@ -114,6 +34,11 @@ class Entering:
     prefix_tokens: int
     is_new: bool
     lengths: list[int]  # tokens of each row
+
+    @property
+    def is_one_line(self) -> bool:
+        """Whether every token sees all before it."""
+        return self.is_new and len(self.lengths) == 1
 
 
 class ForwardLayout:
@@ -136,18 +61,22 @@ class ForwardLayout:
     ):
         self.keys, self.entering, self.going_on = keys, entering, len(lengths)
         self.layers: set[int] = set()
+        self.rows = torch.arange(len(lengths), device=device)
         self.lengths = torch.tensor(lengths, dtype=torch.long, device=device)
         self.longest = max(lengths, default=0) + 1
         rows_of: dict[tuple[int, int], list[int]] = {}
         for row, prefix in enumerate(prefix_of_row):
             rows_of.setdefault(prefix, []).append(row)
+        self.slots = _Slots.of(rows_of, keys.capacity.prefixes, device)
         self.by_prefix = [(*prefix, torch.tensor(rows, device=device)) for prefix, rows in rows_of.items()]
         self.longest_prefix = max((tokens for _, tokens in prefix_of_row), default=0)
-        of_rows = torch.tensor(prefix_of_row, dtype=torch.long).view(-1, 2).to(device)
-        self.places = of_rows[:, 0]
-        self.beyond = torch.arange(self.longest_prefix, device=device) >= of_rows[:, 1:]  # (rows, tokens)
+        of_rows = torch.tensor([tokens for _, tokens in prefix_of_row], dtype=torch.long).view(-1, 1).to(device)
+        beyond = torch.arange(self.longest_prefix, device=device) >= of_rows
+        later = torch.arange(self.longest, device=device) > self.lengths[:, None]
+        # (rows, tokens of the prefix and own ones): not to be looked at
+        self.hidden = torch.cat([beyond, later], dim=1)
         counts = [length for group in entering for length in group.lengths]
-        self.branches = [Branches.of(group.lengths, device) for group in entering]
+        self.branches = [None if group.is_one_line else Branches.of(group.lengths, device) for group in entering]
         rows = torch.arange(len(counts)) + self.going_on
         self.entering_rows = rows.repeat_interleave(torch.tensor(counts, dtype=torch.long)).to(device)
         self.entering_places = torch.cat([torch.arange(0), *map(torch.arange, counts)]).to(device)
@@ -164,20 +93,23 @@ class ForwardLayout:
             pieces.append(self._go_on(query[:, :start] * scaling, key[:, :start], value[:, :start], prefixes, rows))
         own: list[tuple[int, int]] = []
         for group, branches in zip(self.entering, self.branches, strict=True):
-            if group.is_new and group.prefix_tokens:
-                span = slice(start, start + group.prefix_tokens)
+            behind = start + group.prefix_tokens * group.is_new
+            end = behind + sum(group.lengths)
+            own.append((behind, end))
+            if group.is_new:
                 for store, x in zip(prefixes, (key, value), strict=True):
-                    store[:, group.place, : group.prefix_tokens] = x[:, span]
-                q, k, v = query[:, span], *_for_all_heads(query, key[:, span], value[:, span])
-                mixed = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True, scale=scaling)
-                pieces.append(mixed[0])
-                start = span.stop
-            span = slice(start, start + sum(group.lengths))
-            start = span.stop
-            own.append((span.start, span.stop))
-            prefix = (store[:, group.place, : group.prefix_tokens] for store in prefixes)
-            k, v, prefix_k, prefix_v = _for_all_heads(query, key[:, span], value[:, span], *prefix)
-            pieces.append(attend_branches(query[:, span], k, v, prefix_k, prefix_v, branches, scaling))
+                    store[:, group.place, : group.prefix_tokens] = x[:, start:behind]
+                alone = slice(start, end if branches is None else behind)
+                if alone.stop > start:
+                    q, k, v = query[:, alone], *_for_all_heads(query, key[:, alone], value[:, alone])
+                    mixed = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True, scale=scaling)
+                    pieces.append(mixed[0])
+            if branches is not None:
+                span = slice(behind, end)
+                prefix = (store[:, group.place, : group.prefix_tokens] for store in prefixes)
+                k, v, prefix_k, prefix_v = _for_all_heads(query, key[:, span], value[:, span], *prefix)
+                pieces.append(attend_branches(query[:, span], k, v, prefix_k, prefix_v, branches, scaling))
+            start = end
         if own:
             for store, x in zip(rows, (key, value), strict=True):
                 new = torch.cat([x[:, first:last] for first, last in own], dim=1).transpose(0, 1)
@@ -195,39 +127,77 @@ class ForwardLayout:
         """One token of every row, which meets the keys of its prefix and its own."""
         count = q.shape[1]
         q = q.view(k.shape[0], -1, count, q.shape[-1])  # key heads, query heads of each, rows, width
-        own_k, own_v = _append(rows, k, v, self.lengths)
-        own = _own_scores(q, own_k[:count, :, : self.longest], self.lengths)
-        copied = q.shape[0] * count * self.longest_prefix * q.shape[-1] * q.element_size()
-        apart = len(self.by_prefix) <= FEW_PREFIXES or copied > COPIED_BYTES
-        seen = self._by_prefix_scores(q, prefixes[0]) if apart else self._copied_scores(q, prefixes[0])
-        weights = torch.cat([seen, own], dim=-1).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
-        mixed = _own_values(weights[..., self.longest_prefix :], own_v[:count, :, : self.longest])
-        weights = weights[..., : self.longest_prefix]
-        if apart:
-            self._add_by_prefix_values(mixed, weights, prefixes[1])
-        else:
-            mixed = mixed + _by_row(weights, prefixes[1][:, self.places, : self.longest_prefix])
-        return mixed.flatten(0, 1)
+        own_k, own_v = (x[:count, :, : self.longest] for x in _append(rows, k, v, self.rows, self.lengths))
+        scores = torch.cat([self._meet(q, prefixes[0]), _own_scores(q, own_k)], dim=-1)
+        scores = scores.masked_fill(self.hidden, float("-inf"))
+        weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+        to_prefix, to_own = weights.split([self.longest_prefix, self.longest], dim=-1)
+        return (_own_values(to_own, own_v) + self._gather(to_prefix, prefixes[1])).flatten(0, 1)
 
-    def _by_prefix_scores(self, q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """All rows of a prefix meet its keys in one product: (key heads, heads of each, rows, tokens)."""
-        seen = q.new_full((*q.shape[:3], self.longest_prefix), float("-inf"))
+    def _meet(self, q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Scores (key heads, heads of each, rows, tokens) with the prefix of each row; beyond its end anything."""
+        if self.slots is not None:
+            return self.slots.back(self.slots.lay(q) @ keys[:, :, : self.longest_prefix].transpose(2, 3))
+        seen = q.new_zeros(*q.shape[:3], self.longest_prefix)
         for place, tokens, mine in self.by_prefix:
             asked = q[:, :, mine]
             product = asked.flatten(1, 2) @ keys[:, place, :tokens].transpose(1, 2)
             seen[:, :, mine, :tokens] = product.view(*asked.shape[:3], tokens)
         return seen
 
-    def _add_by_prefix_values(self, mixed: torch.Tensor, weights: torch.Tensor, values: torch.Tensor) -> None:
+    def _gather(self, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """(key heads, heads of each, rows, tokens) weights of the prefix of each row -> the same with width."""
+        if self.slots is not None:
+            return self.slots.back(self.slots.lay(weights) @ values[:, :, : self.longest_prefix])
+        mixed = weights.new_empty(*weights.shape[:3], values.shape[-1])
         for place, tokens, mine in self.by_prefix:
             given = weights[:, :, mine, :tokens]
             product = given.flatten(1, 2) @ values[:, place, :tokens]
-            mixed[:, :, mine] += product.view(*given.shape[:3], product.shape[-1])
+            mixed[:, :, mine] = product.view(*given.shape[:3], product.shape[-1])
+        return mixed
 
-    def _copied_scores(self, q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """The same by one product over a copy of each row's prefix: where these are many and small."""
-        copies = keys[:, self.places, : self.longest_prefix].transpose(2, 3)
-        return _by_row(q, copies).masked_fill(self.beyond, float("-inf"))
+
+@dataclass(frozen=True)
+class _Slots:
+    """Rows laid out by the places of their prefixes: each place has as many slots as the one with most rows needs.
+
+    Attributes:
+        places, each: of prefixes, and slots of each of them.
+        row: (slots,) the row in each slot; in an empty one any.
+        slot: (rows,) the slot of each row.
+    """
+
+    places: int
+    each: int
+    row: torch.Tensor
+    slot: torch.Tensor
+
+    @classmethod
+    def of(cls, rows_of: Mapping[tuple[int, int], Sequence[int]], places: int, device: torch.device) -> _Slots | None:
+        """None: there would be too many.
+
+        Args:
+            rows_of: the rows of each place and its tokens.
+        """
+        rows = sum(map(len, rows_of.values()))
+        each = max(map(len, rows_of.values()), default=0)
+        if not rows or places * each > SLOTS_PER_ROW * rows:
+            return None
+        slots = [(place * each + n, row) for (place, _), mine in rows_of.items() for n, row in enumerate(mine)]
+        row, slot = [0] * (places * each), [0] * rows
+        for at, number in slots:
+            row[at], slot[number] = number, at
+        return cls(places, each, torch.tensor(row, device=device), torch.tensor(slot, device=device))
+
+    def lay(self, x: torch.Tensor) -> torch.Tensor:
+        """(key heads, heads of each, rows, n) -> (key heads, places, slots and heads of each, n)."""
+        laid = x.transpose(1, 2).index_select(1, self.row)
+        return laid.view(x.shape[0], self.places, self.each * x.shape[1], x.shape[-1])
+
+    def back(self, x: torch.Tensor) -> torch.Tensor:
+        """The other way."""
+        by_slot = x.view(x.shape[0], len(self.row), x.shape[2] // self.each, x.shape[-1])
+        return by_slot.index_select(1, self.slot).transpose(1, 2)
 
 
 class StaticLayout:
@@ -245,7 +215,10 @@ class StaticLayout:
         self.keys, self.lengths = keys, lengths
         mine = torch.arange(keys.capacity.prefixes, device=places.device) == places[:, None]
         stored = torch.arange(keys.capacity.prefix_tokens, device=places.device) < tokens[:, None]
-        self.hidden = ~(mine[:, :, None] & stored[:, None]).flatten(1)  # (rows, prefixes * tokens): not to be looked at
+        self.rows = torch.arange(len(lengths), device=places.device)
+        later = torch.arange(keys.capacity.row_tokens, device=places.device) > lengths[:, None]
+        # (rows, prefixes * tokens and own ones): not to be looked at
+        self.hidden = torch.cat([~(mine[:, :, None] & stored[:, None]).flatten(1), later], dim=1)
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
@@ -255,41 +228,32 @@ class StaticLayout:
         prefixes, rows = self.keys.of_layer(layer, k, v)
         q = (query[0] * scaling).view(k.shape[0], -1, *query.shape[2:])
         prefix_k, prefix_v = (x.flatten(1, 2) for x in prefixes)
-        own_k, own_v = _append(rows, k, v, self.lengths)
-        own = _own_scores(q, own_k, self.lengths)
+        own_k, own_v = _append(rows, k, v, self.rows, self.lengths)
         seen = (q.flatten(1, 2) @ prefix_k.transpose(1, 2)).view(*q.shape[:3], prefix_k.shape[1])
-        seen = seen.masked_fill(self.hidden, float("-inf"))
-        weights = torch.cat([seen, own], dim=-1).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+        scores = torch.cat([seen, _own_scores(q, own_k)], dim=-1).masked_fill(self.hidden, float("-inf"))
+        weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
         mixed = _own_values(weights[..., seen.shape[-1] :], own_v)
         from_prefix = weights[..., : seen.shape[-1]].flatten(1, 2) @ prefix_v
         return (mixed + from_prefix.view(mixed.shape)).flatten(0, 1)[None]
 
 
 def _append(
-    rows: list[torch.Tensor], k: torch.Tensor, v: torch.Tensor, lengths: torch.Tensor
+    stores: list[torch.Tensor], k: torch.Tensor, v: torch.Tensor, rows: torch.Tensor, lengths: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Write one new key and value, (key heads, rows, width), behind those of each row."""
-    numbers = torch.arange(len(lengths), device=lengths.device)
-    for store, x in zip(rows, (k, v), strict=True):
-        store[numbers, :, lengths] = x.transpose(0, 1)
-    return rows[0], rows[1]
+    for store, x in zip(stores, (k, v), strict=True):
+        store[rows, :, lengths] = x.transpose(0, 1)
+    return stores[0], stores[1]
 
 
-def _own_scores(q: torch.Tensor, own_k: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def _own_scores(q: torch.Tensor, own_k: torch.Tensor) -> torch.Tensor:
     """(key heads, heads of each, rows, width) x (rows, key heads, tokens, width) -> the same with tokens for width."""
-    scores = (q.permute(2, 0, 1, 3) @ own_k.transpose(2, 3)).permute(1, 2, 0, 3)
-    later = torch.arange(own_k.shape[2], device=q.device) > lengths[:, None]
-    return scores.masked_fill(later, float("-inf"))
+    return (q.permute(2, 0, 1, 3) @ own_k.transpose(2, 3)).permute(1, 2, 0, 3)
 
 
 def _own_values(weights: torch.Tensor, own_v: torch.Tensor) -> torch.Tensor:
     """(key heads, heads of each, rows, tokens) x (rows, key heads, tokens, width) -> the same with width for tokens."""
     return (weights.permute(2, 0, 1, 3) @ own_v).permute(1, 2, 0, 3)
-
-
-def _by_row(x: torch.Tensor, of_rows: torch.Tensor) -> torch.Tensor:
-    """(key heads, heads of each, rows, n) x (key heads, rows, n, m) -> (key heads, heads of each, rows, m)."""
-    return (x.transpose(1, 2) @ of_rows).transpose(1, 2)
 
 
 def _for_all_heads(query: torch.Tensor, *keys: torch.Tensor) -> list[torch.Tensor]:

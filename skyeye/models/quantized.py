@@ -4,6 +4,7 @@ adapters are trained (QLoRA)."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,6 +19,8 @@ from skyeye.models.mapped import give_back_heap
 BYTES = {"int8": 1.0, "int4": 0.516}
 #: The library rounds to 4 bits in blocks of so many weights, and its products on a CPU want whole ones.
 BLOCK = 64
+#: Weights that are rounded at a time: on the way the library makes several copies of them in float32.
+SLAB = 1 << 20
 
 
 def check_quantization() -> None:
@@ -109,17 +112,53 @@ def put_quantized(
         kind: ``int8`` (a scale for each row) or ``int4`` (NF4, doubly quantised scales).
         dtype: precision of the products.
     """
-    from bitsandbytes.nn import Int8Params, Params4bit
-
-    weight = weight.to(dtype).contiguous()
-    if kind == "int8":
-        value = Int8Params(weight, requires_grad=False, has_fp16_weights=False)
-    else:
-        value = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
-    value = value.to(device)  # which quantises it, there
+    rounded = _in_8_bits if kind == "int8" else _in_4_bits
+    value = rounded(_slabs(weight, dtype, device), weight.shape, device)
     put_layer(model, layer, value, kind, dtype)
-    del weight, value
     give_back_heap()
+
+
+def _slabs(weight: torch.Tensor, dtype: torch.dtype, device: torch.device | str) -> Iterator[torch.Tensor]:
+    """Some rows after others, as they would be held unquantised."""
+    for rows in weight.split(max(1, SLAB // weight.shape[1])):
+        yield rows.to(dtype).contiguous().to(device)
+
+
+def _in_8_bits(slabs: Iterable[torch.Tensor], shape: torch.Size, device: torch.device | str) -> nn.Parameter:
+    """What ``Int8Params.to(device)`` makes of all rows at once: each row has its own scale."""
+    from bitsandbytes.functional import int8_vectorwise_quant
+    from bitsandbytes.nn import Int8Params
+
+    held, scales, at = torch.empty(shape, dtype=torch.int8, device=device), [], 0
+    for rows in slabs:
+        held[at : at + len(rows)], scale, _ = int8_vectorwise_quant(rows.to(torch.float16))
+        scales.append(scale)
+        at += len(rows)
+    value = Int8Params(held, requires_grad=False, has_fp16_weights=False)
+    value.CB, value.SCB = value.data, torch.cat(scales)
+    return value
+
+
+def _in_4_bits(slabs: Iterable[torch.Tensor], shape: torch.Size, device: torch.device | str) -> nn.Parameter:
+    """What ``Params4bit.to(device)`` makes of all rows at once: a block lies within a row, and the scales of all blocks
+    are rounded together."""
+    from bitsandbytes.functional import QuantState, get_4bit_type, quantize_4bit, quantize_blockwise
+    from bitsandbytes.nn import Params4bit
+
+    held = torch.empty((shape.numel() // 2, 1), dtype=torch.uint8, device=device)
+    scales, at, dtype = [], 0, None
+    for rows in slabs:
+        few, state = quantize_4bit(rows, blocksize=BLOCK, compress_statistics=False, quant_type="nf4")
+        held[at : at + len(few)] = few
+        scales.append(state.absmax)
+        at, dtype = at + len(few), rows.dtype
+    largest = torch.cat(scales)
+    offset = largest.mean()
+    few_scales, second = quantize_blockwise(largest - offset, blocksize=256)
+    state = QuantState(
+        few_scales, shape, get_4bit_type("nf4", device=device), BLOCK, "nf4", dtype, offset=offset, state2=second
+    )
+    return Params4bit(held, requires_grad=False, quant_state=state, quant_type="nf4", bnb_quantized=True)
 
 
 def put_layer(model: nn.Module, layer: str, value: nn.Parameter, kind: str, dtype: torch.dtype) -> None:

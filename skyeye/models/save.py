@@ -121,6 +121,8 @@ def export_checkpoint(
         family=family,
         quantize=quantize,
     )
+    ends = processor.builder.end_token_ids  # what generates with the folder by itself stops where we do
+    model.generation_config.eos_token_id = ends[0] if len(ends) == 1 else ends
     ignored = model._keys_to_ignore_on_save or ()
     with whole_folder(target) as partial:
         state = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(CONSTANT)}

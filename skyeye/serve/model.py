@@ -13,6 +13,7 @@ from skyeye.data.record import MARK, Mention, Turn
 from skyeye.data.tasks import FREE, check_task
 from skyeye.errors import SkyEyeError
 from skyeye.generation.answer import open_to_answer
+from skyeye.generation.certainty import certainty, told_tokens
 from skyeye.generation.engine import answer_groups, stream_groups
 from skyeye.generation.limit import room_for_answer
 from skyeye.generation.requests import PromptGroup, SharedAnswer, Token
@@ -21,11 +22,10 @@ from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.serve.answer import Answer, make_answer
 from skyeye.serve.api.said import Said
-from skyeye.serve.certainty import certainties
 from skyeye.serve.opening import to_open
 from skyeye.serve.pictures import EncodedPictures, Picture, Reduced, Shown, show_all
 from skyeye.serve.ranking import Ranked, rank
-from skyeye.serve.read_boxes import read_leniently
+from skyeye.serve.read_boxes import FoundBox, read_leniently
 from skyeye.serve.streaming import AnswerStream
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ class Model:
             text,
             style,
             None if image is None else image.size,
-            certainties=certainties(found, said.ids, said.log_probabilities, self.processor),
+            certainties=self._certainties(found, said),
             question=style.question(request.turns[-1]),
             image=image,
             place=None if first is None else first.place,
@@ -301,6 +301,11 @@ class Model:
             tokens=len(said.ids),
             ended=bool(set(said.ids) & set(self.builder.end_token_ids)),
         )
+
+    def _certainties(self, found: Sequence[FoundBox], said: SharedAnswer) -> list[float | None]:
+        tokens = told_tokens(said.ids, said.log_probabilities, self.processor) if found else ()
+        values = [certainty(one.span, tokens) for one in found]
+        return [None if value is None else round(value, 3) for value in values]
 
 
 def _mentions(region: Region | Sequence[Region], pictures: Sequence[Shown]) -> tuple[Mention, ...]:

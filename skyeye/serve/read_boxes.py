@@ -10,7 +10,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from skyeye.data.geometry.box_text import GEOCHAT, NOTATIONS, BoxNotation, Size, find_answer_boxes
+from skyeye.data.geometry.box_text import (
+    GEOCHAT,
+    NOTATIONS,
+    BoxNotation,
+    Size,
+    compacted_with_places,
+    find_answer_boxes,
+)
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.prompts import PromptStyle
 
@@ -22,7 +29,6 @@ ODD_NUMBERS = "numbers not as the model writes them"
 #: Words before a box that may be its label, where a model does not mark phrases.
 LONGEST_LABEL = 6
 
-_SKIPPED = re.compile(r"<unk>|\s+")
 _BRACE_NUMBER = r"<-?\d{1,9}(?:\.\d{1,10})?(?:>|(?=[<}|]|$))"
 _BRACES = re.compile(rf"(\{{?)((?:{_BRACE_NUMBER}){{4,9}})(?:\|<?(-?\d{{1,4}})>?)?(\}}?)")
 _N = r"-?(?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})"
@@ -74,8 +80,9 @@ def lies_outside(found: FoundBox) -> bool:
 
 def _boxes(text: str, notation: BoxNotation, size: Size) -> Iterator[FoundBox]:
     """Sound boxes first; what is left of the text is read leniently."""
-    compact, places = _compacted(text) if notation.form == "braces" else (text, list(range(len(text) + 1)))
-    sound = find_answer_boxes(compact, size) if notation.form == "braces" else notation.find(compact, size)
+    braces = notation.form == "braces"
+    compact, places = compacted_with_places(text) if braces else (text, list(range(len(text) + 1)))
+    sound = find_answer_boxes(compact, size) if braces else notation.find(compact, size)
     rest = list(compact)
     for one in sound:
         span = places[one.start], places[one.end - 1] + 1
@@ -123,17 +130,6 @@ def _in_points(text: str, notation: BoxNotation) -> Iterator[_Candidate]:
         numbers = [round(float(number)) for number in _NUMBER.findall(match[0])]
         points = ",".join(f"({x},{y})" for x, y in zip(numbers[::2], numbers[1::2], strict=True))
         yield match.start(), match.end(), f"<box>{points}</box>", notation, (UNCLOSED,)
-
-
-def _compacted(text: str) -> tuple[str, list[int]]:
-    """The text without blanks and ``<unk>``, and where each of its characters stood."""
-    kept: list[int] = []
-    end = 0
-    for match in _SKIPPED.finditer(text):
-        kept += range(end, match.start())
-        end = match.end()
-    kept += range(end, len(text))
-    return "".join(text[place] for place in kept), [*kept, len(text)]
 
 
 def _sorted_corners(box: Box | OrientedBox, span: tuple[int, int], marks: tuple[str, ...]) -> FoundBox:

@@ -19,7 +19,7 @@ def test_an_entry_says_what_its_recipe_says(model):
     assert model.proof in PROOFS and model.files and (recipe.text is not None) == model.two_towers
     whole, small = model.memory
     if model.two_towers:
-        assert set(model.tasks) == {"retrieval", "zero-shot classification"} and 0.5 < small == whole < 4
+        assert set(model.tasks) == {"retrieval", "zero-shot classification"} and 0.3 < small == whole < 4
         return
     assert set(model.tasks) <= set(TASKS)
     assert small * 3 > 10 and small < whole < 20

@@ -184,3 +184,17 @@ def test_of_a_pair_the_style_says_which_came_first(style):
         "The first image was taken before, the second after. what changed?"
     )
     assert "before" not in words.question(Turn("what is it?", "", "vqa"))
+
+
+@pytest.mark.parametrize(
+    "name", sorted(NOTATIONS.keys() - {"hundredths"})
+)  # which is read for scores and no model writes
+def test_every_box_is_read_where_it_is_placed(name):
+    style, size = MiniGPTv2(), (200, 100)
+    style.boxes = NOTATIONS[name]
+    boxes = [Box(0.1, 0.2, 0.5, 0.4), Box(0.3, 0.3, 0.8, 0.9)]
+    text = f"a ship {style.boxes.write_list(boxes, size)} , a boat {style.boxes.write_list(boxes[1:], size)}."
+    placed = style.placed_boxes(text, size)
+    assert [box for box, _ in placed] == style.read_boxes(text, size) and len(placed) == 3
+    for box, (first, last) in placed:
+        assert box in style.read_boxes(text[first:last], size)

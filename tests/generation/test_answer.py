@@ -222,9 +222,9 @@ def test_another_model_or_prompt_in_the_same_folder_is_asked_anew(parts, world, 
 
 def test_answers_that_were_cut_off_are_told(parts, records):
     model, processor = parts
-    cut: set[int] = set()
-    texts = dict(generate.answers_as_ready(model, processor, records, max_new_tokens=1, cut=cut))
-    ended = {i for i, text in texts.items() if not text}  # one token, and it is the end
+    replies = dict(generate.answers_as_ready(model, processor, records, max_new_tokens=1))
+    cut = {i for i, reply in replies.items() if reply.cut}
+    ended = {i for i, reply in replies.items() if not reply.text}  # one token, and it is the end
     assert cut and cut | ended == set(range(len(records)))
 
 

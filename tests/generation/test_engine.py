@@ -10,8 +10,8 @@ from skyeye.data.sequence import IMAGE_TOKEN_ID
 from skyeye.generation import engine as shared_generation
 from skyeye.generation.engine import SharedGeneration, answer_groups, can_share
 from skyeye.generation.passes import static_logits
-from skyeye.generation.prefix_cache import Capacity, SharedKeys
 from skyeye.generation.requests import PromptGroup
+from skyeye.generation.stored_keys import Capacity, SharedKeys
 from skyeye.models.build import build_model
 
 ENDS = list(range(0, 130, 6))  # about one answer in six ends at each token

@@ -89,6 +89,25 @@ def test_the_weight_of_a_layer_is_held_in_few_bits_and_its_bias_stays(kind, size
 
 
 @library
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("slab", [1, 3 * 128, 1 << 20])
+def test_a_weight_that_is_rounded_slab_by_slab_is_the_librarys(monkeypatch, dtype, slab):
+    from bitsandbytes.nn import Int8Params, Params4bit
+
+    monkeypatch.setattr(quantized, "SLAB", slab)
+    weight = torch.randn(320, 128)  # 640 blocks: their scales are rounded in blocks of 256
+    model = nn.Sequential(nn.Linear(128, 320))
+    put_quantized(model, "0", weight, "int8", dtype, "cpu")
+    whole = Int8Params(weight.to(dtype), requires_grad=False, has_fp16_weights=False).to("cpu")
+    assert torch.equal(model[0].weight.data, whole.data) and torch.equal(model[0].weight.SCB, whole.SCB)
+    put_quantized(model, "0", weight, "int4", dtype, "cpu")
+    whole = Params4bit(weight.to(dtype), requires_grad=False, quant_type="nf4").to("cpu")
+    found, expected = model[0].weight.quant_state.as_dict(packed=True), whole.quant_state.as_dict(packed=True)
+    assert torch.equal(model[0].weight.data, whole.data) and found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@library
 def test_adapters_are_added_before_the_rounding(checkpoint):
     """Row by row 8 bits keep the largest number: that of the sum."""
     whole = open_checkpoint(checkpoint, keep_adapters=False)[0].state_dict()

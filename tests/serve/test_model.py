@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 import skyeye
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
-from skyeye.serve.certainty import certainties
+from skyeye.generation.requests import SharedAnswer
 from skyeye.serve.model import Model
 from skyeye.serve.pictures import show
 from skyeye.serve.read_boxes import read_leniently
@@ -163,5 +164,6 @@ def test_certainty_is_that_of_the_tokens_that_write_a_box(model):
     pieces = [len(model.processor.decode(ids[: n + 1])) for n in range(len(ids))]
     inside = [found.span[0] < end and start < found.span[1] for start, end in zip([0, *pieces], pieces, strict=False)]
     told = [-0.5 if own else -7.0 for own in inside]
-    assert certainties([found], ids, told, model.processor) == [pytest.approx(math.exp(-0.5), abs=1e-3)]
-    assert certainties([found], ids, [], model.processor) == [None]
+    said = SharedAnswer(0, 0, ids, told)
+    assert model._certainties([found], said) == [pytest.approx(math.exp(-0.5), abs=1e-3)]
+    assert model._certainties([found], replace(said, log_probabilities=[])) == [None]

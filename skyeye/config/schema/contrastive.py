@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from skyeye.config.paths import PathText
+
 
 @dataclass
 class AdapterConfig:
@@ -26,6 +28,9 @@ class TextConfig:
     vocab_size: int = 49408  # of CLIP's vocabulary; a tokenizer learnt here says its own
     activation: Literal["quick_gelu", "gelu"] = "quick_gelu"  # quick_gelu where OpenAI's weights began it
     embedding: int = 512  # width of the space
+    # what of a picture is compared: the class token, or the mean where there is none; attention: as CLIP's ResNets do
+    pooling: Literal["token", "attention"] = "token"
+    weights: PathText | None = None  # a CLIP whose text side is taken, where model.checkpoint has none (GRAFT)
     adapter: AdapterConfig | None = None
 
 

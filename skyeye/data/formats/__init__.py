@@ -38,6 +38,7 @@ READERS: dict[str, str] = {
     "synthetic": "skyeye.data.formats.generic.synthetic",
     "karpathy": "skyeye.data.formats.captions.karpathy",
     "class_folders": "skyeye.data.formats.scenes.class_folders",
+    "scene_presence": "skyeye.data.formats.scenes.scene_presence",
     "rsvqa": "skyeye.data.formats.vqa.rsvqa",
     "rsivqa": "skyeye.data.formats.vqa.rsivqa",
     "dota": "skyeye.data.formats.detection.dota",

@@ -266,6 +266,7 @@ _CHOICES = re.compile(r"\b(?:options|choices|candidates|answers|choose|select|on
 _IN_BRACES = re.compile(r"\{([^{}]*)\}")
 _MEANT = re.compile(r"^\s*<\s*-?\d|\d\s*>\s*<\s*-?\d")
 _FOUR_NUMBERS = re.compile(r"\s*(?:<\s*-?\d{1,9}\s*>\s*){4}")
+_SKIPPED = re.compile(r"<unk>|\s+")
 _IN_ANSWER = re.compile(r"\{<\d{1,3}><\d{1,3}><\d{1,3}><\d{1,3}>\}")
 
 
@@ -360,7 +361,18 @@ def find_answer_boxes(compact: str, size: Size | None = None) -> list[BoxesInTex
 
 def compacted(answer: str) -> str:
     """An answer without spaces and ``<unk>``, as the reference reads it."""
-    return re.sub(r"<unk>|\s", "", answer)
+    return _SKIPPED.sub("", answer)
+
+
+def compacted_with_places(text: str) -> tuple[str, list[int]]:
+    """A :func:`compacted` text, and where each of its characters, and the end of the text, stood."""
+    kept: list[int] = []
+    end = 0
+    for match in _SKIPPED.finditer(text):
+        kept += range(end, match.start())
+        end = match.end()
+    kept += range(end, len(text))
+    return "".join(text[place] for place in kept), [*kept, len(text)]
 
 
 def rewritable(value: float) -> float:

@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from skyeye.data.geometry.box_text import HUNDREDTHS, BoxNotation, Size, read_answer_boxes
+from skyeye.data.geometry.box_text import (
+    HUNDREDTHS,
+    BoxNotation,
+    Size,
+    compacted_with_places,
+    find_answer_boxes,
+    read_answer_boxes,
+)
 from skyeye.data.geometry.boxes import Box, OrientedBox
 from skyeye.data.record import MARK, Mention, Turn
 from skyeye.data.tasks import TASKS
@@ -102,8 +109,24 @@ class PromptStyle(ABC):
         """
         if self.boxes.form == "braces" and self.boxes.scale == HUNDREDTHS:
             return read_answer_boxes(text, size)
-        boxes = [box for found in self.boxes.find(text, size) for box in found.boxes]
-        return [box for box in boxes if isinstance(box, OrientedBox) or (box.x1 <= box.x2 and box.y1 <= box.y2)]
+        return [box for box, _ in self.placed_boxes(text, size)]
+
+    def placed_boxes(self, text: str, size: Size | None = None) -> list[tuple[Box | OrientedBox, tuple[int, int]]]:
+        """The boxes of :meth:`read_boxes`, each with the place from its first character to behind its last; boxes that
+        are written in one list have that of the list."""
+        if self.boxes.form == "braces" and self.boxes.scale == HUNDREDTHS:
+            compact, places = compacted_with_places(text)
+            return [
+                (box, (places[found.start], places[found.end - 1] + 1))
+                for found in find_answer_boxes(compact, size)
+                for box in found.boxes
+            ]
+        placed = [(box, (found.start, found.end)) for found in self.boxes.find(text, size) for box in found.boxes]
+        return [
+            (box, place)
+            for box, place in placed
+            if isinstance(box, OrientedBox) or (box.x1 <= box.x2 and box.y1 <= box.y2)
+        ]
 
     def read_phrases(self, text: str) -> list[tuple[str, list[Box | OrientedBox]]]:
         """The boxes of an answer by the words they belong to, in order; ``""``: boxes before any marked phrase."""

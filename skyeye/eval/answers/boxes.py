@@ -16,12 +16,14 @@ from skyeye.data.geometry.box_text import (
     rewritable,
 )
 from skyeye.data.geometry.boxes import Box, OrientedBox
+from skyeye.data.prompts import PromptStyle
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.box_families import FAMILIES
 from skyeye.eval.box_frame import Frame, numbers_in
 from skyeye.eval.metrics.sizes import sizes
 from skyeye.eval.results import Answer
+from skyeye.generation.certainty import certainty
 
 #: In the place of a notation: the answers are looked at.
 AUTO = "auto"
@@ -96,6 +98,24 @@ def read_boxes(records: Sequence[Record], answers: Sequence[Answer], read: BoxRe
         replace(answer, boxes=tuple(read(answer.text, size))) if answer.boxes is None else answer
         for answer, size in zip(answers, sizes(records), strict=True)
     ]
+
+
+def with_certainty(records: Sequence[Record], answers: Sequence[Answer], style: PromptStyle) -> list[Answer]:
+    """Answers whose boxes have for their scores the certainty of the tokens that write them, where these were told.
+
+    Args:
+        style: of who answered, in which the boxes were read.
+    """
+    return [
+        _scored(answer, style, size) if answer.told and answer.boxes and answer.scores is None else answer
+        for answer, size in zip(answers, sizes(records), strict=True)
+    ]
+
+
+def _scored(answer: Answer, style: PromptStyle, size: Size | None) -> Answer:
+    own = [certainty(place, answer.told) for _, place in style.placed_boxes(answer.text, size)]
+    scores = tuple(value for value in own if value is not None)
+    return replace(answer, scores=scores) if len(scores) == len(answer.boxes or ()) else answer
 
 
 def records_as_shown(records: Sequence[Record]) -> list[Record]:

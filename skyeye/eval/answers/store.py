@@ -1,10 +1,11 @@
 """Answers on disk while they are being given: by many processes that never wait for each other, through kills.
 
 Every process appends to a file of its own, one line an answer: ``asked`` (which question), ``id``, ``answer`` (the
-text), and where the answer has them ``boxes`` (lists of 4 or 8 fractions), ``mask`` (height, width, runs) and
-``embedding``. Together the files of a folder hold what has been answered. A question is the same as an earlier one when
-its words, its images (by name and content) and the longest answer are; so an evaluation that was killed goes on where
-it was, with any number of processes.
+text), and where the answer has them ``boxes`` (lists of 4 or 8 fractions), ``scores`` of these, ``mask`` (height,
+width, runs), ``embedding`` and ``told`` (of each token where it ends in the text, and its log-probability). Together
+the files of a folder hold what has been answered. A question is the same as an earlier one when its words, its images
+(by name and content) and the longest answer are; so an evaluation that was killed goes on where it was, with any number
+of processes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.boxes import box_of
 from skyeye.eval.results import Answer, Mask
+from skyeye.generation.certainty import Told
 
 #: (records, longest answer in tokens) -> (index of a record, its answer), as they become ready.
 AnswerFunction = Callable[[Sequence[Record], int], Iterator[tuple[int, Answer]]]
@@ -235,6 +237,8 @@ def _to_json(answer: Answer) -> dict[str, Any]:
         line["refused"] = answer.refused
     if answer.scores is not None:
         line["scores"] = list(answer.scores)
+    if answer.told:
+        line["told"] = [list(token) for token in answer.told]
     return line
 
 
@@ -256,6 +260,7 @@ def _from_json(line: bytes) -> tuple[str, Answer]:
         entry.get("cut") is True,
         refused=str(entry.get("refused", "")),
         scores=None if scores is None else tuple(map(float, scores)),
+        told=tuple(Told(int(end), float(value)) for end, value in entry.get("told", ())),
     )
 
 

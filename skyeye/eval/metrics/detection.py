@@ -6,9 +6,10 @@ was found there before; what was found twice is wrong, what is marked difficult 
 recall, at eleven points (VOC 2007, DOTA) or exactly (VOC 2010 on). Of COCO: in each image at most 100 boxes, each takes
 the free object that it overlaps most, at ten thresholds from 0.50 to 0.95, and precision is read at 101 recalls.
 
-A language model gives no scores by itself. Where the answers bring some (the certainty of a box's tokens), these order
-the boxes; else all boxes are alike and the curve is one point: precision P and recall R of all boxes, integrated like
-any other (P x R by the exact rule). The order in which boxes happen to be listed never counts.
+A language model's text gives no scores by itself. Where the answers bring some (the certainty of a box's tokens, which
+our own engine tells), these order the boxes, and boxes of the same score keep the order of the images, as in
+pycocotools. Else all boxes are alike and the curve is one point: precision P and recall R of all boxes, integrated like
+any other (P x R by the exact rule), and the order in which boxes happen to be listed does not count.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from skyeye.data.record import Record
+from skyeye.generation.certainty import Told
 
 #: A record -> what is asked of it, as text, with the boxes in it written as the one who is asked writes them.
 Words = Callable[[Record], str]
@@ -25,12 +26,15 @@ class Reply:
         cut: it was not at its end when it was as long as was allowed.
         embedding: in the place of words, of a question that allows no token: the vector of its picture or text.
         refused: why there is no answer, in the words of a server that takes the question as wrong; empty: there is one.
+        told: of an answer that is to name all objects of a class, its tokens, from which boxes have their certainty;
+            empty: they are not told.
     """
 
     text: str
     cut: bool = False
     refused: str = ""
     embedding: tuple[float, ...] | None = None
+    told: tuple[Told, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -46,16 +46,8 @@ class OwnAnswerer:
     def answers(self, records: Sequence[Record], max_new_tokens: int) -> Iterator[tuple[int, Reply]]:
         if max_new_tokens == 0:
             return _vectors(self.model, self.processor, records, self.batch_size)
-        cut: set[int] = set()
-        ready = answers_as_ready(
-            self.model,
-            self.processor,
-            records,
-            batch_size=self.batch_size,
-            max_new_tokens=max_new_tokens,
-            cut=cut,
-        )
-        return ((index, Reply(text, cut=index in cut)) for index, text in ready)
+        how = {"batch_size": self.batch_size, "max_new_tokens": max_new_tokens}
+        return answers_as_ready(self.model, self.processor, records, **how)
 
 
 class TowersAnswerer:

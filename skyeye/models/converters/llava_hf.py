@@ -155,7 +155,7 @@ def _config(model: SkyEyeForConditionalGeneration, image_id: int, rows: int, dty
             "hidden_act": vision["activation"],
             "hidden_size": vision["width"],
             "image_size": vision["image_size"],
-            "intermediate_size": round(vision["width"] * vision["mlp_ratio"]),
+            "intermediate_size": int(vision["width"] * vision["mlp_ratio"]),
             "layer_norm_eps": 1e-5,
             "num_attention_heads": vision["heads"],
             "num_hidden_layers": depth,

@@ -139,7 +139,7 @@ def _write_tower(
     }  # read by nothing, and expected
     torch.save(hugging_face_tensors(tower), folder / "pytorch_model.bin")
     about = {"model_type": "clip_vision_model", "hidden_size": width, "layer_norm_eps": 1e-5}
-    about |= {"intermediate_size": round(width * vision["mlp_ratio"])}
+    about |= {"intermediate_size": int(width * vision["mlp_ratio"])}
     about |= {"num_hidden_layers": depth, "num_attention_heads": vision["heads"], "hidden_act": vision["activation"]}
     about |= {"image_size": vision["image_size"], "patch_size": vision["patch_size"], "layer_norm_eps": 1e-5}
     (folder / "config.json").write_text(json.dumps(about, indent=1))

@@ -6,7 +6,10 @@ layout                     what its names begin with
 open_clip, OpenAI          ``visual.``; the text side stands beside it (``transformer.``, ``token_embedding``) or under
                            ``text.``; ``module.`` before everything where a trainer wrote the file
 GeoRSCLIP's older files    ``image_backbone.`` and ``text_backbone.``
+CLIP's ResNets             the same, with ``visual.layer1.`` ... and ``visual.attnpool.``
 transformers               ``vision_model.`` and ``text_model.``, ``visual_projection`` and ``text_projection``
+GRAFT                      the vision side of transformers behind ``satellite_image_backbone.``, no text side; its own
+                           ``projector.``, which brings patches into the space, and its temperature are left out
 ========================== ===========================================================================================
 """
 
@@ -31,6 +34,9 @@ _TEXT_BLOCK = {
 }
 #: What older files hold besides weights: sizes, and the causal mask.
 _NO_WEIGHTS = re.compile(r"(input_resolution|context_length|vocab_size|attn_mask|.*\.position_ids)$")
+_ATTENTION = "visual.attnpool."
+_GRAFT = "satellite_image_backbone."
+_POOLING = {"positional_embedding": "positions", "q_proj": "query", "k_proj": "key", "v_proj": "value", "c_proj": "out"}
 
 
 def split_sides(
@@ -45,17 +51,19 @@ def split_sides(
     """
     theirs = {name.removeprefix("module."): tensor for name, tensor in found.items()}
     dropped = [name for name in theirs if _NO_WEIGHTS.match(name)]
+    if any(name.startswith(_GRAFT) for name in theirs):
+        dropped += [name for name in theirs if not name.startswith(_GRAFT)]
     theirs = {_today(name): tensor for name, tensor in theirs.items() if name not in dropped}
     vision, rest = {}, {}
     for name, tensor in theirs.items():
-        of_tower = name.startswith(("visual.", "vision_model.")) and name != "visual.proj"
+        of_tower = name.startswith(("visual.", "vision_model.")) and not name.startswith(("visual.proj", _ATTENTION))
         (vision if of_tower else rest)[name] = tensor
     return vision, _ours(rest), dropped
 
 
 def _today(name: str) -> str:
     """The name that today's files have in the place of an older one."""
-    name = re.sub(r"^image_backbone\.", "visual.", name)
+    name = re.sub(r"^image_backbone\.", "visual.", name.removeprefix(_GRAFT))
     return re.sub(r"^text(_backbone)?\.(?=transformer|token_emb|positional|ln_final|text_projection)", "", name)
 
 
@@ -85,6 +93,8 @@ def _other(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
         return {f"projector.{projections[name]}.weight": tensor.T}
     if name in ("visual_projection.weight", "text_projection.weight"):
         return {f"projector.{'image' if name.startswith('visual') else 'text'}.weight": tensor}
+    if name.startswith(_ATTENTION):
+        return {f"projector.image.{_renamed(name.removeprefix(_ATTENTION), _POOLING)}": tensor}
     if name == "logit_scale":
         return {"projector.logit_scale": tensor}
     known = _renamed(name, _TEXT)

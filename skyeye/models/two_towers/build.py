@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -40,16 +40,21 @@ def build_two_towers(model: ModelConfig, words: CaptionTokenizer | None = None) 
         return built
     if model.vision.weights:
         load_vision_weights(built.vision_tower, model.vision.weights)
+    if model.text.weights:
+        load_text_side(built, model.text.weights)
     if model.checkpoint:
-        load_published(built, model.checkpoint)
+        load_published(built, model.checkpoint, bool(model.text.weights))
     return built
 
 
-def load_published(model: TwoTowers, path: str | Path) -> None:
+def load_published(model: TwoTowers, path: str | Path, texts_are_there: bool = False) -> None:
     """Put the weights of both sides into a model: a file, or a folder of transformers or of ours.
 
     An adapter that the files do not hold stays as it is. A position table of the vision side of another grid is resized
     by ``model.vision.position_resize``, and logged.
+
+    Args:
+        texts_are_there: the model has its text side from elsewhere, and keeps it where the files hold none.
 
     Raises:
         SkyEyeError: there are none, or keys are missing, unexpected or mis-shaped: all of them are named.
@@ -59,14 +64,43 @@ def load_published(model: TwoTowers, path: str | Path) -> None:
     expected = shapes(model.state_dict())
     if not any(name.startswith("adapter.") for name in tensors):
         expected = {name: shape for name, shape in expected.items() if not name.startswith("adapter.")}
-    if problems := differences(expected, shapes(tensors)):
-        raise SkyEyeError(
-            "; ".join(problems),
-            where=str(path),
-            remedy="these weights are of another CLIP: check the sizes in model.vision and model.text",
-        )
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+    if not any(map(_of_text_side, tensors)):
+        if not texts_are_there:
+            remedy = "set model.text.weights to the CLIP that it was trained beside, e.g. openai/clip-vit-base-patch16"
+            raise SkyEyeError("holds the side of pictures alone", where=str(path), remedy=remedy)
+        expected = {name: shape for name, shape in expected.items() if not _of_text_side(name)}
+    _put(model, tensors, expected, path)
     check_fingerprint(model.vision_tower, path)
+
+
+def load_text_side(model: TwoTowers, path: str | Path) -> None:
+    """Put the text side, its projection and the temperature of a published CLIP into a model.
+
+    Raises:
+        SkyEyeError: it is not on this machine; else as :func:`load_published`.
+    """
+    if local_path(path) is None:
+        remedy = f"hf download {path}, or give the folder or file of that CLIP"
+        raise SkyEyeError("is not on this machine", where=f"model.text.weights {path}", remedy=remedy)
+    _refuse_other_activations(model, path, ("text",))
+    _, tensors, _ = split_sides(_read(path))
+    expected = {name: shape for name, shape in shapes(model.state_dict()).items() if _of_text_side(name)}
+    _put(model, {name: tensor for name, tensor in tensors.items() if _of_text_side(name)}, expected, path)
+
+
+def _put(
+    model: TwoTowers, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, tuple[int, ...]], path: str | Path
+) -> None:
+    if problems := differences(expected, shapes(tensors)):
+        remedy = "these weights are of another CLIP: check the sizes in model.vision and model.text"
+        if any(name.startswith("projector.image.positions") for name in tensors.keys() - expected.keys()):
+            remedy = "these weights are of a CLIP with a ResNet: set model.text.pooling: attention"
+        raise SkyEyeError("; ".join(problems), where=str(path), remedy=remedy)
+    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+
+
+def _of_text_side(name: str) -> bool:
+    return name.startswith(("text_tower.", "projector.text.", "projector.logit_scale"))
 
 
 def open_two_towers(
@@ -89,7 +123,9 @@ def open_two_towers(
         return model.eval().to(device), TwoTowersProcessor.from_pretrained(where)
     words = tokenizer_of(base)
     model = TwoTowers(TwoTowersConfig.of(base, words.vocab_size, words.end))
-    load_published(model, where)
+    if base.text.weights:
+        load_text_side(model, base.text.weights)
+    load_published(model, where, bool(base.text.weights))
     return model.eval().to(device), TwoTowersProcessor.from_config(base, words)
 
 
@@ -134,13 +170,14 @@ def _ours(model: TwoTowers, found: Mapping[str, torch.Tensor], path: str | Path)
     return {f"vision_tower.backbone.{name}": tensor for name, tensor in tower.items()} | tensors
 
 
-def _refuse_other_activations(model: TwoTowers, path: str | Path) -> None:
-    """A folder of transformers says activation and heads of both sides, which show in no tensor."""
+def _refuse_other_activations(model: TwoTowers, path: str | Path, sides: Sequence[str] = ("vision", "text")) -> None:
+    """A folder of transformers says activation and heads of its sides, which show in no tensor."""
     folder = local_path(path)
     if folder is None or not (folder / "config.json").is_file():
         return
     config = read_json_object(folder / "config.json")
-    for side, section in (("vision", model.config.vision), ("text", model.config.text)):
+    for side in sides:
+        section = getattr(model.config, side)
         said = {"num_attention_heads": 8 if side == "text" else 12, "hidden_act": "quick_gelu"}
         said |= config.get(f"{side}_config") or {}
         for theirs, ours in (("hidden_act", "activation"), ("num_attention_heads", "heads")):

@@ -16,6 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from skyeye.config.schema import AdapterConfig, ModelConfig, TextConfig, Trainable, VisionConfig
 from skyeye.errors import SkyEyeError
 from skyeye.models.two_towers.adapter import SharedAdapter, put_beside
+from skyeye.models.two_towers.pooling import AttentionPooling, TokenPooling
 from skyeye.models.two_towers.text import TextTower
 from skyeye.models.vision import VisionShape, VisionTower, vision_shape
 from skyeye.models.vision.levels import has_blocks
@@ -54,21 +55,33 @@ class TwoTowersConfig(PreTrainedConfig):
         Args:
             vocab_size: of a tokenizer that says its own.
         """
-        text = asdict(model.text) | ({} if vocab_size is None else {"vocab_size": vocab_size})
+        text = {**asdict(model.text), "weights": None} | ({} if vocab_size is None else {"vocab_size": vocab_size})
         return cls(vision={**asdict(model.vision), "weights": None}, text=text, end_token_id=end_token_id)
 
 
 class Projections(nn.Module):
     """What brings both sides into one space, and how sharp nearness is there.
 
+    Args:
+        shape: of the vision tower.
+        text: fields of :class:`skyeye.config.schema.TextConfig`.
+
     Attributes:
         logit_scale: the logarithm of the factor on cosines.
     """
 
-    def __init__(self, vision_width: int, text_width: int, embedding: int):
+    def __init__(self, shape: VisionShape, text: Mapping[str, Any]):
         super().__init__()
-        self.image = nn.Linear(vision_width, embedding, bias=False)
-        self.text = nn.Linear(text_width, embedding, bias=False)
+        embedding = text["embedding"]
+        self.image: TokenPooling | AttentionPooling
+        if text["pooling"] == "attention":
+            if shape.prefix_tokens:
+                what = "is that of CLIP's ResNets, and the tower has a class token"
+                raise SkyEyeError(what, where="model.text.pooling", remedy="set it to token")
+            self.image = AttentionPooling(shape.width, embedding, shape.tokens)
+        else:
+            self.image = TokenPooling(shape.width, embedding, bool(shape.prefix_tokens))
+        self.text = nn.Linear(text["width"], embedding, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(_FIRST_SCALE))
 
     def scale(self) -> torch.Tensor:
@@ -79,7 +92,7 @@ class Projections(nn.Module):
 class TwoTowers(PreTrainedModel):
     """A CLIP. Its parts are ``vision_tower``, ``text_tower``, ``projector`` and, where asked for, ``adapter``.
 
-    A picture is the class token of its tower's last output, or where there is none the mean of its tokens.
+    What a picture is to the texts: ``model.text.pooling``.
     """
 
     config_class = TwoTowersConfig
@@ -94,7 +107,7 @@ class TwoTowers(PreTrainedModel):
         text = config.text
         self.vision_tower = VisionTower(config.vision)
         self.text_tower = TextTower(text, config.end_token_id)
-        self.projector = Projections(shape.width, text["width"], text["embedding"])
+        self.projector = Projections(shape, text)
         self.adapter = self._adapter(shape, text)
         self.post_init()
         self.set_trainable(vision="full", projector="full", text="full")
@@ -133,9 +146,7 @@ class TwoTowers(PreTrainedModel):
 
     def embed_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) normalised pixels -> (N, embedding), of length 1."""
-        tokens = self.vision_tower(pixel_values)
-        seen = tokens[:, 0] if self.vision_tower.num_prefix_tokens else tokens.mean(dim=1)
-        return functional.normalize(self.projector.image(seen), dim=-1)
+        return functional.normalize(self.projector.image(self.vision_tower(pixel_values)), dim=-1)
 
     def embed_texts(self, input_ids: torch.Tensor) -> torch.Tensor:
         """(N, T) ids -> (N, embedding), of length 1."""

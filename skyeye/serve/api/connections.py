@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from typing import Any
 
 import h11
@@ -39,6 +40,9 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # Head and body of an answer are two writes: with Nagle's algorithm the body waits until the head has been
+        # acknowledged, 40 ms. asyncio turns it off for sockets that name their protocol, and these do not.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(high=0)  # what the socket does not take pauses the answer, and is timed
         self._wait_for_head()
         if len(self.connections) > self.most:

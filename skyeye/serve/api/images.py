@@ -106,7 +106,7 @@ class PictureReader:
 
     def _decoded(self, content: bytes, name: str) -> Received:
         _check_kind(content, name)
-        with _as_file(content) as path:
+        with as_file(content) as path:
             try:
                 width, height = image_size(path)
                 if width * height > self.limits.pixels:
@@ -145,7 +145,7 @@ def _of_data_url(url: str) -> bytes:
 
 
 @contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
+def as_file(content: bytes) -> Iterator[str]:
     """The name of a file with this content: in memory, where the system has such files."""
     if not hasattr(os, "memfd_create"):
         with NamedTemporaryFile() as file:

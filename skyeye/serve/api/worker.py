@@ -1,12 +1,11 @@
-"""One thread that owns the model: requests of all clients are rows of one batch."""
+"""One thread that asks the model: requests of all clients are rows of one batch."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from skyeye.data.record import Turn
 from skyeye.data.sequence import IMAGE_TOKEN_ID
@@ -18,12 +17,11 @@ from skyeye.models.processing import SkyEyeProcessor
 from skyeye.serve.api.errors import ApiError
 from skyeye.serve.api.jobs import Job, Piece
 from skyeye.serve.api.limits import Limits
+from skyeye.serve.api.line import Line, Ready
 from skyeye.serve.api.said import Said
 from skyeye.serve.pictures import EncodedPictures
 
 _log = logging.getLogger("skyeye.serve")
-#: Pictures that are encoded in one pass: more would only take memory.
-_TOGETHER = 32
 Generation = SharedGeneration | PlainGeneration
 
 
@@ -44,9 +42,8 @@ class Worker:
         self.pictures = EncodedPictures(model, processor)
         self.seconds_per_job = 1.0
         self._shares = can_share(model) and not _asks_nothing(processor)
-        self._waiting: deque[Job] = deque()
-        self._ready: deque[Job] = deque()  # their pictures are encoded
-        self._changed = threading.Condition()
+        # on a GPU one would wait for the other, and nothing else may run while a graph is captured
+        self._line = Line(self._prepare, limits.rows, ahead=model.device.type == "cpu")
         self._stopping = False
         self._jobs: dict[int, Job] = {}  # by number of the group
         self._said: dict[tuple[int, int], Said] = {}
@@ -55,13 +52,13 @@ class Worker:
 
     def start(self) -> None:
         """Begin to answer."""
+        self._line.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Answer what is there, and end."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
+        self._stopping = True
+        self._line.end()
         self._thread.join()
 
     @property
@@ -71,7 +68,7 @@ class Worker:
     @property
     def waiting(self) -> int:
         """Requests that have no row yet."""
-        return len(self._waiting) + len(self._ready)
+        return len(self._line)
 
     @property
     def running(self) -> int:
@@ -84,10 +81,9 @@ class Worker:
         Raises:
             ApiError: too many wait, with the seconds after which to try again; or the server is ending.
         """
-        with self._changed:
-            self.check_room()
-            self._waiting.append(job)
-            self._changed.notify()
+        self.check_room()
+        if not self._line.put(job):
+            raise _ending()
 
     def check_room(self) -> None:
         """Whether a request would be taken.
@@ -96,7 +92,7 @@ class Worker:
             ApiError: as :meth:`submit`.
         """
         if self._stopping:
-            raise ApiError("the server is ending", status=503, headers={"Retry-After": "5"})
+            raise _ending()
         if (waiting := self.waiting) >= self.limits.queue:
             seconds = max(1, round(self.seconds_per_job * waiting / self.limits.rows))
             what = f"{waiting} requests wait already; try again in {seconds} s"
@@ -132,51 +128,46 @@ class Worker:
     def _groups(self, generation: Generation) -> Iterator[PromptGroup | None]:
         """Requests as groups, None while there is none and others are in work; ends when it is told to stop."""
         number = 0
-        while self._ready or self._take(generation):
-            job = self._ready.popleft() if self._ready else None
-            group = None if job is None else self._group(job)
-            if job is not None and group is not None:
-                self._jobs[number] = job
-                self._began[number] = time.monotonic()
-                for choice in job.unfinished:
-                    self._said[number, choice] = Said(self.processor, self.builder, job.stops)
-                number += 1
+        while True:
+            idle = not generation.in_work
+            ready = self._line.take(wait=idle)
+            if ready is None and idle:
+                return
+            if ready is None or ready[0].cancelled:
+                yield None
+                continue
+            job, group = ready
+            self._jobs[number] = job
+            self._began[number] = time.monotonic()
+            for choice in job.unfinished:
+                self._said[number, choice] = Said(self.processor, self.builder, job.stops)
+            number += 1
             yield group
 
-    def _take(self, generation: Generation) -> bool:
-        """Get ready what waits; when nothing is in work, wait for it. False: there will be nothing more."""
-        with self._changed:
-            while not self._waiting and not self._stopping and not generation.in_work:
-                self._changed.wait()
-            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self.limits.rows))]
-            if not taken and self._stopping:
-                return False
-        self._ready += (job for job in taken if not job.cancelled)
-        if self._ready and not self.model.projector.reads_text:
-            self._encode()
-        return True
+    def _prepare(self, jobs: Sequence[Job]) -> Iterator[Ready]:
+        """Requests with their pictures encoded, together where these do not depend on the question; those whose
+        pictures cannot be encoded are told so."""
+        jobs = [job for job in jobs if not job.cancelled]
+        if not self.model.projector.reads_text:
+            try:
+                self.pictures.encode([picture.given for job in jobs for picture in job.pictures])
+            except Exception as error:
+                self._refuse(jobs, error)
+                return
+        for job in jobs:
+            try:
+                yield job, self._group(job)
+            except Exception as error:
+                self._refuse([job], error)
 
-    def _encode(self) -> None:
-        """Encode the pictures of what is ready, some at a time."""
-        pictures = [picture.given for job in self._ready for picture in job.pictures]
-        try:
-            for start in range(0, len(pictures), _TOGETHER):
-                self.pictures.encode(pictures[start : start + _TOGETHER])
-        except Exception as error:
-            _log.exception("the pictures of %d requests cannot be encoded", len(self._ready))
-            while self._ready:
-                _tell(self._ready.popleft(), ApiError(f"the pictures cannot be encoded: {error}", status=500))
-
-    def _group(self, job: Job) -> PromptGroup | None:
-        """The prompts of a request; None: nobody waits for it any more, or its pictures cannot be encoded."""
-        if job.cancelled:
-            return None
-        try:
-            features = self.pictures.tokens([picture.given for picture in job.pictures], job.turns[0])
-        except Exception as error:
-            _log.exception("the pictures of a request cannot be encoded")
+    def _refuse(self, jobs: Sequence[Job], error: Exception) -> None:
+        _log.exception("the pictures of %d requests cannot be encoded", len(jobs))
+        for job in jobs:
             _tell(job, ApiError(f"the pictures cannot be encoded: {error}", status=500))
-            return None
+
+    def _group(self, job: Job) -> PromptGroup:
+        """The prompts of a request."""
+        features = self.pictures.tokens([picture.given for picture in job.pictures], job.turns[0])
         count = len(job.sampling)
         shared = job.pictures and not self.model.projector.reads_text
         key = tuple(picture.given.digest for picture in job.pictures) if shared else None
@@ -225,6 +216,10 @@ class Worker:
 def _tell(job: Job, what: Piece | ApiError) -> None:
     if not job.cancelled:
         job.tell(what)
+
+
+def _ending() -> ApiError:
+    return ApiError("the server is ending", status=503, headers={"Retry-After": "5"})
 
 
 def _asks_nothing(processor: SkyEyeProcessor) -> bool:

@@ -21,7 +21,7 @@ def files_of_model(model: ModelConfig) -> dict[str, str]:
     """Setting -> fingerprint of the file or folder that it names; a name on the hub has none."""
     named = {f"model.vision[{i}].weights": tower.weights for i, tower in enumerate(model.towers)}
     named |= {"model.language.pretrained": model.language.pretrained, "model.tokenizer.path": model.tokenizer.path}
-    named["model.checkpoint"] = model.checkpoint
+    named |= {"model.checkpoint": model.checkpoint, "model.text.weights": model.text and model.text.weights}
     return {setting: file_fingerprint(Path(path)) for setting, path in named.items() if path and Path(path).exists()}
 
 

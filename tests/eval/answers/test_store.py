@@ -18,6 +18,7 @@ from skyeye.data.record import Record, Turn
 from skyeye.errors import SkyEyeError
 from skyeye.eval.answers.store import ALONE, AnswerStore, Process, digest
 from skyeye.eval.results import Answer, Mask
+from skyeye.generation.certainty import Told
 
 
 def records(images: int = 7, each: int = 3) -> list[Record]:
@@ -228,6 +229,7 @@ KINDS = [
     Answer("", mask=Mask(2, 3, (1, 2, 3))),
     Answer("it", embedding=(0.1, -1e-9, 3.0)),
     Answer("", (Box(0.1, 0.2, 0.5, 0.6),), scores=(1 / 3,)),
+    Answer("{<1>", told=(Told(1, -0.1), Told(4, -1 / 3))),
 ]
 
 
@@ -240,6 +242,7 @@ def test_a_line_holds_what_the_answer_holds(tmp_path, answer):
         assert store.collect(one, 5, patience=0) == [answer]
     [line] = (tmp_path / "rank0-of-1.jsonl").read_text().splitlines()
     kinds = {"boxes": answer.boxes, "mask": answer.mask, "embedding": answer.embedding, "scores": answer.scores}
+    kinds["told"] = answer.told or None
     assert set(json.loads(line)) == {"asked", "id", "answer"} | {k for k, held in kinds.items() if held is not None}
 
 

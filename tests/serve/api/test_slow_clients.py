@@ -54,10 +54,19 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(serve, monkeypatch, st
             if reads:
                 client.recv(1)
         until(lambda: not running.server.server_state.tasks)
-        assert running.service.worker.running == running.service.worker.waiting == 0
+        until(lambda: running.service.worker.running == running.service.worker.waiting == 0)
         status = "499" if stream else "200"
         assert metrics(running)[f'skyeye_requests_total{{status="{status}"}}'] == 1
     assert answered(running)
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(serve):
+    running = serve(Limits(rows=2))
+    with connected(running):
+        until(lambda: running.server.server_state.connections)
+        connection = next(iter(running.server.server_state.connections))
+        own = connection.transport.get_extra_info("socket")
+        assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_idle_connections_make_room_for_requests(serve):

@@ -88,6 +88,20 @@ def test_a_checkpoint_without_recipe(checkpoint, tmp_path):
     assert not check_files(tmp_path / "out")
 
 
+def test_what_ends_an_answer_is_said(checkpoint, tmp_path):
+    """What generates with the folder by itself (transformers, vLLM) reads it from here."""
+    export(checkpoint, tmp_path / "usual", Exporting(merged=True))
+    assert json.loads((tmp_path / "usual/generation_config.json").read_text())["eos_token_id"] == 2
+    file = checkpoint / "processor_config.json"
+    settings = json.loads(file.read_text())
+    settings["prompt"]["end_symbol"] = "[/INST]"
+    file.write_text(json.dumps(settings))
+    export(checkpoint, tmp_path / "own", Exporting(merged=True))
+    vocabulary = json.loads((checkpoint / "tokenizer.json").read_text())["model"]["vocab"]
+    ends = json.loads((tmp_path / "own/generation_config.json").read_text())["eos_token_id"]
+    assert ends == [2, vocabulary["▁[/INST]"]]
+
+
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 def test_in_few_bits(checkpoint, tmp_path):
     """The model's layers are narrower than a block of 64, so they stay; the words of the card do not depend on it."""
