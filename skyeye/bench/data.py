@@ -175,11 +175,11 @@ def _tell(pipe, function: Callable, arguments: tuple) -> None:
 
 
 def _tree_bytes(pid: int) -> int:
-    """Resident memory of a process and everything below it (Linux); pages that processes share count in each."""
+    """Memory of a process and everything below it (Linux): a page that several of them share counts once (Pss)."""
     total = 0
     try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
                 total += int(line.split()[1]) * 1024
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
