@@ -262,7 +262,9 @@ def _ask_server(out: Path, name: str, asked: list[dict[str, Any]], options: list
     server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         _wait(server, f"http://127.0.0.1:{port}/health", out / name / "vllm.log")
-        return [_ask(f"http://127.0.0.1:{port}/v1/chat/completions", name, out, each) for each in asked]
+        told = [_ask(f"http://127.0.0.1:{port}/v1/chat/completions", name, out, each) for each in asked]
+        print(f"{name}: {_cached_tokens(f'http://127.0.0.1:{port}/metrics')} tokens came from the cache of prefixes")
+        return told
     finally:
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGTERM)
@@ -278,6 +280,12 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
         except OSError:
             time.sleep(1)
     sys.exit(f"vLLM has not started; the end of {log}:\n{log.read_text()[-3000:]}")
+
+
+def _cached_tokens(url: str) -> int:
+    """Tokens of prompts that were not computed again; there are some where prompts share a block (``--block-size``)."""
+    lines = urllib.request.urlopen(url, timeout=30).read().decode().splitlines()
+    return int(sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:prefix_cache_hits_total")))
 
 
 def _ask(url: str, name: str, out: Path, each: dict[str, Any]) -> dict[str, Any]:

@@ -27,10 +27,26 @@ def info_nce(images: torch.Tensor, texts: torch.Tensor, scale: torch.Tensor, pai
     all_texts, _ = gather_rows(texts)
     if not len(all_images):
         return 0.0 * (images.sum() + texts.sum() + scale)
+    return compared(images, texts, all_images, all_texts, scale, first) / (2 * len(all_images))
+
+
+def compared(
+    images: torch.Tensor,
+    texts: torch.Tensor,
+    all_images: torch.Tensor,
+    all_texts: torch.Tensor,
+    scale: torch.Tensor,
+    first: int,
+) -> torch.Tensor:
+    """The cross entropy of own rows (N, D) with those of all processes, both ways, summed.
+
+    Args:
+        first: where the own ones begin among all.
+    """
     own = torch.arange(first, first + len(images), device=images.device)
     by_image = functional.cross_entropy(scale * images @ all_texts.T, own, reduction="sum")
     by_text = functional.cross_entropy(scale * texts @ all_images.T, own, reduction="sum")
-    return (by_image + by_text) / (2 * len(all_images))
+    return by_image + by_text
 
 
 def gather_rows(rows: torch.Tensor) -> tuple[torch.Tensor, int]:

@@ -26,9 +26,9 @@ from skyeye.models.objective import TrainingObjective
 from skyeye.models.prefix_attention import NAME as SHARED
 
 #: Attention of plain causal rows under a name of its own: by itself transformers gives tensors without content a mask.
-_PLAIN = "skyeye_plain_causal"
-AttentionInterface.register(_PLAIN, sdpa_attention_forward)
-AttentionMaskInterface.register(_PLAIN, lambda *_, **__: None)
+PLAIN = "skyeye_plain_causal"
+AttentionInterface.register(PLAIN, sdpa_attention_forward)
+AttentionMaskInterface.register(PLAIN, lambda *_, **__: None)
 
 #: Words that an image token is taken to mean, where the word-region alignment is learnt.
 WORDS_PER_TOKEN = 2
@@ -131,16 +131,16 @@ class StepCounter:
         # Stand-ins for tensors of the CPU: those of CUDA need a CUDA build of torch, and autocast knows no others.
         self.mode = FakeTensorMode()
         if self.model.language_model.config._attn_implementation == SHARED:
-            self.model.language_model.set_attn_implementation(_PLAIN)
+            self.model.language_model.set_attn_implementation(PLAIN)
         objective.train()
         if resting:
             for layer in self.model.modules():
                 if isinstance(layer, LoraLayer) and not any(p.requires_grad for p in layer.lora_B.parameters()):
                     layer.enable_adapters(False)
         with self.mode:
-            _without_content(objective)
+            without_content(objective)
         if gpu:
-            _fuse_dropout(objective)
+            fuse_dropout(objective)
 
     def count(self, load: Load, checkpointing: bool) -> StepMemory:
         """Bytes of one micro-batch, besides weights, gradients and optimiser."""
@@ -213,7 +213,7 @@ class StepCounter:
         return held[0], losses
 
 
-def _without_content(model: nn.Module) -> None:
+def without_content(model: nn.Module) -> None:
     """Put stand-ins in the place of all weights and buffers, with gradients for those that are trained."""
     made: dict[int, nn.Parameter] = {}  # tied weights stay one
     for module in model.modules():
@@ -230,7 +230,7 @@ def _without_content(model: nn.Module) -> None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
-def _fuse_dropout(model: nn.Module) -> None:
+def fuse_dropout(model: nn.Module) -> None:
     """Let dropout keep a byte a value, as CUDA's kernel does; the CPU's keeps the factors."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):

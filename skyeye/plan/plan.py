@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
 import torch
 
 from skyeye.config.schema import ModelConfig, Recipe, RunConfig, StageConfig
-from skyeye.errors import SkyEyeError
 from skyeye.models.build import build_model
 from skyeye.models.flops import StepFlops, supervised
 from skyeye.models.language import is_adapter
@@ -24,52 +23,15 @@ from skyeye.models.objective import TrainingObjective
 from skyeye.models.precision import DTYPES, in_precision
 from skyeye.models.prefix_attention import FLEX_BLOCK
 from skyeye.models.projectors import PROJECTORS, refuse_shared_prefix
+from skyeye.plan.hardware import GIB, Hardware
 from skyeye.plan.memory import Load, StepCounter, StepMemory
+from skyeye.plan.pairs import about, plan_pairs
 from skyeye.plan.steps import SampledSteps, longest_pack, planned_data, rows
 from skyeye.plan.strategies import STRATEGIES, Held, held
 from skyeye.train.setup import PlannedStage, never_trained
 
-GIB = 2**30
 #: Tokens of the packs that are counted to find the largest that fits. Between them the cost of a token is constant.
 COUNTED_TOKENS = (1024, 8192, 65536)
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """The GPUs that a run is planned for.
-
-    Attributes:
-        gpus: processes of DDP and ZeRO, one to a GPU.
-        memory: of a GPU, GiB.
-        reserve: of it, GiB kept for what torch does not count: the CUDA context, NCCL, fragments.
-        mfu: share of the peak that the operations of the model reach.
-        peak_tflops: of one GPU.
-    """
-
-    gpus: int = 8
-    memory: float = 80.0
-    reserve: float = 2.0
-    mfu: float = 0.4
-    peak_tflops: float = 312.0
-
-    def __post_init__(self) -> None:
-        sound = self.gpus >= 1 and self.memory > self.reserve >= 0 and 0 < self.mfu <= 1 and self.peak_tflops > 0
-        if not sound:
-            raise SkyEyeError(
-                f"{self.gpus} GPUs of {self.memory:g} GiB with a reserve of {self.reserve:g}, mfu {self.mfu:g},"
-                f" {self.peak_tflops:g} TFLOP/s",
-                where="skyeye plan",
-                remedy="1 GPU or more, a reserve below the memory, mfu above 0 and at most 1, TFLOP/s above 0",
-            )
-
-    @property
-    def available(self) -> float:
-        """Bytes of a GPU that a run may take."""
-        return (self.memory - self.reserve) * GIB
-
-    def hours(self, operations: float, gpus: int) -> float:
-        """Time that so many floating-point operations take on some of the GPUs."""
-        return operations / (gpus * self.peak_tflops * 1e12 * self.mfu) / 3600
 
 
 def make_plan(recipe: Recipe, hardware: Hardware | None = None) -> dict[str, Any]:
@@ -82,8 +44,7 @@ def make_plan(recipe: Recipe, hardware: Hardware | None = None) -> dict[str, Any
         recipe = replace(recipe, run=replace(recipe.run, precision="bf16"))
     hardware, run, settings = hardware or Hardware(), recipe.run, recipe.model
     if settings.text is not None:
-        remedy = "skyeye plan RECIPE --here measures a few steps of it"
-        raise SkyEyeError("two towers are not planned: they are small", where="model.text", remedy=remedy)
+        return plan_pairs(recipe, hardware)
     model = planned_model(settings, run, recipe.stages)
     data = planned_data(recipe, model.tokens_per_image, model.config.text_config.vocab_size)
     stages, resting = [], settings.checkpoint is None
@@ -93,16 +54,7 @@ def make_plan(recipe: Recipe, hardware: Hardware | None = None) -> dict[str, Any
         stages.append(StagePlan(stage, planned_objective(stage, model), steps, run, resting).plan(hardware))
         resting = resting and stage.settings.language != "lora"
     return {
-        "recipe": recipe.name,
-        "gpus": hardware.gpus,
-        "gpu_memory_gib": hardware.memory,
-        "reserve_gib": hardware.reserve,
-        "mfu": hardware.mfu,
-        "peak_tflops": hardware.peak_tflops,
-        "precision": run.precision,
-        "frozen": run.frozen,
-        "strategy": run.strategy,
-        "gradient_checkpointing": run.gradient_checkpointing,
+        **about(recipe, hardware),
         "data": data.origin,
         "parameters": _parameters(model),
         "stages": stages,

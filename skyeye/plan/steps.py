@@ -61,11 +61,16 @@ def planned_data(recipe: Recipe, tokens_per_image: int, vocabulary: int) -> Plan
     return PlannedData(origin, made, stages)
 
 
+def missing_source(sources: Mapping[str, SourceConfig]) -> str | None:
+    """The first source that is not on this machine, in words; None: all are."""
+    paths = [sources[name].path for name in sorted(sources)]
+    return next((f"there is no {path}" for path in paths if not Path(path).exists()), None)
+
+
 def _missing(sources: Mapping[str, SourceConfig], settings: ModelConfig) -> str | None:
     """What keeps a run's own data from being read; None: nothing."""
-    for name in sorted(sources):
-        if not Path(sources[name].path).exists():
-            return f"there is no {sources[name].path}"
+    if (source := missing_source(sources)) is not None:
+        return source
     tokenizer = settings.tokenizer
     path = tokenizer.path or settings.language.pretrained
     if tokenizer.train_vocab_size is None and (path is None or not Path(path).exists()):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from skyeye.plan.plan import COUNTED_TOKENS, GIB
+from skyeye.plan.hardware import GIB
+from skyeye.plan.pairs import COUNTED_PAIRS
+from skyeye.plan.plan import COUNTED_TOKENS
 
 _COMPONENTS = ("weights", "gradients", "optimizer", "activations", "logits", "working", "buffers", "update", "total")
 
@@ -20,7 +22,7 @@ def format_text(plan: dict[str, Any]) -> str:
     ]
     for stage in plan["stages"]:
         lines += ["", *_stage(plan, stage)]
-    lines += ["", f"all stages: {plan['hours']:.1f} hours"]
+    lines += ["", f"all stages: {_hours(plan)}"]
     lines += [f"note: {sentence}" for sentence in plan["warnings"]]
     return "\n".join(lines)
 
@@ -41,11 +43,49 @@ def _parameters(plan: dict[str, Any]) -> list[str]:
 
 def _state(part: str, stage: dict[str, Any]) -> str:
     if part == "adapters":
-        return "trained" if "lora" in (stage["projector"], stage["language"]) else "at rest"
+        learnt = "pairs_per_step" in stage or "lora" in (stage["projector"], stage["language"])
+        return "trained" if learnt else "at rest"
     return {"frozen": "frozen", "lora": "adapted", "full": "trained"}[stage[part]]
 
 
 def _stage(plan: dict[str, Any], stage: dict[str, Any]) -> list[str]:
+    lines = _of_pairs(plan, stage) if "pairs_per_step" in stage else _of_packs(plan, stage)
+    most = "most pairs that fit" if "pairs_per_step" in stage else "largest pack that fits"
+    rows = [["GiB a GPU", "checkp.", *_COMPONENTS, "fits", most]]
+    for row in stage["strategies"]:
+        rows.append(
+            [
+                row["strategy"] + (" *" if _chosen(plan, row) else ""),
+                "yes" if row["checkpointing"] else "no",
+                *(_gib(row[name]) for name in _COMPONENTS),
+                "yes" if row["fits"] else "no",
+                _most(row["largest_pairs"]) if "pairs" in row else _largest(row["largest_pack"]),
+            ]
+        )
+    return [*lines, *_table(rows)]
+
+
+def _of_pairs(plan: dict[str, Any], stage: dict[str, Any]) -> list[str]:
+    steps = "steps (how many is not known)" if stage["steps"] is None else f"{stage['steps']:,} steps"
+    shares = ", ".join(f"{row['pairs']:,} under {row['strategy']}" for row in stage["strategies"])
+    return [
+        f"stage {stage['stage']}: {steps} of {stage['pairs_per_step']:,} pairs; of a GPU {shares}",
+        f"  {stage['flops_per_step'] / 1e12:.3g} TFLOP a step, {_hours(stage)} on {stage['processes']} GPU(s) at"
+        f" {plan['mfu']:.0%} of {plan['peak_tflops']:g} TFLOP/s",
+    ]
+
+
+def _hours(of: dict[str, Any]) -> str:
+    return "hours not known" if of["hours"] is None else f"{of['hours']:.1f} hours"
+
+
+def _most(pairs: int | None) -> str:
+    if pairs is None:
+        return "none"
+    return f"{pairs:,} a GPU" + (" or more" if pairs >= COUNTED_PAIRS[-1] else "")
+
+
+def _of_packs(plan: dict[str, Any], stage: dict[str, Any]) -> list[str]:
     lines = [
         f"stage {stage['stage']}: {stage['steps']:,} steps of {stage['images_per_step']:.0f} images,"
         f" {stage['samples_per_step']:.0f} samples, {stage['tokens_per_step']:,.0f} tokens,"
@@ -58,19 +98,7 @@ def _stage(plan: dict[str, Any], stage: dict[str, Any]) -> list[str]:
             f"  largest pack with {processes} process(es): {pack['tokens']:,} tokens, {pack['images']} images,"
             f" {pack['targets']:,} learnt"
         )
-    rows = [["GiB a GPU", "checkp.", *_COMPONENTS, "fits", "largest pack that fits"]]
-    for row in stage["strategies"]:
-        largest = row["largest_pack"]
-        rows.append(
-            [
-                row["strategy"] + (" *" if _chosen(plan, row) else ""),
-                "yes" if row["checkpointing"] else "no",
-                *(_gib(row[name]) for name in _COMPONENTS),
-                "yes" if row["fits"] else "no",
-                _largest(largest),
-            ]
-        )
-    return [*lines, *_table(rows)]
+    return lines
 
 
 def _largest(pack: dict[str, int] | None) -> str:

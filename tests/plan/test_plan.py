@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from skyeye.cli import main
-from skyeye.config.load import load_recipe
+from skyeye.config.load import load_model, load_recipe
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.data.sequence import Branch, GroupSequence
 from skyeye.errors import SkyEyeError
+from skyeye.models import build
 from skyeye.models.flops import StepFlops
 from skyeye.models.objective import TrainingObjective
 from skyeye.plan import plan as planning
@@ -180,6 +181,25 @@ def test_epochs_become_steps(small_plan):
     assert small_plan("stages.0.steps=null", "stages.0.epochs=2")["stages"][0]["steps"] == 7  # 13 groups, 4 a step
     without = small_plan("stages.0.steps=null", "stages.0.epochs=1", "sources.world.path=nowhere")
     assert without["stages"][0]["steps"] > 10_000  # the images of SkyEye-968k
+
+
+def test_names_on_the_hub_are_planned_without_a_network(monkeypatch):
+    """Every language model that a recipe names; of any other it is said at once what is missing."""
+    monkeypatch.setattr(build, "hub_is_reachable", lambda: False)
+    monkeypatch.setattr(build, "local_path", lambda name: None)
+    monkeypatch.setattr(build.AutoConfig, "from_pretrained", lambda *_, **__: pytest.fail("the hub was asked"))
+    models = {path.stem: load_model(path) for path in sorted(CONFIGS.rglob("*.yaml"))}
+    named = {n: model for n, model in models.items() if not (model.language.pretrained or "runs/").startswith("runs/")}
+    with torch.device("meta"):
+        sizes = {name: build.model_config(model).text_config.hidden_size for name, model in named.items()}
+    assert set(sizes.values()) == {4096, 576}  # the 7B and 8B models, and SmolLM2-135M
+    assert {"geochat", "popeye", "lhrs_bot_nova", "skyeyegpt_released"} <= sizes.keys()
+    vicuna = load_recipe(CONFIGS / "models" / "geochat.yaml")
+    parts = planning._parameters(planned_model(vicuna.model, vicuna.run, vicuna.stages))
+    assert parts["language"]["values"] == 6_738_415_616
+    other = load_recipe(CONFIGS / "models" / "geochat.yaml", ["model.language.pretrained=nobody/knows-7b"])
+    with pytest.raises(SkyEyeError, match="nobody/knows-7b is not on this machine, and the hub cannot be reached"):
+        make_plan(other)
 
 
 def test_nothing_is_allocated(seven):

@@ -16,7 +16,7 @@ MODE = "skyeye"
 def register() -> None:
     """Tell vLLM of the model, what its entry point group ``vllm.general_plugins`` calls in each of its processes.
 
-    Classes are named, not imported: who serves another model loads nothing of ours.
+    Classes are named, not imported.
     """
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
     from vllm.model_executor.models.registry import ModelRegistry
