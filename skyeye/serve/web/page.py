@@ -179,7 +179,7 @@ class Page:
         first = [controls.state, controls.message]
 
         def then_files(event: Any) -> None:
-            event.then(self.files, [controls.state, *switches], files, show_progress="hidden")
+            event.then(self.all_files, controls.state, files, show_progress="hidden")
 
         self._connect_pictures(controls, [*first, *everything], then_files)
         for button, one in zip(buttons["tasks"], BUTTONS, strict=True):
@@ -209,7 +209,8 @@ class Page:
         controls.region.change(None, controls.region, js="(text) => window.skRegion(text)")
         for number, column in enumerate(columns):
             inputs = [controls.state, column.switches, controls.region]
-            then_files(column.switches.input(self._switch(number), inputs, column.picture, show_progress="hidden"))
+            switched = column.switches.input(self._switch(number), inputs, column.picture, show_progress="hidden")
+            switched.then(self.files, [controls.state, *switches], files, show_progress="hidden")
 
     def _connect_pictures(self, controls: Controls, changed: list[Any], then_files: Callable[[Any], None]) -> None:
         shared: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": _TOGETHER}
@@ -271,6 +272,8 @@ class Page:
                 width = len(columns) // len(self.models)
                 columns[number * width : (number + 1) * width] = self.column(visitor, number, place)
                 yield [visitor, gr.skip(), gr.skip(), *columns]
+            if len(self.models) > 1:  # once more together: what was skipped above must not hide what came before
+                yield [visitor, gr.skip(), gr.skip(), *self._columns(visitor, place)]
         except SkyEyeError as error:
             yield [visitor, render.message(str(error)), question, *self._columns(visitor)]
 
@@ -289,8 +292,13 @@ class Page:
 
         return switch
 
+    def all_files(self, visitor: Visitor | None) -> list[Any]:
+        """The files of the latest answers with all their boxes; the browser may not have all switches on yet."""
+        answers = [visitor.answer(number) if visitor else None for number in range(len(self.models))]
+        return self.files(visitor, *map(render.box_names, answers))
+
     def files(self, visitor: Visitor | None, *shown: list[str]) -> list[Any]:
-        """The files of the latest answers, ready to be downloaded."""
+        """The files of the latest answers with the boxes that are switched on, ready to be downloaded."""
         updates = []
         for number in range(len(self.models)):
             found: Any = {}

@@ -54,23 +54,22 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(small_parts, folder):
-    """A function: names of models and settings -> the address of their page, started once; closed at the end."""
+    """A function: names of models and settings -> the address of their page; closed at the end."""
     pytest.importorskip("gradio", reason="gradio is not installed")
     from skyeye.serve.web.run import Settings, launch_models
     from skyeye.serve.web.visitor import NamedModel
 
-    running = {}
+    running = []
 
     def start(*names, **settings):
-        if names not in running:
-            models = [NamedModel(name, Saying(*small_parts)) for name in names]
-            place = folder / "-".join(names)
-            place.mkdir()
-            running[names] = launch_models(models, Settings(port=0, **settings), place)
-        return running[names].local_url
+        models = [NamedModel(name, Saying(*small_parts)) for name in names]
+        place = folder / "-".join(names)
+        place.mkdir()
+        running.append(launch_models(models, Settings(port=0, **settings), place))
+        return running[-1].local_url
 
     yield start
-    for page in running.values():
+    for page in running:
         page.close(verbose=False)
 
 
@@ -87,6 +86,8 @@ def browser():
 
 def opened(browser, url, **context):
     """A tab with the page, and the requests that it made to other addresses or that failed in its script."""
+    for old in browser.contexts:
+        old.close()  # of an earlier test: its page would go on working
     tab = browser.new_context(**context).new_page()
     tab.set_default_timeout(60_000)
     wrong = []
@@ -186,7 +187,7 @@ def test_tasks_answers_boxes_files_and_regions(browser, pages, geotiff, tmp_path
 
 
 def test_regions_length_stop_and_a_new_conversation(browser, pages):
-    tab, wrong = opened(browser, pages("first"), viewport={"width": 1360, "height": 1000})
+    tab, wrong = opened(browser, pages("other"), viewport={"width": 1360, "height": 1000})
     tab.locator("#sk-examples button").first.click()
     tab.wait_for_selector("figure.sk-picture figcaption")
     tab.fill("#sk-region textarea, #sk-region input", "56, 112, 112, 168")
