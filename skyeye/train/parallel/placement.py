@@ -22,7 +22,8 @@ def hand_out(accelerator: Accelerator, objective: torch.nn.Module) -> None:
 
     ZeRO-3: every process gets its share of one weight after the other. Left to itself, DeepSpeed first moves the whole
     model to each device. DDP: frozen weights, which every process has read from the same files, are not sent to the
-    others again: written to, the pages of a mapped file would be theirs no longer.
+    others again: written to, the pages of a mapped file would be theirs no longer. Nor are they moved on a CPU, which
+    Accelerate calls ``cpu:0``: for torch that is another device than ``cpu``, and moving copies.
     """
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None and plugin.zero_stage == 3:
@@ -35,3 +36,4 @@ def hand_out(accelerator: Accelerator, objective: torch.nn.Module) -> None:
     elif plugin is None:
         frozen = [name for name, parameter in objective.named_parameters() if not parameter.requires_grad]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(objective, frozen)
+        accelerator.device_placement = accelerator.device.type != "cpu"

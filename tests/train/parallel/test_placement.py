@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import deepspeed
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from skyeye.train.parallel.placement import first_device, hand_out
@@ -33,6 +34,16 @@ def test_frozen_weights_are_not_sent_to_the_other_processes(group):
     hand_out(_accelerator(None), objective)
     wrapped = nn.parallel.DistributedDataParallel(objective)
     assert wrapped.parameters_to_ignore == {"0.weight", "0.bias"}
+
+
+def test_weights_of_a_mapped_file_stay_there_on_a_cpu(group, monkeypatch):
+    accelerator = Accelerator(cpu=True)
+    monkeypatch.setattr(accelerator.state, "device", torch.device("cpu", 0), raising=False)  # that of several processes
+    objective = nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 4))
+    mapped = objective[0].weight.data_ptr()
+    monkeypatch.setattr(Accelerator, "multi_device", False)
+    hand_out(accelerator, objective)
+    assert accelerator.prepare_model(objective)[0].weight.data_ptr() == mapped
 
 
 def test_under_zero3_weights_are_shared_out_before_the_model_is_moved(monkeypatch):
