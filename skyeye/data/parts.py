@@ -7,6 +7,7 @@ import os
 from importlib import import_module
 from itertools import pairwise
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import READERS, iter_source
@@ -80,7 +81,10 @@ def _joined(parts: list[Part]) -> tuple[Table, list[Problem]] | None:
 
 def _send(pipe: Connection, source: SourceConfig, name: str, part: tuple[float, float]) -> None:
     try:
-        pipe.send(_read(source, name, part))
+        whole = _read(source, name, part)
+        pickled = ForkingPickler.dumps(whole)
+        del whole  # it would lie beside its pickled form until the other process has read all of that
+        pipe.send_bytes(pickled)
     except BaseException:  # whatever it is, the other process meets it and tells it
         pipe.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from skyeye.config.schema import AlignmentConfig
 from skyeye.errors import SkyEyeError
@@ -211,6 +212,14 @@ def trained_parameters(objective: nn.Module) -> Iterator[tuple[str, nn.Parameter
     """Names and parameters that the optimiser changes; those of the model have their names in the model. Tied weights
     appear once."""
     return ((name.removeprefix(MODEL), p) for name, p in objective.named_parameters() if p.requires_grad)
+
+
+def moving_statistics(objective: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and buffers that batch norms with trained weights change in every forward pass, named likewise."""
+    for name, module in objective.named_modules():
+        if isinstance(module, _BatchNorm) and any(p.requires_grad for p in module.parameters(recurse=False)):
+            for buffer_name, buffer in module.named_buffers(recurse=False):
+                yield f"{name}.{buffer_name}".removeprefix(MODEL), buffer
 
 
 def _count(counts: Mapping[str, int] | None, name: str, known: torch.Tensor) -> int | torch.Tensor:

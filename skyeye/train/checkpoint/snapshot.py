@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import DistributedType
 from torch import nn
 
-from skyeye.models.objective import trained_parameters
+from skyeye.models.objective import moving_statistics, trained_parameters
 from skyeye.train.context import Prepared
 
 #: AdamW's state of a parameter, besides the number of its steps.
@@ -23,7 +23,8 @@ def collect(prepared: Prepared) -> tuple[dict[str, torch.Tensor], dict[str, torc
 
     Returns:
         (parameters, moments, steps): float32 tensors by name, by ``name/exp_avg`` and ``name/exp_avg_sq``, and the
-        number of AdamW's steps by name. What lies whole in the host's memory is no copy: the next step changes it.
+        number of AdamW's steps by name. Statistics of batch norms stand among the parameters. What lies whole in the
+        host's memory is no copy: the next step changes it.
     """
     parameters, moments, steps = {}, {}, {}
     accelerator, optimizer = prepared.accelerator, prepared.optimizer
@@ -46,6 +47,8 @@ def collect(prepared: Prepared) -> tuple[dict[str, torch.Tensor], dict[str, torc
             values = [value.detach().to("cpu", torch.float32).contiguous() for value in values]
             parameters[name], steps[name] = values[0], count
             moments.update({f"{name}/{key}": value for key, value in zip(MOMENTS, values[1:], strict=True)})
+    if keeps:
+        parameters |= {name: value.detach().cpu() for name, value in moving_statistics(prepared.plain_objective)}
     return parameters, moments, steps
 
 
@@ -78,6 +81,8 @@ def restore_state(
             parameter.copy_(values[None])
             for key, value in values.items():
                 parameter.set_full_hp_param(value.to(parameter.device), key)
+    for name, buffer in moving_statistics(prepared.plain_objective):
+        buffer.copy_(parameters[name])
 
 
 def init_optimizer_state(optimizer: torch.optim.Optimizer) -> None:

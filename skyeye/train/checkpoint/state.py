@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from skyeye.config.schema import RunConfig
 from skyeye.data.files import flush_to_disk
 from skyeye.errors import SkyEyeError
-from skyeye.models.objective import trained_parameters
+from skyeye.models.objective import moving_statistics, trained_parameters
 from skyeye.models.weights import equal_bits
 from skyeye.train.checkpoint.snapshot import collect, restore_state
 from skyeye.train.context import Prepared
@@ -126,7 +126,8 @@ def load_state(prepared: Prepared, state: Path) -> dict:
     """
     manifest = json.loads((state / "manifest.json").read_text(encoding="utf-8"))
     parameters, moments = (load_file(state / name) for name in TENSORS)
-    expected = {name for name, _ in trained_parameters(prepared.plain_objective)}
+    objective = prepared.plain_objective
+    expected = {name for named in (trained_parameters, moving_statistics) for name, _ in named(objective)}
     if parameters.keys() != expected:
         odd = sorted(parameters.keys() ^ expected)
         raise SkyEyeError(

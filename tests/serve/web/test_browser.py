@@ -103,7 +103,10 @@ def opened(browser, url, **context):
 def ask(tab, question, waits_for):
     tab.fill("#sk-question textarea", question)
     tab.click("#sk-ask")
-    tab.wait_for_selector(f"#sk-talk-0 .sk-said:has-text('{waits_for}')")
+    try:
+        tab.wait_for_selector(f"#sk-talk-0 .sk-said:has-text('{waits_for}')")
+    except Error as error:  # what stands there instead says more than that something does not
+        raise AssertionError(f"waited for {waits_for!r}, there is {tab.inner_text('#sk-talk-0')!r}") from error
 
 
 @pytest.fixture
@@ -191,6 +194,7 @@ def test_regions_length_stop_and_a_new_conversation(browser, pages):
     tab.locator("#sk-examples button").first.click()
     tab.wait_for_selector("figure.sk-picture figcaption")
     tab.fill("#sk-region textarea, #sk-region input", "56, 112, 112, 168")
+    tab.wait_for_selector("figure .sk-region")  # what is typed has arrived
     tab.click("#sk-how button")
     tab.fill("#sk-longest input[type=number]", "17")
     tab.press("#sk-longest input[type=number]", "Tab")

@@ -50,6 +50,18 @@ def test_a_full_disk_leaves_the_last_good_state_and_says_so(recipe, tmp_path, mo
     assert train(path, ["run.checkpoint_every=1"], resume=True) is not None
 
 
+def test_batch_norms_go_on_with_their_statistics(recipe, tmp_path, monkeypatch):
+    path = recipe()
+    overrides = ["model.vision={architecture: timm, name: resnet10t, image_size: 64}", "model.projector.join_tokens=1"]
+    overrides += ["run.checkpoint_every=1", "stages.0.steps=2", "stages.1.steps=2"]
+    train(path, [*overrides, f"output_dir={tmp_path / 'whole'}"])
+    _stopped_at(path, monkeypatch, 2, *overrides)
+    train(path, overrides, resume=True)
+    ends = [load_file(tmp_path / name / "checkpoints/pretrain/model.safetensors") for name in ("whole", "run")]
+    moved = [name for name in ends[0] if name.endswith("running_mean") and ends[0][name].any()]
+    assert moved and all(torch.equal(*(end[name] for end in ends)) for name in ends[0])
+
+
 def test_a_limit_of_the_operating_system_on_writing(recipe, tmp_path):
     path = recipe()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
