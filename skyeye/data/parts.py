@@ -7,7 +7,6 @@ import os
 from importlib import import_module
 from itertools import pairwise
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import ForkingPickler
 
 from skyeye.config.schema import SourceConfig
 from skyeye.data.formats import READERS, iter_source
@@ -81,10 +80,7 @@ def _joined(parts: list[Part]) -> tuple[Table, list[Problem]] | None:
 
 def _send(pipe: Connection, source: SourceConfig, name: str, part: tuple[float, float]) -> None:
     try:
-        whole = _read(source, name, part)
-        pickled = ForkingPickler.dumps(whole)
-        del whole  # it would lie beside its pickled form until the other process has read all of that
-        pipe.send_bytes(pickled)
+        pipe.send(_read(source, name, part))
     except BaseException:  # whatever it is, the other process meets it and tells it
         pipe.close()
 

@@ -101,6 +101,8 @@ def opened(browser, url, **context):
 
 
 def ask(tab, question, waits_for):
+    from playwright.sync_api import Error
+
     tab.fill("#sk-question textarea", question)
     tab.click("#sk-ask")
     try:
@@ -194,7 +196,7 @@ def test_regions_length_stop_and_a_new_conversation(browser, pages):
     tab.locator("#sk-examples button").first.click()
     tab.wait_for_selector("figure.sk-picture figcaption")
     tab.fill("#sk-region textarea, #sk-region input", "56, 112, 112, 168")
-    tab.wait_for_selector("figure .sk-region")  # what is typed has arrived
+    tab.wait_for_selector(".sk-frame svg rect", state="attached")  # what is typed has arrived
     tab.click("#sk-how button")
     tab.fill("#sk-longest input[type=number]", "17")
     tab.press("#sk-longest input[type=number]", "Tab")
