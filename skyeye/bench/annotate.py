@@ -15,7 +15,7 @@ import torch
 
 from skyeye.bench.common import alternate, machine, ratios
 from skyeye.data.images.windowed import open_windows
-from skyeye.generation.limit import room_for_answer
+from skyeye.generation.limit import room_for_answer, tokens_read
 from skyeye.serve.scenes.annotate import Asking, answer_chunk, chunks_of
 from skyeye.serve.scenes.ask import ModelAnswerer
 from skyeye.serve.scenes.questions import turns_of
@@ -131,7 +131,8 @@ class _Work:
         texts = []
         for turn in self.turns:
             inputs = processor(images=picture, text=builder.style.question(turn)).to(model.device)
-            room = room_for_answer(model, inputs["input_ids"][0].tolist(), self.answerer.max_new_tokens, "bench")
+            longest = self.answerer.max_new_tokens
+            room = room_for_answer(tokens_read(model), inputs["input_ids"][0], longest, "bench")
             ids = model.generate(**inputs, max_new_tokens=room, do_sample=False, eos_token_id=builder.end_token_ids)
             texts.append(processor.decode(ids[0]))
         return texts

@@ -30,7 +30,7 @@ from skyeye.bench.soak import soak
 from skyeye.data.images.load import to_rgb
 from skyeye.data.record import Turn
 from skyeye.errors import SkyEyeError
-from skyeye.generation.limit import room_for_answer
+from skyeye.generation.limit import room_for_answer, tokens_read
 from skyeye.serve.model import Model, load
 
 CLIENTS = (1, 4, 16, 64)
@@ -137,7 +137,7 @@ class OneByOne:
         said = network.generate(
             torch.tensor([ids]),
             image_features=network.encode_images(pixels),
-            max_new_tokens=room_for_answer(network, ids, asked.tokens, "request"),
+            max_new_tokens=room_for_answer(tokens_read(network), ids, asked.tokens, "request"),
             do_sample=False,
             eos_token_id=self.model.builder.end_token_ids,
         )

@@ -7,9 +7,10 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
+
+import psutil
 
 from skyeye.bench.clients import Asked, Client
 
@@ -24,7 +25,7 @@ async def soak(
     """Send requests and count what comes.
 
     Args:
-        process: id of the server's, whose memory is read where the system tells it.
+        process: id of the server's, whose memory is read, with that of its model's process.
         bad, hang_up: shares of the requests that are wrong, and whose client leaves before the answer.
 
     Returns:
@@ -102,10 +103,7 @@ def counted(port: int) -> dict[str, int]:
     return found | {key: int(float(values[f"skyeye_requests_{key}"])) for key in ("running", "waiting")}
 
 
-def memory(process: int) -> int | None:
-    """Megabytes that a process holds; None: this system does not tell."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS")), None)
+def memory(process: int) -> int:
+    """Megabytes that a process and those that it has started hold; what they share is counted for each."""
+    first = psutil.Process(process)
+    return sum(each.memory_info().rss for each in (first, *first.children(recursive=True))) >> 20

@@ -82,13 +82,8 @@ def _serve(options: argparse.Namespace) -> int:
     keys = _keys(options.api_keys)
     folders = _folders(options.allow_folder)
     prefixes = _prefixes(options.allow_url)
-    try:
-        from skyeye.serve.api.limits import MEBI, Limits, Sources
-        from skyeye.serve.api.server import serve
-        from skyeye.serve.api.service import Service
-    except ImportError as error:
-        raise SkyEyeError(f"needs the package {error.name}", where="serve", remedy=_MISSING.format("serve")) from error
-    from skyeye.generation.answer import open_to_answer
+    from skyeye.serve.api.limits import MEBI, Limits, Sources
+    from skyeye.serve.api.model_start import StartedModel
 
     limits = Limits(
         rows=options.rows,
@@ -102,13 +97,20 @@ def _serve(options: argparse.Namespace) -> int:
         seconds_to_send=options.timeout,
         drain_seconds=options.drain,
     )
-    hide_loading_bars()
     checkpoint, how = opened_as(options)
-    model, processor = open_to_answer(checkpoint, how)
     name = options.name or Path(options.checkpoint).resolve().name
     sources = Sources(folders, prefixes, private_addresses=options.allow_private)
-    service = Service(model, processor, name, limits, sources, keys)
-    serve(service, options.host, options.port, options.log_level)
+    with StartedModel(checkpoint, how, limits) as started:
+        try:
+            from skyeye.serve.api.model_process import ModelProcess
+            from skyeye.serve.api.server import serve
+            from skyeye.serve.api.service import Service
+        except ImportError as error:
+            what = f"needs the package {error.name}"
+            raise SkyEyeError(what, where="serve", remedy=_MISSING.format("serve")) from error
+        worker = ModelProcess(started)
+        service = Service(worker, worker.processor, name, sources, keys)
+        serve(service, options.host, options.port, options.log_level)
     return 0
 
 

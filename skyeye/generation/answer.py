@@ -15,7 +15,7 @@ from skyeye.data.record import Record
 from skyeye.generation.answerers.base import Reply
 from skyeye.generation.certainty import told_tokens
 from skyeye.generation.engine import answer_groups
-from skyeye.generation.limit import room_for_answer
+from skyeye.generation.limit import room_for_answer, tokens_read
 from skyeye.generation.opening import Opening
 from skyeye.generation.requests import PromptGroup
 from skyeye.generation.sampling import GREEDY, Sampling
@@ -113,7 +113,7 @@ def answers_as_ready(
             PromptGroup(
                 prompts,
                 features,
-                [room_for_answer(model, ids, max_new_tokens, "eval") for ids in prompts],
+                [room_for_answer(tokens_read(model), ids, max_new_tokens, "eval") for ids in prompts],
                 [_TOLD if records[i].task == "detection" else GREEDY for i in group],
             )
             for group, (prompts, features) in zip(groups, asked, strict=True)
@@ -148,7 +148,8 @@ def _check_longest(
         if letters > found.get(len(record.images), (-1, record))[0]:
             found[len(record.images)] = letters, record
     for images, (_, record) in found.items():
-        room_for_answer(model, processor.builder.prompt(images, record.turns[:1]), longest, f"record {record.id}")
+        prompt = processor.builder.prompt(images, record.turns[:1])
+        room_for_answer(tokens_read(model), prompt, longest, f"record {record.id}")
 
 
 def _ask(

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from transformers import PreTrainedModel
+
 from skyeye.errors import SkyEyeError
-from skyeye.models.modeling import SkyEyeForConditionalGeneration
 
 
-def room_for_answer(model: SkyEyeForConditionalGeneration, prompt: Sequence[int], longest: int, where: str) -> int:
+def tokens_read(model: PreTrainedModel) -> int | None:
+    """Tokens that a model reads, prompt and answer together; None: any number."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def room_for_answer(reads: int | None, prompt: Sequence[int], longest: int, where: str) -> int:
     """The longest answer to a prompt, in tokens: ``longest``, or what the model can still read behind the prompt.
 
     Args:
+        reads: see :func:`tokens_read`.
         where: who asks, for the message.
 
     Raises:
         SkyEyeError: the prompt alone is longer than what the model reads.
     """
-    limit = getattr(model.config.text_config, "max_position_embeddings", None)
-    if limit is None:
+    if reads is None:
         return longest
-    if len(prompt) >= limit:
-        what = f"the prompt has {len(prompt):,} tokens with its images, the model reads {limit:,}"
+    if len(prompt) >= reads:
+        what = f"the prompt has {len(prompt):,} tokens with its images, the model reads {reads:,}"
         raise SkyEyeError(what, where=where, remedy="ask less at once, or show fewer images")
-    return min(longest, limit - len(prompt))
+    return min(longest, reads - len(prompt))

@@ -167,19 +167,11 @@ def _row(
     """What a strategy takes of a GPU."""
     processes = 1 if strategy == "single" else hardware.gpus
     memory = count(pairs, processes).memory
-    total = holds.total + max(memory.peak, holds.update)
     return {
         "strategy": strategy,
         "checkpointing": False,
         "pairs": pairs,
-        "weights": holds.weights,
-        "gradients": holds.gradients,
-        "optimizer": holds.optimizer,
-        "buffers": holds.buffers,
-        **{part: getattr(memory, part) for part in ("activations", "logits", "working")},
-        "update": max(0, holds.update - memory.peak),
-        "total": total,
-        "fits": total <= hardware.available,
+        **holds.beside(memory, hardware.available),
         "largest_pairs": _largest(processes, hardware.available - holds.total, holds, count),
     }
 

@@ -167,19 +167,11 @@ class StagePlan:
         waiting = max(0, -(-images // processes) - load.images) * self.bytes_per_image
         memory = replace(memory, activations=memory.activations + waiting)
         holds = held(self.objective, strategy, processes, self.run, self.stage.settings)
-        total = holds.total + max(memory.peak, holds.update)
         largest = self._largest(loads[hardware.gpus], holds, checkpointing, hardware.available)
         return {
             "strategy": strategy,
             "checkpointing": checkpointing,
-            "weights": holds.weights,
-            "gradients": holds.gradients,
-            "optimizer": holds.optimizer,
-            "buffers": holds.buffers,
-            **{part: getattr(memory, part) for part in ("activations", "logits", "working")},
-            "update": max(0, holds.update - memory.peak),
-            "total": total,
-            "fits": total <= hardware.available,
+            **holds.beside(memory, hardware.available),
             "largest_pack": asdict(largest) if largest else None,
         }
 

@@ -19,13 +19,14 @@ temporary copy of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from skyeye.config.schema import RunConfig, StageConfig
+from skyeye.plan.memory import StepMemory
 from skyeye.train.parallel.distributed import deepspeed_settings, has_overlap
 
 STRATEGIES = ("single", "ddp", "zero1", "zero2", "zero3")
@@ -48,6 +49,20 @@ class Held:
     def total(self) -> int:
         """Without ``update``: when the optimiser works, activations are gone."""
         return self.weights + self.gradients + self.optimizer + self.buffers
+
+    def beside(self, step: StepMemory, available: float) -> dict[str, int | bool]:
+        """A GPU's bytes by their parts, with those of a step, and whether ``available`` bytes are enough."""
+        total = self.total + max(step.peak, self.update)
+        return {
+            "weights": self.weights,
+            "gradients": self.gradients,
+            "optimizer": self.optimizer,
+            "buffers": self.buffers,
+            **asdict(step),
+            "update": max(0, self.update - step.peak),
+            "total": total,
+            "fits": total <= available,
+        }
 
 
 def held(model: nn.Module, strategy: str, gpus: int, run: RunConfig, stage: StageConfig) -> Held:

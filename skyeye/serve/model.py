@@ -15,7 +15,7 @@ from skyeye.errors import SkyEyeError
 from skyeye.generation.answer import open_to_answer
 from skyeye.generation.certainty import certainty, told_tokens
 from skyeye.generation.engine import answer_groups, stream_groups
-from skyeye.generation.limit import room_for_answer
+from skyeye.generation.limit import room_for_answer, tokens_read
 from skyeye.generation.requests import PromptGroup, SharedAnswer, Token
 from skyeye.generation.sampling import GREEDY, Sampling
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
@@ -107,7 +107,7 @@ class Model:
     @property
     def limit(self) -> int | None:
         """The most tokens that the model reads, images included; None: it does not say."""
-        return getattr(self.network.config.text_config, "max_position_embeddings", None)
+        return tokens_read(self.network)
 
     def ask(
         self,
@@ -230,7 +230,7 @@ class Model:
             SkyEyeError: the request is longer than what the model reads.
         """
         prompt = self.builder.prompt(len(request.pictures), request.turns)
-        room = room_for_answer(self.network, prompt, max_new_tokens, "the question")
+        room = room_for_answer(self.limit, prompt, max_new_tokens, "the question")
         group = PromptGroup([prompt], self.pictures.tokens(request.pictures, request.turns[0]), [room], [sampling])
         said = Said(self.processor, self.builder, ())
         for event in stream_groups(self.network, [group], rows=1, eos_token_id=self.builder.end_token_ids):
@@ -254,7 +254,7 @@ class Model:
             SkyEyeError: one is longer than what the model reads; before any is answered.
         """
         prompts = [self.builder.prompt(len(request.pictures), request.turns) for request in requests]
-        rooms = [room_for_answer(self.network, ids, max_new_tokens, "the question") for ids in prompts]
+        rooms = [room_for_answer(self.limit, ids, max_new_tokens, "the question") for ids in prompts]
         alike: dict[object, list[int]] = {}
         for number, request in enumerate(requests):
             shown = tuple(picture.digest for picture in request.pictures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -66,9 +66,16 @@ class Reduced:
         """What is left of a picture."""
         return cls(shown.pixels(processor), shown.digest)
 
+    def __reduce__(self) -> tuple[Callable, tuple[np.ndarray, int]]:
+        return _reduced, (self.given.numpy(), self.digest)  # torch would write a whole file around the values
+
     def pixels(self, processor: SkyEyeProcessor) -> torch.Tensor:
         """What the model is given."""
         return self.given
+
+
+def _reduced(given: np.ndarray, digest: int) -> Reduced:
+    return Reduced(torch.from_numpy(given), digest)
 
 
 def show(picture: Picture | Shown) -> Shown:

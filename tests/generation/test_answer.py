@@ -21,6 +21,7 @@ from skyeye.eval.files import checkpoint_fingerprint
 from skyeye.eval.settings import EvalSettings
 from skyeye.generation import answer as generate
 from skyeye.generation.answer import answer
+from skyeye.generation.limit import tokens_read
 from skyeye.models.build import build_model
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.models.tokenizer import train_tokenizer
@@ -239,5 +240,5 @@ def test_a_question_longer_than_the_model_reads_is_refused_before_any_answer(par
 
 def test_an_answer_has_no_more_room_than_the_model_reads(parts):
     model, _ = parts
-    assert generate.room_for_answer(model, [1] * 250, 20, "x") == 6
-    assert generate.room_for_answer(model, [1] * 200, 20, "x") == 20
+    assert generate.room_for_answer(tokens_read(model), [1] * 250, 20, "x") == 6
+    assert generate.room_for_answer(tokens_read(model), [1] * 200, 20, "x") == 20

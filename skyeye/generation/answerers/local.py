@@ -17,6 +17,7 @@ from skyeye.data.images.smart_resize import SmartResize
 from skyeye.data.record import Record
 from skyeye.errors import SkyEyeError
 from skyeye.generation.answerers.base import Reply, Words, greedy_words
+from skyeye.generation.limit import room_for_answer, tokens_read
 
 _READERS = 4  # threads that read and decode image files
 _TRIED = 1  # questions of the first batch: the longest one alone shows at once what the model cannot do
@@ -85,12 +86,9 @@ class LocalAnswerer:
     ) -> list[Reply]:
         inputs = self._inputs(first, prompts, pictures)
         width = inputs["input_ids"].shape[1]
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and width >= limit:
-            what = f"the prompt has {width:,} tokens with its images, the model reads {limit:,}"
-            raise SkyEyeError(what, where=f"record {first.id}", remedy="ask less at once, or show fewer images")
+        reads, longest = tokens_read(self.model), inputs["input_ids"][0]
         decoding = copy.copy(self._decoding)
-        decoding.max_new_tokens = max_new_tokens if limit is None else min(max_new_tokens, limit - width)
+        decoding.max_new_tokens = room_for_answer(reads, longest, max_new_tokens, f"record {first.id}")
         try:
             with torch.inference_mode():
                 written = self.model.generate(**inputs, generation_config=decoding)

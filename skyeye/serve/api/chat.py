@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from skyeye.serve.api.errors import ApiError
-from skyeye.serve.api.jobs import Job, Piece
+from skyeye.serve.api.jobs import Job, Piece, Task
 from skyeye.serve.api.replies import Reply
 from skyeye.serve.api.schemas import read_request
 from skyeye.serve.api.service import Prepared, Service
@@ -32,16 +32,16 @@ class Answering:
         self.began = time.monotonic()
         self.pieces: asyncio.Queue[Piece | ApiError] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        self.job = Job(
+        task = Task(
             prepared.conversation.turns,
-            prepared.pictures,
+            tuple(picture.given for picture in prepared.pictures),
             prepared.prompt,
             prepared.longest,
             prepared.sampling,
             request.stops,
             bool(request.stream) and prepared.boxes is None,
-            lambda piece: loop.call_soon_threadsafe(self.pieces.put_nowait, piece),
         )
+        self.job = Job(task, lambda piece: loop.call_soon_threadsafe(self.pieces.put_nowait, piece))
         self.reply = Reply(service.processor, service.name, len(prepared.prompt), bool(request.logprobs))
         service.worker.submit(self.job)
 
@@ -56,7 +56,7 @@ class Answering:
             piece = await self.pieces.get()
             if isinstance(piece, ApiError):
                 raise piece
-            if self.reply.answer_tokens == 0 and self.job.streams:
+            if self.reply.answer_tokens == 0 and self.job.task.streams:
                 self.service.metrics.first_token.observe(time.monotonic() - self.began)
             self.reply.count(piece)
             unfinished -= piece.finish_reason is not None
@@ -95,7 +95,11 @@ class Answering:
             self.service.metrics.requests.labels(str(CLIENT_LEFT)).inc()
             raise
         finally:
-            self.job.cancelled = True  # nothing is left to be told, or nobody is there
+            self.give_up()  # nothing is left to be told, or nobody is there
+
+    def give_up(self) -> None:
+        """Nobody waits for more."""
+        self.service.worker.give_up(self.job)
 
     def _content(self, text: str) -> str:
         boxes, size = self.prepared.boxes, self.prepared.size
@@ -136,7 +140,7 @@ async def _unless_left(request: Request, answering: Answering) -> dict[str, Any]
         await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
         return await answer if answer.done() else None
     finally:
-        answering.job.cancelled = True
+        answering.give_up()
         answer.cancel()
         left.cancel()
 

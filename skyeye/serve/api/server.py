@@ -75,10 +75,14 @@ def serve(service: Service, host: str, port: int, log_level: str = "info") -> No
     """Answer requests until the process is told to end (SIGTERM, Ctrl-C); those in work are answered before.
 
     Raises:
-        SkyEyeError: the port is taken, or the system allows too few open files.
+        SkyEyeError: the port is taken, the system allows too few open files, or the model is lost.
     """
     check_open_files(service.limits.connections)
     with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         print(f"{service.name}: http://{shown}:{listening.getsockname()[1]}/v1", flush=True)
-        server_of(build_app(service), service.limits, log_level).run(sockets=[listening])
+        server = server_of(build_app(service), service.limits, log_level)
+        service.worker.when_lost = lambda: setattr(server, "should_exit", True)
+        server.run(sockets=[listening])
+    if service.worker.lost:
+        raise service.worker.lost

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from skyeye.errors import SkyEyeError
 from skyeye.generation.limit import room_for_answer
 from skyeye.generation.sampling import GREEDY, Sampling
-from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.serve.api.boxes import BoxesFormat, Size
 from skyeye.serve.api.conversation import Conversation, read_conversation
 from skyeye.serve.api.errors import ApiError
 from skyeye.serve.api.images import PictureReader, Received
-from skyeye.serve.api.limits import Limits, Sources
+from skyeye.serve.api.jobs import JobTaker
+from skyeye.serve.api.limits import Sources
 from skyeye.serve.api.metrics import Metrics
 from skyeye.serve.api.schemas import ChatRequest
-from skyeye.serve.api.worker import Worker
 
 #: Tokens of an answer where a request does not say.
 USUAL_TOKENS = 256
@@ -58,24 +57,23 @@ class Service:
     """A model that is served.
 
     Args:
+        worker: has the model.
         name: of the model.
         keys: any of which a client has to show; none: everybody is answered.
     """
 
     def __init__(
         self,
-        model: SkyEyeForConditionalGeneration,
+        worker: JobTaker,
         processor: SkyEyeProcessor,
         name: str,
-        limits: Limits,
         sources: Sources,
         keys: Sequence[str] = (),
     ):
-        self.model, self.processor, self.name, self.limits = model.eval(), processor, name, limits
+        self.worker, self.processor, self.name, self.limits = worker, processor, name, worker.limits
         self.builder = processor.builder
         self.created = int(time.time())
-        self.reader = PictureReader(processor, limits, sources)
-        self.worker = Worker(self.model, processor, limits)
+        self.reader = PictureReader(processor, self.limits, sources)
         self.threads = ThreadPoolExecutor(_READERS, thread_name_prefix="skyeye-reader")
         self.metrics = Metrics()
         self._keys = [key.encode() for key in keys]
@@ -90,8 +88,7 @@ class Service:
     @property
     def max_model_len(self) -> int | None:
         """Tokens of a prompt and its answer, images included."""
-        own = getattr(self.model.config.text_config, "max_position_embeddings", None)
-        known = [limit for limit in (own, self.limits.prompt_tokens) if limit is not None]
+        known = [limit for limit in (self.worker.reads, self.limits.prompt_tokens) if limit is not None]
         return min(known, default=None)
 
     def authorise(self, header: str | None) -> None:
@@ -155,7 +152,7 @@ class Service:
             what = f"the messages have {len(prompt):,} tokens with their pictures, the model reads {limit:,}"
             raise ApiError(what, param="messages", code="context_length_exceeded")
         wanted = min(request.longest or USUAL_TOKENS, self.limits.answer_tokens)
-        return room_for_answer(self.model, prompt, wanted, "messages")
+        return room_for_answer(self.worker.reads, prompt, wanted, "messages")
 
 
 def _sampling(request: ChatRequest) -> list[Sampling]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator, Sequence
 
 from skyeye.data.record import Turn
 from skyeye.data.sequence import IMAGE_TOKEN_ID
 from skyeye.generation.engine import SharedGeneration, can_share
+from skyeye.generation.limit import tokens_read
 from skyeye.generation.plain_batches import PlainGeneration
 from skyeye.generation.requests import PromptGroup, SharedAnswer, Token
 from skyeye.models.modeling import SkyEyeForConditionalGeneration
 from skyeye.models.processing import SkyEyeProcessor
 from skyeye.serve.api.errors import ApiError
-from skyeye.serve.api.jobs import Job, Piece
+from skyeye.serve.api.jobs import Job, JobTaker, Piece
 from skyeye.serve.api.limits import Limits
 from skyeye.serve.api.line import Line, Ready
 from skyeye.serve.api.said import Said
@@ -25,38 +25,29 @@ _log = logging.getLogger("skyeye.serve")
 Generation = SharedGeneration | PlainGeneration
 
 
-class Worker:
-    """Answers jobs until it is stopped.
+class Worker(JobTaker):
+    """A thread of this process.
 
     Args:
         model: in evaluation mode; nobody else uses it meanwhile.
-
-    Attributes:
-        seconds_per_job: how long a request has taken on average lately.
     """
 
     def __init__(self, model: SkyEyeForConditionalGeneration, processor: SkyEyeProcessor, limits: Limits):
-        self.model, self.processor, self.limits = model, processor, limits
+        super().__init__(limits)
+        self.model, self.processor, self.reads = model, processor, tokens_read(model)
         self.builder = processor.builder
         self._ends = frozenset(self.builder.end_token_ids)
         self.pictures = EncodedPictures(model, processor)
-        self.seconds_per_job = 1.0
         self._shares = can_share(model) and not _asks_nothing(processor)
-        # on a GPU one would wait for the other, and nothing else may run while a graph is captured
-        self._line = Line(self._prepare, limits.rows, ahead=model.device.type == "cpu")
-        self._stopping = False
+        self._line = Line(self._prepare, limits.rows)
         self._jobs: dict[int, Job] = {}  # by number of the group
         self._said: dict[tuple[int, int], Said] = {}
-        self._began: dict[int, float] = {}
         self._thread = threading.Thread(target=self._work, name="skyeye-worker", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
-        self._line.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what is there, and end."""
         self._stopping = True
         self._line.end()
         self._thread.join()
@@ -67,36 +58,17 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Requests that have no row yet."""
         return len(self._line)
 
     @property
     def running(self) -> int:
-        """Requests in work."""
         return len(self._jobs)
 
-    def submit(self, job: Job) -> None:
-        """Line up a request.
+    def give_up(self, job: Job) -> None:
+        job.cancelled = True  # seen at its next token, or when it is taken
 
-        Raises:
-            ApiError: too many wait, with the seconds after which to try again; or the server is ending.
-        """
-        self.check_room()
-        if not self._line.put(job):
-            raise _ending()
-
-    def check_room(self) -> None:
-        """Whether a request would be taken.
-
-        Raises:
-            ApiError: as :meth:`submit`.
-        """
-        if self._stopping:
-            raise _ending()
-        if (waiting := self.waiting) >= self.limits.queue:
-            seconds = max(1, round(self.seconds_per_job * waiting / self.limits.rows))
-            what = f"{waiting} requests wait already; try again in {seconds} s"
-            raise ApiError(what, status=429, code="queue_full", headers={"Retry-After": str(seconds)})
+    def _put(self, job: Job) -> bool:
+        return self._line.put(job)
 
     def _work(self) -> None:
         while True:
@@ -112,16 +84,13 @@ class Worker:
                 _log.exception("a pass of the model failed; %d requests in work are given up", len(self._jobs))
                 failed = ApiError(f"the model failed: {type(error).__name__}: {error}", status=500)
                 for job in self._jobs.values():
-                    _tell(job, failed)
-                self._forget()
+                    job.hear(failed)
+                self._jobs.clear()
+                self._said.clear()
 
     def _new_generation(self) -> Generation:
         kind = SharedGeneration if self._shares else PlainGeneration
         return kind(self.model, self.limits.rows, self._ends)
-
-    def _forget(self) -> None:
-        for known in (self._jobs, self._said, self._began):
-            known.clear()
 
     # ------------------------------------------------------------------ what enters
 
@@ -138,9 +107,9 @@ class Worker:
                 continue
             job, group = ready
             self._jobs[number] = job
-            self._began[number] = time.monotonic()
+            job.start()
             for choice in job.unfinished:
-                self._said[number, choice] = Said(self.processor, self.builder, job.stops)
+                self._said[number, choice] = Said(self.processor, self.builder, job.task.stops)
             number += 1
             yield group
 
@@ -150,7 +119,7 @@ class Worker:
         jobs = [job for job in jobs if not job.cancelled]
         if not self.model.projector.reads_text:
             try:
-                self.pictures.encode([picture.given for job in jobs for picture in job.pictures])
+                self.pictures.encode([picture for job in jobs for picture in job.task.pictures])
             except Exception as error:
                 self._refuse(jobs, error)
                 return
@@ -163,15 +132,16 @@ class Worker:
     def _refuse(self, jobs: Sequence[Job], error: Exception) -> None:
         _log.exception("the pictures of %d requests cannot be encoded", len(jobs))
         for job in jobs:
-            _tell(job, ApiError(f"the pictures cannot be encoded: {error}", status=500))
+            job.hear(ApiError(f"the pictures cannot be encoded: {error}", status=500))
 
     def _group(self, job: Job) -> PromptGroup:
         """The prompts of a request."""
-        features = self.pictures.tokens([picture.given for picture in job.pictures], job.turns[0])
-        count = len(job.sampling)
-        shared = job.pictures and not self.model.projector.reads_text
-        key = tuple(picture.given.digest for picture in job.pictures) if shared else None
-        return PromptGroup([job.prompt] * count, features, [job.longest] * count, job.sampling, key)
+        task = job.task
+        features = self.pictures.tokens(task.pictures, task.turns[0])
+        count = len(task.sampling)
+        shared = task.pictures and not self.model.projector.reads_text
+        key = tuple(picture.digest for picture in task.pictures) if shared else None
+        return PromptGroup([task.prompt] * count, features, [task.longest] * count, task.sampling, key)
 
     # ------------------------------------------------------------------ what comes
 
@@ -183,15 +153,15 @@ class Worker:
             return
         said = self._said[place]
         said.add(token.id, token.log_probability)
-        if not job.streams and not job.stops:
+        if not job.task.streams and not job.task.stops:
             return
         said.look(last=False)
         if said.stopped:
             generation.cancel(*place)
             self._finish(*place)
-            _tell(job, Piece(token.prompt, *said.take(), "stop"))
-        elif job.streams and said.has_news:
-            _tell(job, Piece(token.prompt, *said.take()))
+            job.hear(Piece(token.prompt, *said.take(), "stop"))
+        elif job.task.streams and said.has_news:
+            job.hear(Piece(token.prompt, *said.take()))
 
     def _answer(self, answer: SharedAnswer) -> None:
         job, place = self._jobs[answer.group], (answer.group, answer.prompt)
@@ -200,26 +170,13 @@ class Worker:
         ended = said.stopped or answer.ids[-1] in self._ends
         reason = "stop" if ended else "length"
         self._finish(*place)
-        _tell(job, Piece(answer.prompt, *said.take(), reason, answer.stored_tokens))
+        job.hear(Piece(answer.prompt, *said.take(), reason, answer.stored_tokens))
 
     def _finish(self, group: int, choice: int) -> None:
         """An answer is complete, or given up."""
-        job = self._jobs[group]
         self._said.pop((group, choice), None)
-        job.unfinished.discard(choice)
-        if not job.unfinished:
+        if self._is_complete(self._jobs[group], choice):
             del self._jobs[group]
-            spent = time.monotonic() - self._began.pop(group)
-            self.seconds_per_job += 0.1 * (spent - self.seconds_per_job)
-
-
-def _tell(job: Job, what: Piece | ApiError) -> None:
-    if not job.cancelled:
-        job.tell(what)
-
-
-def _ending() -> ApiError:
-    return ApiError("the server is ending", status=503, headers={"Retry-After": "5"})
 
 
 def _asks_nothing(processor: SkyEyeProcessor) -> bool:

@@ -15,7 +15,7 @@ from skyeye.data.images.load import to_rgb
 from skyeye.data.record import Turn
 from skyeye.generation.answer import open_to_answer
 from skyeye.generation.engine import answer_groups
-from skyeye.generation.limit import room_for_answer
+from skyeye.generation.limit import room_for_answer, tokens_read
 from skyeye.generation.opening import Opening
 from skyeye.generation.requests import PromptGroup, SharedAnswer
 from skyeye.generation.sampling import Sampling
@@ -72,7 +72,7 @@ class ModelAnswerer:
         """
         prompts = [self._builder.prompt(1, [turn]) for turn in turns]
         rooms = [
-            room_for_answer(self.model, ids, self.max_new_tokens, f"--ask {turn.question!r}")
+            room_for_answer(tokens_read(self.model), ids, self.max_new_tokens, f"--ask {turn.question!r}")
             for ids, turn in zip(prompts, turns, strict=True)
         ]
         together = not self.model.projector.reads_text

@@ -19,7 +19,7 @@ SCENES = {
     "eurosat": ("EuroSAT/2750", scenes.EUROSAT[:5]),
     "whu_rs19": ("WHU-RS19", scenes.WHU_RS19[:10]),
 }
-#: (type in the file, question, answer).
+#: (type in the file, question, answer); two of three yes/no questions and none of the others is answered by "yes".
 QUESTIONS = [
     ("presence", "Is there a road?", "yes"),
     ("comp", "Are there more roads than rivers?", "yes"),

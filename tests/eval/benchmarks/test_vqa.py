@@ -5,15 +5,7 @@ import pytest
 from skyeye.errors import SkyEyeError
 from skyeye.eval.benchmarks import BENCHMARKS
 from skyeye.eval.results import Answer
-
-#: (type in the file, question, answer); two of three yes/no questions and none of the others is answered by "yes".
-QUESTIONS = [
-    ("presence", "Is there a road?", "yes"),
-    ("comp", "Are there more roads than rivers?", "yes"),
-    ("rural_urban", "Is it a rural or an urban area", "rural"),
-    ("count", "How many roads?", "3"),
-    ("area", "What is the area?", "12m2"),
-]
+from tests.eval.benchmarks.paper_sets import QUESTIONS
 
 
 def rsvqa(folder, write, prefix):

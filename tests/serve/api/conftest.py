@@ -21,6 +21,7 @@ from skyeye.serve.api.app import build_app
 from skyeye.serve.api.limits import Limits, Sources
 from skyeye.serve.api.server import listen, server_of
 from skyeye.serve.api.service import Service
+from skyeye.serve.api.worker import Worker
 
 FEW, NONE = Limits(rows=4), Sources()
 
@@ -43,7 +44,8 @@ class Running:
 
 @contextmanager
 def running(parts, limits: Limits = FEW, sources: Sources = NONE, keys=()) -> Iterator[Running]:
-    service = Service(*parts, "tiny", limits, sources, keys)
+    model, processor = parts
+    service = Service(Worker(model.eval(), processor, limits), processor, "tiny", sources, keys)
     listening = listen("127.0.0.1", 0)
     server = server_of(build_app(service), limits, log_level="warning")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -1,0 +1,49 @@
+"""Starts the model's process. Nothing here imports torch: both processes do it afterwards, at the same time."""
+
+from __future__ import annotations
+
+import signal
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from skyeye.generation.opening import Opening
+from skyeye.serve.api.limits import Limits
+
+#: Told of a job: it has its rows.
+STARTS = "starts"
+#: The last message to the model's process.
+END = None
+
+
+class StartedModel:
+    """The model's process, which opens the checkpoint; as a context it is ended, whatever it does.
+
+    Args:
+        checkpoint, opening: see :func:`~skyeye.generation.answer.open_to_answer`.
+    """
+
+    def __init__(self, checkpoint: str | Path, opening: Opening, limits: Limits):
+        self.limits = limits
+        context = get_context("spawn")  # a fork would share what threads and CUDA have begun
+        self.connection, there = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_run, args=(there, checkpoint, opening, limits))
+        self.process.start()
+        there.close()
+
+    def __enter__(self) -> StartedModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+
+
+def _run(connection: Connection, checkpoint: str | Path, opening: Opening, limits: Limits) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever listens is told as well, and tells when to end
+        signal.signal(number, signal.SIG_IGN)
+    from skyeye.serve.api.model_side import be_the_model
+
+    be_the_model(connection, checkpoint, opening, limits)
