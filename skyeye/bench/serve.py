@@ -1,8 +1,10 @@
 """``skyeye bench serve``: answers a second and their delay through ``skyeye serve``, against answering one by one.
 
-The server is a process of its own on the loopback interface; the clients are here, so both share the machine's cores.
+The server has processes of its own on the loopback interface; the clients are here, so all share the machine's cores.
 The baseline is what a program does without a server: each picture decoded and encoded, its question answered by
-``generate``, one after the other, without HTTP. Rounds alternate, so what slows the machine slows all of them.
+``generate``, one after the other, without HTTP, with as many threads as torch takes. The server chooses their number
+(:mod:`skyeye.serve.api.threads`), so that the baseline is told with one thread, too. Rounds alternate, so what slows
+the machine slows all of them.
 """
 
 from __future__ import annotations
@@ -81,20 +83,39 @@ def _speeds(checkpoint: Path, port: int, asked: Sequence[Asked], rounds: int, se
     alone.run(0.5)
     asyncio.run(_loaded(port, 16, bodies, 0.5))
     plain: list[float] = []
+    by_one_thread: list[float] = []
     loads: dict[int, list[Load]] = {clients: [] for clients in CLIENTS}
     for _ in range(rounds):
         plain.append(alone.run(seconds))
+        with _one_thread():
+            by_one_thread.append(alone.run(seconds))
         for clients in CLIENTS:
             loads[clients].append(asyncio.run(_loaded(port, clients, bodies, seconds)))
     rates = {clients: [each.rate for each in found] for clients, found in loads.items()}
     return {
         "one_by_one_per_second": round(median(plain), 2),
+        "one_by_one_by_one_thread_per_second": round(median(by_one_thread), 2),
         "clients": {clients: _summary(found, plain) for clients, found in loads.items()},
-        "ratio_16_clients": round(median(a / b for a, b in zip(rates[16], plain, strict=True)), 2),
+        "ratio_16_clients": _ratio(rates[16], plain),
+        "ratio_16_clients_to_one_thread": _ratio(rates[16], by_one_thread),
         "rounds": rounds,
         "seconds": seconds,
         "sizes": sizes(model.network),
     }
+
+
+def _ratio(rates: Sequence[float], plain: Sequence[float]) -> float:
+    return round(median(a / b for a, b in zip(rates, plain, strict=True)), 2)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 async def _loaded(port: int, clients: int, bodies: Iterator[bytes], seconds: float) -> Load:
@@ -169,7 +190,12 @@ def server(checkpoint: Path, rows: int) -> Iterator[tuple[int, subprocess.Popen[
 
 def format_text(result: dict[str, Any]) -> str:
     """The result as a table."""
-    lines = [f"one by one, without a server: {result['one_by_one_per_second']} answers a second", ""]
+    alone, by_one = (result[f"one_by_one{by}_per_second"] for by in ("", "_by_one_thread"))
+    lines = [
+        f"one by one, without a server: {alone} answers a second ({result['machine']['threads']} threads)",
+        f"by one thread {by_one}; 16 clients have {result['ratio_16_clients_to_one_thread']} of that",
+        "",
+    ]
     lines += ["| clients | answers a second | ratio | p50 ms | p90 ms | p99 ms | failed |", "|---" * 7 + "|"]
     for clients, row in result["clients"].items():
         times = row["milliseconds"]

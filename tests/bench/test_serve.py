@@ -72,5 +72,12 @@ def test_the_table():
         "milliseconds": {"p50": 100, "p90": 100, "p99": 202},
         "failed": 0,
     }
-    text = format_text({"one_by_one_per_second": 10, "clients": {16: row}, "requests": {"lost": 0}})
+    result = {
+        "one_by_one_per_second": 10,
+        "one_by_one_by_one_thread_per_second": 12.5,
+        "ratio_16_clients_to_one_thread": 4,
+        "machine": {"threads": 2},
+    }
+    text = format_text(result | {"clients": {16: row}, "requests": {"lost": 0}})
+    assert "10 answers a second (2 threads)" in text and "by one thread 12.5; 16 clients have 4 of that" in text
     assert "| 16 | 50 | 5 (4 to 6) | 100 | 100 | 202 | 0 |" in text and "lost: 0" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,9 +18,12 @@ from skyeye.serve.api.errors import ApiError
 from skyeye.serve.api.jobs import Job, Piece, Task
 from skyeye.serve.api.limits import Limits
 from skyeye.serve.api.model_start import END, STARTS
+from skyeye.serve.api.threads import choose_threads
 from skyeye.serve.api.worker import Worker
 
 _LOOK_EVERY = 1.0  # seconds between two looks at the worker
+#: Seconds of a picture's first word, with all threads, of a model of some million parameters: trying takes 100 times it
+_AT_ONCE = 0.05
 
 
 def be_the_model(connection: Connection, checkpoint: str | Path, opening: Opening, limits: Limits) -> None:
@@ -31,11 +35,22 @@ def be_the_model(connection: Connection, checkpoint: str | Path, opening: Openin
     except (SkyEyeError, OSError) as error:
         connection.send(error)
         return
+    if model.device.type == "cpu":
+        _choose_threads(worker)
     connection.send((processor, worker.reads))
     worker.start()
     with contextlib.suppress(EOFError):  # whoever listens was killed
         _Tasks(connection, worker).answer()
         worker.stop()
+
+
+def _choose_threads(worker: Worker) -> None:
+    """A model that answers a word at once is tried with fewer threads; larger ones compute with all."""
+    worker.rehearse(answers=1, longest=1)
+    began = time.perf_counter()
+    worker.rehearse(answers=1, longest=1)
+    if time.perf_counter() - began < _AT_ONCE:
+        choose_threads(partial(worker.rehearse, answers=8, longest=12))
 
 
 class _Tasks:

@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 
+import torch
+
 from skyeye.data.record import Turn
 from skyeye.data.sequence import IMAGE_TOKEN_ID
 from skyeye.generation.engine import SharedGeneration, can_share
@@ -19,7 +21,7 @@ from skyeye.serve.api.jobs import Job, JobTaker, Piece
 from skyeye.serve.api.limits import Limits
 from skyeye.serve.api.line import Line, Ready
 from skyeye.serve.api.said import Said
-from skyeye.serve.pictures import EncodedPictures
+from skyeye.serve.pictures import EncodedPictures, Reduced
 
 _log = logging.getLogger("skyeye.serve")
 Generation = SharedGeneration | PlainGeneration
@@ -69,6 +71,16 @@ class Worker(JobTaker):
 
     def _put(self, job: Job) -> bool:
         return self._line.put(job)
+
+    def rehearse(self, answers: int, longest: int) -> None:
+        """Answer made-up requests, each about a picture of its own; before :meth:`start`."""
+        turns = (Turn("what is this", ""),)
+        prompt, pictures = self.builder.prompt(1, turns), EncodedPictures(self.model, self.processor)
+        noise = torch.Generator().manual_seed(0)
+        shown = [Reduced(torch.randn(self.model.config.pixel_shape, generator=noise), n) for n in range(answers)]
+        groups = (PromptGroup([prompt], pictures.tokens([each], turns[0]), [longest]) for each in shown)
+        for _ in self._new_generation().stream(groups):
+            pass
 
     def _work(self) -> None:
         while True:

@@ -1,0 +1,51 @@
+"""As many threads as do the work fastest."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from skyeye.serve.api import threads
+from skyeye.serve.api.limits import Limits
+from skyeye.serve.api.worker import Worker
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "chosen"),
+    [
+        ({1: 10, 2: 20, 3: 30}, 1),
+        ({1: 30, 2: 20, 3: 10}, 3),
+        ({1: 30, 2: 10, 3: 20}, 2),
+        ({1: 10.3, 2: 10, 3: 12}, 1),  # as fast, and leaves a core
+    ],
+)
+def test_the_fastest_number_is_chosen(three_threads, monkeypatch, milliseconds, chosen):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def work() -> None:
+        clock[0] += milliseconds[torch.get_num_threads()]
+
+    assert threads.choose_threads(work) == torch.get_num_threads() == chosen
+
+
+def test_made_up_requests_are_answered_and_leave_nothing(parts):
+    model, processor = parts
+    worker = Worker(model.eval(), processor, Limits(rows=4))
+    passes, real = [], model.language_model.forward
+    model.language_model.forward = lambda *args, **rest: passes.append(1) or real(*args, **rest)
+    try:
+        worker.rehearse(answers=6, longest=5)
+    finally:
+        model.language_model.forward = real
+    assert len(passes) >= 5 and worker.running == worker.waiting == 0 and not worker.pictures._kept
