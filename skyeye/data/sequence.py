@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -90,7 +91,7 @@ class SequenceBuilder:
         """Id of the prompt format's pad token: an ordinary word of the vocabulary, used by its id."""
         return pad_token_id(self.tokenizer, self.prompt_config.pad_token)
 
-    @property
+    @cached_property
     def end_token_ids(self) -> list[int]:
         """Ids that end an answer: the tokenizer's last token, and what the style writes there if that is one token."""
         ids = [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]

@@ -68,7 +68,8 @@ class ForwardLayout:
         for row, prefix in enumerate(prefix_of_row):
             rows_of.setdefault(prefix, []).append(row)
         self.slots = _Slots.of(rows_of, keys.capacity.prefixes, device)
-        self.by_prefix = [(*prefix, torch.tensor(rows, device=device)) for prefix, rows in rows_of.items()]
+        one_by_one = {} if self.slots else rows_of
+        self.by_prefix = [(*prefix, torch.tensor(rows, device=device)) for prefix, rows in one_by_one.items()]
         self.longest_prefix = max((tokens for _, tokens in prefix_of_row), default=0)
         of_rows = torch.tensor([tokens for _, tokens in prefix_of_row], dtype=torch.long).view(-1, 1).to(device)
         beyond = torch.arange(self.longest_prefix, device=device) >= of_rows

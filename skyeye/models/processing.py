@@ -229,14 +229,7 @@ class SkyEyeProcessor(ProcessorMixin):
 
     def decode(self, token_ids: Iterable[int] | torch.Tensor) -> str:
         """The answer in generated ids: up to the end symbol, without special tokens and outer blanks."""
-        ids = [int(i) for i in token_ids]
-        builder = self.builder
-        ends = set(builder.end_token_ids)
-        ids = ids[: next((place for place, id in enumerate(ids) if id in ends), None)]
-        text = decode(self.tokenizer, [i for i in ids if i >= 0])
-        for end in builder.style.ends():  # a model may also spell the symbols out in ordinary tokens
-            text = text.split(end)[0]
-        return text.replace(self.tokenizer.bos_token or "<s>", "").strip()
+        return decode_answer(self.builder, token_ids)
 
     def batch_decode(self, sequences: Iterable[Iterable[int]] | torch.Tensor) -> list[str]:
         """:meth:`decode` for each row."""
@@ -245,6 +238,16 @@ class SkyEyeProcessor(ProcessorMixin):
     @classmethod
     def _load_tokenizer_from_pretrained(cls, name: str, path: str, **_: Any) -> PreTrainedTokenizerBase:
         return load_tokenizer(path)  # transformers' way gives other ids for some texts
+
+
+def decode_answer(builder: SequenceBuilder, token_ids: Iterable[int] | torch.Tensor) -> str:
+    """:meth:`SkyEyeProcessor.decode` with a builder that is there: to read an answer again at each of its tokens."""
+    ids, ends = [int(i) for i in token_ids], set(builder.end_token_ids)
+    ids = ids[: next((place for place, id in enumerate(ids) if id in ends), None)]
+    text = decode(builder.tokenizer, [i for i in ids if i >= 0])
+    for end in builder.style.ends():  # a model may also spell the symbols out in ordinary tokens
+        text = text.split(end)[0]
+    return text.replace(builder.tokenizer.bos_token or "<s>", "").strip()
 
 
 @lru_cache(maxsize=2)

@@ -232,7 +232,7 @@ class Model:
         prompt = self.builder.prompt(len(request.pictures), request.turns)
         room = room_for_answer(self.limit, prompt, max_new_tokens, "the question")
         group = PromptGroup([prompt], self.pictures.tokens(request.pictures, request.turns[0]), [room], [sampling])
-        said = Said(self.processor, self.builder, ())
+        said = Said(self.builder, ())
         for event in stream_groups(self.network, [group], rows=1, eos_token_id=self.builder.end_token_ids):
             if isinstance(event, Token):
                 said.add(event.id, None)

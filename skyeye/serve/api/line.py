@@ -50,11 +50,13 @@ class Line:
             self._ended = True
             self._changed.notify_all()
 
-    def take(self, wait: bool) -> Ready | None:
+    def take(self, wait: bool, least: int = 1) -> Ready | None:
         """The next request.
 
         Args:
             wait: for one that can be taken.
+            least: requests that are to be prepared together; where fewer are there, and none is prepared, none can be
+                taken now. Not heeded when waiting.
 
         Returns:
             None where none can be taken now; after waiting, where none will come.
@@ -62,6 +64,8 @@ class Line:
         while not self._prepared:
             with self._changed:
                 self._changed.wait_for(lambda: not wait or self._waiting or self._ended)
+                if not wait and len(self._waiting) < least:
+                    return None
                 some = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._together))]
                 self._between = len(some)
             if not some:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import time
 from functools import partial
@@ -37,6 +38,7 @@ def be_the_model(connection: Connection, checkpoint: str | Path, opening: Openin
         return
     if model.device.type == "cpu":
         _choose_threads(worker)
+    gc.freeze()  # what is loaded stays: the collector need not look through it every few hundred answers
     connection.send((processor, worker.reads))
     worker.start()
     with contextlib.suppress(EOFError):  # whoever listens was killed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyeye.data.sequence import SequenceBuilder
-from skyeye.models.processing import SkyEyeProcessor
+from skyeye.models.processing import decode_answer
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # of a character whose further bytes have not come
 
@@ -17,9 +17,9 @@ class Said:
         stops: texts that end the answer; they are not part of it.
     """
 
-    def __init__(self, processor: SkyEyeProcessor, builder: SequenceBuilder, stops: Sequence[str]):
-        self.processor, self.stops = processor, stops
-        # the processor cuts the text at its own end symbols, which a model may spell out in several tokens
+    def __init__(self, builder: SequenceBuilder, stops: Sequence[str]):
+        self.builder, self.stops = builder, stops
+        # decoding cuts the text at its own end symbols, which a model may spell out in several tokens
         self._held = [*stops, *builder.style.ends()]
         self.ids: list[int] = []
         self.log_probabilities: list[float] = []
@@ -40,7 +40,7 @@ class Said:
         Args:
             last: no further token comes.
         """
-        text = self.processor.decode(self.ids)
+        text = decode_answer(self.builder, self.ids)
         places = [place for stop in self.stops if (place := text.find(stop)) >= 0]
         if places:
             self.stopped = True

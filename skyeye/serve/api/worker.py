@@ -25,6 +25,9 @@ from skyeye.serve.pictures import EncodedPictures, Reduced
 
 _log = logging.getLogger("skyeye.serve")
 Generation = SharedGeneration | PlainGeneration
+#: A request waits for others, to be encoded and to enter with them: until there are as many as this share of those in
+#: work, and no longer than for this many tokens of theirs.
+_COMPANY, _PATIENCE = 0.2, 4
 
 
 class Worker(JobTaker):
@@ -108,10 +111,12 @@ class Worker(JobTaker):
 
     def _groups(self, generation: Generation) -> Iterator[PromptGroup | None]:
         """Requests as groups, None while there is none and others are in work; ends when it is told to stop."""
-        number = 0
+        number = waited = 0
         while True:
             idle = not generation.in_work
-            ready = self._line.take(wait=idle)
+            alone = waited < _PATIENCE
+            ready = self._line.take(wait=idle, least=max(1, int(_COMPANY * generation.in_work)) if alone else 1)
+            waited = waited + 1 if ready is None and len(self._line) else 0
             if ready is None and idle:
                 return
             if ready is None or ready[0].cancelled:
@@ -121,7 +126,7 @@ class Worker(JobTaker):
             self._jobs[number] = job
             job.start()
             for choice in job.unfinished:
-                self._said[number, choice] = Said(self.processor, self.builder, job.task.stops)
+                self._said[number, choice] = Said(self.builder, job.task.stops)
             number += 1
             yield group
 

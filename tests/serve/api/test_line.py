@@ -50,6 +50,15 @@ def test_nothing_is_there_until_it_comes():
     assert line.take(wait=True) is None
 
 
+def test_as_many_as_are_wanted_are_prepared_together():
+    line, together = filled(2, most=9)
+    assert line.take(wait=False, least=3) is None and len(line) == 2 and not together
+    line.put(Asked(2))
+    assert [line.take(wait=False, least=3)[1] for _ in range(3)] == [0, 1, 2] and together == [3]
+    line.put(Asked(3))
+    assert line.take(wait=True, least=3)[1] == 3, "whoever has nothing to do takes what there is"
+
+
 def test_requests_that_cannot_be_prepared_do_not_hold_up_the_others():
     line, _ = filled(9, 3, prepare=lambda jobs: [(job, job.number) for job in jobs if job.number % 3 == 2])
     assert [line.take(wait=True)[1] for _ in range(3)] == [2, 5, 8]
