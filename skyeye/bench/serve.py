@@ -50,6 +50,7 @@ def bench_serve(
     checkpoint: Path,
     *,
     rows: int = 32,
+    replicas: int = 1,
     rounds: int = 3,
     seconds: float = 3.0,
     requests: int = 0,
@@ -59,7 +60,7 @@ def bench_serve(
     """Measure a checkpoint.
 
     Args:
-        rows: of the server.
+        rows, replicas: of the server.
         rounds: of the baseline and of each number of clients.
         seconds: of each of these.
         requests: that are sent afterwards by 64 clients, and counted one by one; see :func:`skyeye.bench.soak.soak`.
@@ -69,11 +70,11 @@ def bench_serve(
         SkyEyeError: the checkpoint cannot be opened, or the server does not start.
     """
     asked = made_requests(PICTURES, 0, QUESTIONS)
-    with server(checkpoint, rows) as (port, process):
+    with server(checkpoint, rows, replicas) as (port, process):
         result = {"benchmark": "serve", **_speeds(checkpoint, port, asked, rounds, seconds)}
         if requests:
             result["requests"] = asyncio.run(soak(port, process.pid, NAME, asked, requests, bad, hang_up))
-    return {**result, "rows": rows, "machine": machine(torch.device("cpu"))}
+    return {**result, "rows": rows, "replicas": replicas, "machine": machine(torch.device("cpu"))}
 
 
 def _speeds(checkpoint: Path, port: int, asked: Sequence[Asked], rounds: int, seconds: float) -> dict[str, Any]:
@@ -166,14 +167,14 @@ class OneByOne:
 
 
 @contextmanager
-def server(checkpoint: Path, rows: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def server(checkpoint: Path, rows: int, replicas: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """``skyeye serve`` of a checkpoint in a process of its own: its port, and the process. It is ended by SIGTERM.
 
     Raises:
         SkyEyeError: it does not start.
     """
     command = [sys.executable, "-m", "skyeye", "serve", str(checkpoint), "--device", "cpu", "--name", NAME]
-    command += ["--port", "0", "--rows", str(rows), "--log-level", "warning"]
+    command += ["--port", "0", "--rows", str(rows), "--replicas", str(replicas), "--log-level", "warning"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         line = (process.stdout and process.stdout.readline()) or ""

@@ -23,6 +23,7 @@ def serve_bench(bench: argparse._SubParsersAction, command: Callable) -> None:
         help="folder written by training (default: a model of the demo's shapes with random weights)",
     )
     serve.add_argument("--rows", type=positive, default=32, metavar="N", help="of the server (default 32)")
+    serve.add_argument("--replicas", type=positive, default=1, metavar="N", help="of the server (default 1)")
     serve.add_argument("--rounds", type=positive, default=3, metavar="N", help="of each measurement (default 3)")
     serve.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of each of these (default 3)")
     serve.add_argument("--requests", type=positive, metavar="N", help="sent afterwards by 64 clients and counted")
@@ -45,6 +46,7 @@ def _serve(options: argparse.Namespace) -> int:
         result = bench_serve(
             options.checkpoint or write_demo_model(Path(folder)),
             rows=options.rows,
+            replicas=options.replicas,
             rounds=options.rounds,
             seconds=options.seconds,
             requests=options.requests or 0,

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 from skyeye.cli.checkpoints import checkpoint_arguments, opened_as
@@ -31,6 +31,13 @@ def serve_commands(commands: argparse._SubParsersAction, command: Callable) -> N
     serve.add_argument("--name", help="what clients call the model (default: the checkpoint's last name)")
     serve.add_argument(
         "--log-level", choices=("info", "warning", "error"), default="info", help="info tells every request"
+    )
+    serve.add_argument(
+        "--replicas",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that have the model and answer side by side (default 1): on as many GPUs, or cores",
     )
     _limit_arguments(serve)
     serve.add_argument(
@@ -100,16 +107,20 @@ def _serve(options: argparse.Namespace) -> int:
     checkpoint, how = opened_as(options)
     name = options.name or Path(options.checkpoint).resolve().name
     sources = Sources(folders, prefixes, private_addresses=options.allow_private)
-    with StartedModel(checkpoint, how, limits) as started:
+    with ExitStack() as processes:
+        places = [(number, options.replicas) for number in range(options.replicas)]
+        started = [processes.enter_context(StartedModel(checkpoint, how, limits, place)) for place in places]
         try:
             from skyeye.serve.api.model_process import ModelProcess
+            from skyeye.serve.api.replicas import Replicas
             from skyeye.serve.api.server import serve
             from skyeye.serve.api.service import Service
         except ImportError as error:
             what = f"needs the package {error.name}"
             raise SkyEyeError(what, where="serve", remedy=_MISSING.format("serve")) from error
-        worker = ModelProcess(started)
-        service = Service(worker, worker.processor, name, sources, keys)
+        models = [ModelProcess(each) for each in started]
+        worker = models[0] if len(models) == 1 else Replicas(models)
+        service = Service(worker, models[0].processor, name, sources, keys)
         serve(service, options.host, options.port, options.log_level)
     return 0
 

@@ -6,10 +6,12 @@ import contextlib
 import gc
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import torch
 from transformers.utils import logging as transformers_logging
 
 from skyeye.errors import SkyEyeError
@@ -27,9 +29,19 @@ _LOOK_EVERY = 1.0  # seconds between two looks at the worker
 _AT_ONCE = 0.05
 
 
-def be_the_model(connection: Connection, checkpoint: str | Path, opening: Opening, limits: Limits) -> None:
-    """Open the checkpoint, say what it is, and answer until there is nothing more."""
+def be_the_model(
+    connection: Connection, checkpoint: str | Path, opening: Opening, limits: Limits, place: tuple[int, int]
+) -> None:
+    """Open the checkpoint, say what it is, and answer until there is nothing more.
+
+    Args:
+        place: see :class:`~skyeye.serve.api.model_start.StartedModel`.
+    """
     transformers_logging.disable_progress_bar()
+    number, of = place
+    torch.set_num_threads(max(1, torch.get_num_threads() // of))
+    if opening.device in (None, "cuda") and torch.cuda.is_available():
+        opening = replace(opening, device=f"cuda:{number % torch.cuda.device_count()}")
     try:
         model, processor = open_to_answer(checkpoint, opening)
         worker = Worker(model.eval(), processor, limits)

@@ -22,13 +22,14 @@ class StartedModel:
 
     Args:
         checkpoint, opening: see :func:`~skyeye.generation.answer.open_to_answer`.
+        place: number of the process and how many there are: each takes a GPU of its own, or its share of the threads.
     """
 
-    def __init__(self, checkpoint: str | Path, opening: Opening, limits: Limits):
+    def __init__(self, checkpoint: str | Path, opening: Opening, limits: Limits, place: tuple[int, int] = (0, 1)):
         self.limits = limits
         context = get_context("spawn")  # a fork would share what threads and CUDA have begun
         self.connection, there = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_run, args=(there, checkpoint, opening, limits))
+        self.process: BaseProcess = context.Process(target=_run, args=(there, checkpoint, opening, limits, place))
         self.process.start()
         there.close()
 
@@ -41,9 +42,11 @@ class StartedModel:
         self.process.join()
 
 
-def _run(connection: Connection, checkpoint: str | Path, opening: Opening, limits: Limits) -> None:
+def _run(
+    connection: Connection, checkpoint: str | Path, opening: Opening, limits: Limits, place: tuple[int, int]
+) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever listens is told as well, and tells when to end
         signal.signal(number, signal.SIG_IGN)
     from skyeye.serve.api.model_side import be_the_model
 
-    be_the_model(connection, checkpoint, opening, limits)
+    be_the_model(connection, checkpoint, opening, limits, place)
