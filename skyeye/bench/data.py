@@ -18,6 +18,7 @@ from typing import Any
 
 from PIL import Image
 
+from skyeye.bench.memory import tree_bytes
 from skyeye.bench.synthetic_data import write_release
 from skyeye.config.schema import MixtureEntry
 from skyeye.curate.assemble import assemble
@@ -150,7 +151,7 @@ def measured(function: Callable, *arguments: Any) -> tuple[dict[str, Any], dict[
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.05):
-            peak = max(peak, _tree_bytes(process.pid))
+            peak = max(peak, tree_bytes(process.pid))
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
@@ -172,21 +173,6 @@ def _tell(pipe, function: Callable, arguments: tuple) -> None:
         pipe.send(function(*arguments))
     except Exception as error:
         pipe.send(error)
-
-
-def _tree_bytes(pid: int) -> int:
-    """Memory of a process and everything below it (Linux): a page that several of them share counts once (Pss)."""
-    total = 0
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                total += _tree_bytes(int(child))
-    except OSError:
-        pass  # it has just ended
-    return total
 
 
 def _assemble(tree: Path, pictures: Path, out: Path, workers: int) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.request import urlopen
 
-import psutil
-
 from skyeye.bench.clients import Asked, Client
+from skyeye.bench.memory import tree_bytes
 
 CLIENTS = 64
 #: Seconds after which a client hangs up, at most.
@@ -32,7 +31,7 @@ async def soak(
         ``lost``: sound requests without an answer; ``wrong_status``: bad ones that were not refused with 400 or 404.
     """
     kinds = random.Random(0).choices(("good", "bad", "left"), (1 - bad - hang_up, bad, hang_up), k=requests)
-    before, first = memory(process), counted(port)
+    before, first = tree_bytes(process) >> 20, counted(port)
     found: Counter[str] = Counter()
     numbers = iter(range(requests))
 
@@ -62,7 +61,7 @@ async def soak(
         "asked_to_come_back": found["asked_to_come_back"],
         "counted_by_the_server": {status: last[status] - first.get(status, 0) for status in last if status.isdigit()},
         "still_in_work": last.get("running", 0) + last.get("waiting", 0),
-        "megabytes_of_the_server": [before, memory(process)],
+        "megabytes_of_the_server": [before, tree_bytes(process) >> 20],
     }
 
 
@@ -101,9 +100,3 @@ def counted(port: int) -> dict[str, int]:
     values = dict(line.rsplit(" ", 1) for line in lines)
     found = {name.split('"')[1]: int(float(value)) for name, value in values.items() if "_total{" in name}
     return found | {key: int(float(values[f"skyeye_requests_{key}"])) for key in ("running", "waiting")}
-
-
-def memory(process: int) -> int:
-    """Megabytes that a process and those that it has started hold; what they share is counted for each."""
-    first = psutil.Process(process)
-    return sum(each.memory_info().rss for each in (first, *first.children(recursive=True))) >> 20

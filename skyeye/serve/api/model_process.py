@@ -1,7 +1,7 @@
 """The model in a process of its own: the one that listens reads requests while the other computes.
 
-In one process both would take turns (Python's lock), a few milliseconds for every picture that is decoded. Tasks go to
-the model's process through a pipe, in their order; what is told of their answers comes back through it.
+In one process both would take turns (Python's lock), some milliseconds for every request. Tasks go to the model's
+process through a pipe, in their order; what is told of their answers comes back through it.
 """
 
 from __future__ import annotations

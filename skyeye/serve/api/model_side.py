@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -38,12 +39,8 @@ def be_the_model(
         place: see :class:`~skyeye.serve.api.model_start.StartedModel`.
     """
     transformers_logging.disable_progress_bar()
-    number, of = place
-    torch.set_num_threads(max(1, torch.get_num_threads() // of))
-    if opening.device in (None, "cuda") and torch.cuda.is_available():
-        opening = replace(opening, device=f"cuda:{number % torch.cuda.device_count()}")
     try:
-        model, processor = open_to_answer(checkpoint, opening)
+        model, processor = open_to_answer(checkpoint, _placed(opening, *place))
         worker = Worker(model.eval(), processor, limits)
     except (SkyEyeError, OSError) as error:
         connection.send(error)
@@ -58,13 +55,33 @@ def be_the_model(
         worker.stop()
 
 
+def _placed(opening: Opening, number: int, of: int) -> Opening:
+    """With the GPU of this replica, unless a certain device was asked for; on a CPU it takes its share of the threads.
+
+    Raises:
+        SkyEyeError: there is no GPU left for it.
+    """
+    if of == 1:
+        return opening
+    torch.set_num_threads(max(1, torch.get_num_threads() // of))
+    if opening.device not in (None, "cuda") or not torch.cuda.is_available():
+        return opening
+    if of > (there := torch.cuda.device_count()):
+        remedy = "ask for as many, or for several on one: --device cuda:0"
+        raise SkyEyeError(f"{of} replicas, {there} GPUs", where="--replicas", remedy=remedy)
+    return replace(opening, device=f"cuda:{number}")
+
+
 def _choose_threads(worker: Worker) -> None:
     """A model that answers a word at once is tried with fewer threads; larger ones compute with all."""
+    most = torch.get_num_threads()
     worker.rehearse(answers=1, longest=1)
     began = time.perf_counter()
     worker.rehearse(answers=1, longest=1)
     if time.perf_counter() - began < _AT_ONCE:
-        choose_threads(partial(worker.rehearse, answers=8, longest=12))
+        chosen = choose_threads(partial(worker.rehearse, answers=8, longest=12))
+        if chosen < most:
+            print(f"answers with {chosen} of {most} threads: fastest for a model of this size", file=sys.stderr)
 
 
 class _Tasks:

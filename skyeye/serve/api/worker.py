@@ -114,8 +114,8 @@ class Worker(JobTaker):
         number = waited = 0
         while True:
             idle = not generation.in_work
-            alone = waited < _PATIENCE
-            ready = self._line.take(wait=idle, least=max(1, int(_COMPANY * generation.in_work)) if alone else 1)
+            company = int(_COMPANY * generation.in_work) if waited < _PATIENCE else 0
+            ready = self._line.take(wait=idle, least=max(1, company))
             waited = waited + 1 if ready is None and len(self._line) else 0
             if ready is None and idle:
                 return
