@@ -65,6 +65,8 @@ def told_text(told: queue.SimpleQueue) -> str:
 
 
 def give_up_two_of_three(process: ModelProcess) -> None:
+    sent, send = [], process._connection.send
+    process._connection.send = lambda message: sent.append(message) or send(message)
     jobs = [asked(process, seed, 60, streams=True) for seed in range(3)]
     for job, _ in jobs:
         process.submit(job)
@@ -73,6 +75,8 @@ def give_up_two_of_three(process: ModelProcess) -> None:
         process.give_up(job)
     assert told_text(jobs[1][1])
     until(lambda: process.running == process.waiting == 0)
+    first = sent[0][0]
+    assert [number for number, task in sent if task is None] == [first, first + 2], "the other process frees their rows"
     assert all(told.empty() or told.get().finish_reason is None for _, told in given_up)
     process.submit((again := asked(process, 0, 2))[0])
     assert told_text(again[1]) is not None
