@@ -111,6 +111,20 @@ def ask(tab, question, waits_for):
         raise AssertionError(f"waited for {waits_for!r}, there is {tab.inner_text('#sk-talk-0')!r}") from error
 
 
+def slide(tab, slider, value):
+    """A number is typed beside a slider until the slider itself follows: one that is just being built forgets it."""
+    from playwright.sync_api import TimeoutError as Late
+
+    for left in reversed(range(10)):
+        tab.fill(f"{slider} input[type=number]", str(value))
+        tab.press(f"{slider} input[type=number]", "Tab")
+        try:
+            there = f"document.querySelector('{slider} input[type=range]').value === '{value}'"
+            return tab.wait_for_function(there, timeout=2_000)
+        except Late:
+            assert left, f"{slider} never became {value}"
+
+
 @pytest.fixture
 def geotiff(tmp_path):
     rasterio = pytest.importorskip("rasterio")
@@ -198,8 +212,7 @@ def test_regions_length_stop_and_a_new_conversation(browser, pages):
     tab.fill("#sk-region textarea, #sk-region input", "56, 112, 112, 168")
     tab.wait_for_selector(".sk-frame svg rect", state="attached")  # what is typed has arrived
     tab.click("#sk-how button")
-    tab.fill("#sk-longest input[type=number]", "17")
-    tab.press("#sk-longest input[type=number]", "Tab")
+    slide(tab, "#sk-longest", 17)
     ask(tab, "[identify]", "{<25><50><50><75>}; at most 17, 0")
     ask(tab, "and this?", "You asked: and this?")
     assert tab.locator("#sk-talk-0 .sk-asked").count() == 2
