@@ -90,6 +90,7 @@ def _serve(options: argparse.Namespace) -> int:
     folders = _folders(options.allow_folder)
     prefixes = _prefixes(options.allow_url)
     from skyeye.serve.api.limits import MEBI, Limits, Sources
+    from skyeye.serve.api.listening import take_address
     from skyeye.serve.api.model_start import StartedModel
 
     limits = Limits(
@@ -107,7 +108,7 @@ def _serve(options: argparse.Namespace) -> int:
     checkpoint, how = opened_as(options)
     name = options.name or Path(options.checkpoint).resolve().name
     sources = Sources(folders, prefixes, private_addresses=options.allow_private)
-    with ExitStack() as processes:
+    with take_address(options.host, options.port) as address, ExitStack() as processes:
         places = [(number, options.replicas) for number in range(options.replicas)]
         started = [processes.enter_context(StartedModel(checkpoint, how, limits, place)) for place in places]
         try:
@@ -121,7 +122,7 @@ def _serve(options: argparse.Namespace) -> int:
         models = [ModelProcess(each) for each in started]
         worker = models[0] if len(models) == 1 else Replicas(models)
         service = Service(worker, models[0].processor, name, sources, keys)
-        serve(service, options.host, options.port, options.log_level)
+        serve(service, address, options.log_level)
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from skyeye.cli import main, parse
@@ -33,6 +35,16 @@ def test_numbers(wrong, capsys):
     with pytest.raises(SystemExit):
         parse(["serve", "x", *wrong])
     assert "is no" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told_before_the_checkpoint_is_looked_for(capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["serve", "/nowhere", "--port", str(port)]) == 2
+    told = capsys.readouterr().err
+    assert f"cannot listen on 127.0.0.1 port {port}" in told and "/nowhere" not in told
 
 
 def test_a_checkpoint_that_is_not_there(capsys, tmp_path):

@@ -19,7 +19,8 @@ from PIL import Image
 from skyeye.generation.requests import SharedAnswer, Token
 from skyeye.serve.api.app import build_app
 from skyeye.serve.api.limits import Limits, Sources
-from skyeye.serve.api.server import listen, server_of
+from skyeye.serve.api.listening import open_to_clients, take_address
+from skyeye.serve.api.server import server_of
 from skyeye.serve.api.service import Service
 from skyeye.serve.api.worker import Worker
 
@@ -46,7 +47,8 @@ class Running:
 def running(parts, limits: Limits = FEW, sources: Sources = NONE, keys=()) -> Iterator[Running]:
     model, processor = parts
     service = Service(Worker(model.eval(), processor, limits), processor, "tiny", sources, keys)
-    listening = listen("127.0.0.1", 0)
+    listening = take_address("127.0.0.1", 0)
+    open_to_clients(listening)
     server = server_of(build_app(service), limits, log_level="warning")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
