@@ -18,6 +18,7 @@ from skyeye.cli.cache import cache_commands
 from skyeye.cli.checkpoints import checkpoint_arguments, family_of, opened_as
 from skyeye.cli.data import data_commands
 from skyeye.cli.doctor import doctor_command
+from skyeye.cli.ending import ended_in_order
 from skyeye.cli.eval import VERBS as EVAL_VERBS
 from skyeye.cli.eval import eval_commands
 from skyeye.cli.export import VERBS as EXPORT_VERBS
@@ -48,10 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
-        options = parse(arguments)
-        code = options.run(options)
-        sys.stdout.flush()  # a full disk behind `> FILE` shows here
-        return code
+        with ended_in_order():
+            options = parse(arguments)
+            code = options.run(options)
+            sys.stdout.flush()  # a full disk behind `> FILE` shows here
+            return code
     except (SkyEyeError, OSError, KeyboardInterrupt) as error:
         if debug:
             raise
