@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from skyeye.errors import SkyEyeError
-from skyeye.serve.api import server
+from skyeye.serve.api import listening, server
 from skyeye.serve.api.limits import Limits
 from tests.serve.api.conftest import about
 from tests.serve.api.test_bad_requests import answered
@@ -41,7 +41,7 @@ def request(**settings) -> bytes:
 @pytest.mark.parametrize("reads", [False, True], ids=["reads nothing", "reads bytes"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_does_not_read_its_answer_is_let_go(serve, monkeypatch, stream, reads):
-    monkeypatch.setattr(server, "_SEND_BUFFER", 2048)
+    monkeypatch.setattr(listening, "_SEND_BUFFER", 2048)
     running = serve(Limits(rows=4, seconds_to_send=0.5))
     large = {"n": 16, "max_tokens": 60, "temperature": 1.5, "seed": 1, "logprobs": True}  # 100 kB and more
     with connected(running, received=2048) as client:
