@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 
+import torch
 import uvicorn
 from fastapi import FastAPI
 
@@ -63,6 +64,9 @@ def serve(service: Service, address: socket.socket, log_level: str = "info") -> 
         SkyEyeError: the system allows too few open files, or the model is lost.
     """
     check_open_files(service.limits.connections)
+    torch.set_num_threads(
+        1
+    )  # each thread that reads pictures would get as many threads of torch's own as there are cores
     print(f"{service.name}: {open_to_clients(address)}/v1", flush=True)
     server = server_of(build_app(service), service.limits, log_level)
     service.worker.when_lost = lambda: setattr(server, "should_exit", True)
