@@ -17,9 +17,13 @@ class _Ended(BaseException):
 def ended_in_order() -> Iterator[None]:
     """SIGTERM leaves every ``with`` on its way, so that temporary folders go, before it ends the process as ever.
 
-    A command that takes the signal itself (training, the servers) goes on to do so.
+    A command that takes the signal itself (training, the servers) goes on to do so. Nothing changes for one of several
+    processes that were launched together: it may wait for the others in a call that no handler of Python's interrupts.
     """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    taken = (
+        threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    )
+    if taken or "WORLD_SIZE" in os.environ:
         yield
         return
 
