@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from skyeye.cli import main
 from skyeye.config.load import load_model, load_recipe
@@ -42,15 +43,35 @@ def seven():
     return recipe, _objective(recipe, recipe.stages[0])
 
 
-@pytest.fixture
-def small_plan(recipe):
-    """The plan of the tests' recipe, its own data at hand, on GPUs as small as the model."""
+@pytest.fixture(scope="module")
+def plans():
+    """The plans that tests of this file have made, by what was asked for: they are only read."""
+    return {}
 
-    def plan(*overrides, **options):
-        hardware = Hardware(**{"gpus": 2, "memory": 1.0, "reserve": 0.1, **options})
-        return make_plan(load_recipe(recipe(), overrides), hardware)
+
+@pytest.fixture
+def small_plan(recipe, plans):
+    """The plan of the tests' recipe, its own data at hand, on GPUs as small as the model.
+
+    ``only`` names the one stage that a test is about: the other one would take as long.
+    """
+
+    def plan(*overrides, only=None, **options):
+        asked = (overrides, only, *sorted(options.items()))
+        if asked not in plans:
+            hardware = Hardware(**{"gpus": 2, "memory": 1.0, "reserve": 0.1, **options})
+            plans[asked] = make_plan(load_recipe(_of_stage(recipe, only), overrides), hardware)
+        return plans[asked]
 
     return plan
+
+
+def _of_stage(recipe, name: str | None) -> Path:
+    """The tests' recipe with this stage alone, None: with all."""
+    path = recipe()
+    if name is None:
+        return path
+    return recipe(stages=[stage for stage in yaml.safe_load(path.read_text())["stages"] if stage["name"] == name])
 
 
 def _row(stage: dict, strategy: str, checkpointing: bool = False) -> dict:
@@ -99,7 +120,7 @@ def test_gradients_that_are_not_of_linear_layers_need_a_bucket_more(seven):
 def test_where_ddp_is_leaner_it_is_said(small_plan, gpus, leaner):
     """Bytes for a number that is trained in full under autocast, on n GPUs. DDP: 20 (gradients, moments, buckets and
     AdamW's copy). ZeRO-2: 24 / n, and 8 for a bucket of each of the two types that gradients are sent in."""
-    warnings = small_plan("run.strategy=zero2", "run.precision=bf16", gpus=gpus)["warnings"]
+    warnings = small_plan("run.strategy=zero2", "run.precision=bf16", gpus=gpus, only="pretrain")["warnings"]
     assert any("stage pretrain: zero2 needs" in w and "ddp is the leaner" in w for w in warnings) == leaner
 
 
@@ -135,25 +156,25 @@ def test_a_plan_adds_up(small_plan):
     # operations / (GPUs x peak x share): one GPU, because the recipe's strategy is single
     stage = plan["stages"][0]
     assert stage["hours"] == pytest.approx(stage["flops_per_step"] * 4 / (312e12 * 0.4) / 3600)
-    assert small_plan("run.strategy=ddp")["stages"][0]["hours"] == pytest.approx(stage["hours"] / 2)
+    assert small_plan("run.strategy=ddp", only="pretrain")["stages"][0]["hours"] == pytest.approx(stage["hours"] / 2)
 
 
 def test_a_limit_of_tokens_is_what_is_planned(small_plan):
-    free, limited = small_plan(), small_plan("run.tokens_per_pack=128")
-    assert limited["stages"][1]["packs"]["1"]["tokens"] == 128 < free["stages"][1]["packs"]["1"]["tokens"]
+    free, limited = small_plan(), small_plan("run.tokens_per_pack=128", only="single_task")
+    assert limited["stages"][0]["packs"]["1"]["tokens"] == 128 < free["stages"][1]["packs"]["1"]["tokens"]
     assert any("tokens_per_pack is not set" in warning for warning in free["warnings"])
     assert not any("tokens_per_pack is not set" in warning for warning in limited["warnings"])
 
 
 def test_the_largest_pack_fits_and_twice_of_it_does_not(small_plan):
-    plan = small_plan(memory=0.2)
-    row = _row(plan["stages"][1], "single")
+    only = {"only": "single_task", "memory": 0.2}
+    row = _row(small_plan(**only)["stages"][0], "single")
     largest = row["largest_pack"]["tokens"]
     assert 1024 < largest < 65536
-    within = small_plan(f"run.tokens_per_pack={largest}", memory=0.2)
-    beyond = small_plan(f"run.tokens_per_pack={2 * largest}", memory=0.2)
-    assert _row(within["stages"][1], "single")["fits"]
-    assert not _row(beyond["stages"][1], "single")["fits"]
+    within = small_plan(f"run.tokens_per_pack={largest}", **only)
+    beyond = small_plan(f"run.tokens_per_pack={2 * largest}", **only)
+    assert _row(within["stages"][0], "single")["fits"]
+    assert not _row(beyond["stages"][0], "single")["fits"]
     sentence = next(warning for warning in beyond["warnings"] if "single_task" in warning)
     assert "set run.tokens_per_pack=" in sentence
 
@@ -165,21 +186,23 @@ def test_what_does_not_fit_anywhere_is_said_with_what_to_change(small_plan):
 
 
 def test_frozen_float32_weights_under_autocast_are_told_of(small_plan):
-    frozen = ["run.precision=bf16", "stages.0.vision=frozen", "stages.0.language=lora"]
-    assert any("run.frozen=bf16" in warning for warning in small_plan(*frozen)["warnings"])
-    assert not any("run.frozen=bf16" in warning for warning in small_plan(*frozen, "run.frozen=bf16")["warnings"])
+    frozen, only = ["run.precision=bf16", "stages.0.vision=frozen", "stages.0.language=lora"], {"only": "pretrain"}
+    assert any("run.frozen=bf16" in warning for warning in small_plan(*frozen, **only)["warnings"])
+    bf16 = small_plan(*frozen, "run.frozen=bf16", **only)
+    assert not any("run.frozen=bf16" in warning for warning in bf16["warnings"])
 
 
 def test_without_data_made_groups_stand_in_and_are_named(small_plan):
-    plan = small_plan("sources.world.path=nowhere")
+    plan = small_plan("sources.world.path=nowhere", only="pretrain")
     assert "not this recipe's data: there is no nowhere" in plan["data"]
     # 4 visits a step of at most 3 questions
     assert plan["stages"][0]["images_per_step"] == 4 and plan["stages"][0]["samples_per_step"] <= 12
 
 
 def test_epochs_become_steps(small_plan):
-    assert small_plan("stages.0.steps=null", "stages.0.epochs=2")["stages"][0]["steps"] == 7  # 13 groups, 4 a step
-    without = small_plan("stages.0.steps=null", "stages.0.epochs=1", "sources.world.path=nowhere")
+    two = small_plan("stages.0.steps=null", "stages.0.epochs=2", only="pretrain")
+    assert two["stages"][0]["steps"] == 7  # 13 groups, 4 a step
+    without = small_plan("stages.0.steps=null", "stages.0.epochs=1", "sources.world.path=nowhere", only="pretrain")
     assert without["stages"][0]["steps"] > 10_000  # the images of SkyEye-968k
 
 
@@ -228,6 +251,6 @@ def test_a_step_that_does_not_divide_among_the_gpus_is_refused(small_plan):
         small_plan(gpus=64)
 
 
-def test_torch_stays_as_it_was(small_plan):
-    small_plan()
+def test_torch_stays_as_it_was(recipe):
+    make_plan(load_recipe(_of_stage(recipe, "pretrain")), Hardware(gpus=2, memory=1.0, reserve=0.1))
     assert torch.empty(1).device.type == "cpu" and type(torch.empty(1)) is torch.Tensor
