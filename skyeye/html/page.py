@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -23,16 +24,22 @@ def render(package: str, template: str, *, script: str = "", **values: Any) -> s
         script: JavaScript of the page itself; it is let in by its hash.
         values: what the template shows; a name that is missing is an error.
     """
-    environment = jinja2.Environment(
+    policy, own = Markup(content_policy(script)), Markup(script)
+    return environment(package).get_template(template).render(**values, policy=policy, script=own)
+
+
+@cache  # it holds its templates compiled: most of the time of a page
+def environment(package: str) -> jinja2.Environment:
+    """The templates of ``package`` and of this one, with the rules of :func:`render`."""
+    made = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, ".") for name in (package, "skyeye.html")]),
     )
-    environment.filters["data"] = script_data
-    policy, own = Markup(content_policy(script)), Markup(script)
-    return environment.get_template(template).render(**values, policy=policy, script=own)
+    made.filters["data"] = script_data
+    return made
 
 
 def content_policy(script: str = "") -> str:
