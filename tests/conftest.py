@@ -197,9 +197,14 @@ def write_images() -> Callable[..., None]:
     """Writes blank images of the given names below a folder."""
 
     def write(folder: Path, *names: str, size: tuple[int, int] = (10, 10)) -> None:
+        encoded: dict[str, bytes] = {}  # by the end of the name: hundreds of large ones would take seconds
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", size).save(folder / name)
+            if (end := Path(name).suffix) not in encoded:
+                Image.new("RGB", size).save(folder / name)
+                encoded[end] = (folder / name).read_bytes()
+            else:
+                (folder / name).write_bytes(encoded[end])
 
     return write
 
