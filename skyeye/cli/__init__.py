@@ -207,7 +207,8 @@ def _train(options: argparse.Namespace) -> int:
     from skyeye.train.run import train
 
     hide_loading_bars()
-    finished = train(options.recipe, overrides, resume=options.resume, quick=options.quick, evaluator=evaluator)
+    how = {"resume": options.resume, "quick": options.quick}
+    finished = train(options.recipe, overrides, **how, evaluator=evaluator, recipe=recipe)
     return INTERRUPTED if finished is None else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,7 +71,7 @@ class Prepared:
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None = None
 
-    @property
+    @cached_property  # it goes through all modules, and every state asks several times
     def plain_objective(self) -> TrainingObjective:
         """The objective without wrappers."""
         return self.accelerator.unwrap_model(self.objective)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ class RunSetup:
     @property
     def manifest(self) -> dict[str, Any]:
         """What everything that the run writes says about it."""
-        about = {"seed": self.seed, "versions": library_versions()}
+        about = {"seed": self.seed, "versions": dict(library_versions())}
         return {**about, "sources": self.data.sources, "parts": self.parts}
 
     def look_at_files(self) -> None:
@@ -339,7 +340,8 @@ def never_trained(stages: Sequence[StageConfig]) -> list[Part]:
     return [part for part in ("vision", "language") if all(stays(stage, part) for stage in stages)]
 
 
-def library_versions() -> dict[str, str]:
+@cache  # each one is read from a file of the library, and everything that a run writes says it
+def library_versions() -> Mapping[str, str]:
     """Versions of the libraries that take part in the numbers, as far as they are installed."""
     found = {}
     for name in LIBRARIES:
