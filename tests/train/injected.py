@@ -39,7 +39,7 @@ def sigusr1_in_third_step() -> None:
 
 
 def _clock_forward(seconds: float) -> None:
-    """The watchdog of this process takes it that so much time has passed, and looks at the clock often."""
+    """The watchdog of this process takes it that so much time has passed."""
     from skyeye.train.guards import watchdog
 
     class Clock:
@@ -49,11 +49,19 @@ def _clock_forward(seconds: float) -> None:
         def __getattr__(self, name: str):
             return getattr(time, name)
 
-    watchdog.LOOK_EVERY, watchdog.time = 0.5, Clock()
+    watchdog.time = Clock()
+
+
+def _look_often() -> None:
+    """The watchdog does, from its beginning on: later it would first wait for as long as it does in earnest."""
+    from skyeye.train.guards import watchdog
+
+    watchdog.LOOK_EVERY = 0.5
 
 
 def hang_in_third_step() -> None:
     """The last process never comes back from its third step; the limit of two minutes is nearly over by then."""
+    _look_often()
 
     def act(step: int) -> None:
         if step == 2:
@@ -183,6 +191,7 @@ def _slow_once(owner: object, name: str, seconds: float, passed: float, last_onl
         seconds: how long it sleeps.
         passed: by how much the clock of every watchdog is put forward in this moment.
     """
+    _look_often()
     real, calls = getattr(owner, name), []
 
     def slow(*args, **kwargs):
@@ -199,14 +208,14 @@ def slow_answers() -> None:
     """They take longer than the limit of two minutes, by the clock of the watchdog."""
     from skyeye.train.monitor.samples import Samples
 
-    _slow_once(Samples, "_answers", 2, passed=200)
+    _slow_once(Samples, "_answers", 1.5, passed=200)
 
 
 def slow_benchmarks() -> None:
     """The same in the last process; the other one waits for it."""
     from skyeye.eval import in_training
 
-    _slow_once(in_training, "run_benchmarks", 2, passed=200, last_only=True)
+    _slow_once(in_training, "run_benchmarks", 1.5, passed=200, last_only=True)
 
 
 def hang_in_the_last_state() -> None:

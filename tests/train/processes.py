@@ -15,8 +15,11 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+from torch.distributed import TCPStore
 
 #: Seconds after which a test takes it that nothing more will happen: far more than anything takes on a busy machine.
 HANGS = 600.0
@@ -47,6 +50,7 @@ def run(
     inject: str | None = None,
     after: float | None = None,
     send: int = signal.SIGKILL,
+    agent: bool = True,
     timeout: float = HANGS,
 ) -> list[int]:
     """Train; the exit codes of the processes, -9 for one that was killed.
@@ -55,13 +59,18 @@ def run(
         die: ``"module:name:n"``: process ``rank`` kills itself when it calls this for the n-th time (``:n+`` after it).
         inject: ``"module:function"``: called in every process before the run, to break something.
         after: seconds after which process ``rank`` gets the signal ``send``.
+        agent: they meet at a port of this process, as with torchrun; else at one of the first of them, as with SLURM:
+            who comes before it looks again only after half a second.
     """
     output = Path(recipe).with_name("output.txt")
     output.unlink(missing_ok=True)
     words = ["train", str(recipe), *overrides, *(["--resume"] if resume else [])]
     group = None
     if processes > 1 or any(re.search("strategy=(zero|ddp)", override) for override in overrides):
-        group = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if agent else None
+        port = free_port() if meeting is None else meeting.port
+        group = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        group["TORCHELASTIC_USE_AGENT_STORE"] = str(agent)
     children = []
     for number in range(processes):
         launched = {} if group is None else {**group, "RANK": str(number), "LOCAL_RANK": str(number)}
@@ -77,14 +86,14 @@ def run(
 
 def _ended(children: Sequence[BaseProcess], deadline: float) -> list[BaseProcess]:
     """Wait until all have ended, by themselves or by force; those that had not at the deadline."""
-    while any(child.is_alive() for child in children) and time.monotonic() < deadline:
+    while (alive := [child for child in children if child.is_alive()]) and time.monotonic() < deadline:
         if -signal.SIGKILL in [child.exitcode for child in children]:
-            time.sleep(0.3)  # as a launcher does, the others are ended
+            time.sleep(0.1)  # as a launcher does, the others are ended
             for child in children:
                 child.kill()
         if any(child.exitcode for child in children):  # the others may wait for one that has failed
             deadline = min(deadline, time.monotonic() + HANGS / 4)
-        time.sleep(0.02)
+        wait([child.sentinel for child in alive], timeout=max(0.0, deadline - time.monotonic()))
     late = [child for child in children if child.is_alive()]
     for child in late:
         child.kill()
@@ -138,8 +147,10 @@ def _child(
     import torch
 
     from skyeye.cli import main
+    from skyeye.train.parallel import distributed
 
     torch.set_num_threads(1)
+    distributed.EXIT_PAUSE = 0.0  # it is for the end of the interpreter, which os._exit below leaves out
     if inject is not None:
         module, name = inject.split(":")
         getattr(importlib.import_module(module), name)()

@@ -68,7 +68,8 @@ def test_the_run_keeps_what_was_chosen_where_the_machine_is_another(recipe, tmp_
 def test_all_processes_compute_in_what_the_first_one_chose(recipe, tmp_path):
     """Each of them would measure otherwise."""
     path = recipe()
-    codes = run(path, *AUTO, "run.strategy=ddp", processes=2, inject="injected:other_products_on_every_rank")
+    inject = "injected:other_products_on_every_rank"
+    codes = run(path, *AUTO, "run.strategy=ddp", processes=2, inject=inject, agent=False)
     assert codes == [0, 0], said(path)
     assert load_recipe(tmp_path / "run" / "recipe.yaml").run.precision == "bf16"
     assert len(re.findall("stage single_task computes in bf16", said(path))) == 2

@@ -23,6 +23,10 @@ from skyeye.train.parallel.build_lock import build_safely
 #: DeepSpeed's default for ``reduce_bucket_size``, in numbers.
 LARGEST_BUCKET = 500_000_000
 
+#: Seconds between the end of the process group and that of the interpreter: without them, ZeRO-3 over gloo aborts there
+#: now and then.
+EXIT_PAUSE = 0.5
+
 MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -228,8 +232,8 @@ def _deepspeed_plugin(run: RunConfig, stage: StageConfig, trained: int) -> DeepS
 
 
 def shut_down(accelerator: Accelerator) -> None:
-    """Leave the process group in step: without the pause, ZeRO-3 over gloo now and then aborts at interpreter exit."""
+    """Leave the process group in step, :data:`EXIT_PAUSE` before the interpreter may end."""
     if accelerator.num_processes > 1:
         accelerator.wait_for_everyone()
         torch.distributed.destroy_process_group()
-        time.sleep(0.5)
+        time.sleep(EXIT_PAUSE)

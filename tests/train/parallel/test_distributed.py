@@ -59,7 +59,7 @@ def test_two_processes_give_the_losses_and_weights_of_one(recipe, launch, tmp_pa
     if strategy == "zero2":
         _torchrun(recipe(), *settings)
     else:
-        launch(recipe(), *settings, processes=2)
+        launch(recipe(), *settings, processes=2, agent=False)
     assert _losses(folder) == pytest.approx(_losses(single), abs=2e-5)
     for stage in ("pretrain", "single_task"):
         ours = load_file(folder / "checkpoints" / stage / "model.safetensors")
