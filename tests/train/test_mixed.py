@@ -58,6 +58,20 @@ def _losses(recipe: Path, folder: Path, strategy: str, processes: int, *override
     return [line["loss"] for line in lines]
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The losses that one process has with the settings of a stage: the same runs for every strategy, made once."""
+    known: dict[str, list[float]] = {}
+
+    def losses(mixed, **stage) -> list[float]:
+        if (key := json.dumps(stage)) not in known:
+            folder = tmp_path_factory.mktemp("alone") / "run"
+            known[key] = _losses(mixed(folder, **stage), folder, "single", 1)
+        return known[key]
+
+    return losses
+
+
 PARTS = {
     "everything": {"vision": "full", "projector": "full", "language": "full"},
     "adapters and projector": {"vision": "frozen", "projector": "full", "language": "lora"},
@@ -81,11 +95,10 @@ def test_in_these_runs_one_process_has_text_alone_while_the_other_has_images(mix
 
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("strategy", ["ddp", "zero1", "zero2", "zero3"])
-def test_kinds_of_samples_meet_in_a_step(mixed, tmp_path, strategy, parts):
+def test_kinds_of_samples_meet_in_a_step(mixed, alone, tmp_path, strategy, parts):
     parts = {**PARTS[parts], "images_per_step": 2}  # a group for each process: text here, images there
-    alone = _losses(mixed(tmp_path / "alone", **parts), tmp_path / "alone", "single", 1)
     many = _losses(mixed(tmp_path / "many", **parts), tmp_path / "many", strategy, 2)
-    assert many == pytest.approx(alone, abs=2e-5)
+    assert many == pytest.approx(alone(mixed, **parts), abs=2e-5)
 
 
 ALIGNMENT = {
@@ -101,29 +114,28 @@ ALIGNMENT = {
 
 @pytest.mark.parametrize("kind", ALIGNMENT)
 @pytest.mark.parametrize("strategy", ["single", "ddp", "zero2", "zero3"])
-def test_the_alignment_is_learnt_beside_text_alone(mixed, world, tmp_path, strategy, kind):
+def test_the_alignment_is_learnt_beside_text_alone(mixed, alone, tmp_path, strategy, kind):
     """Pictures of the synthetic scenes know their objects; beside them come questions without any picture."""
     mixture = [{"source": "text"}, {"source": "world"}]
     stage = {**ALIGNMENT[kind], "mixture": mixture, "images_per_step": 4}
-    alone = _losses(mixed(tmp_path / "alone", **stage), tmp_path / "alone", "single", 1)
-    assert any(alone)
+    whole = alone(mixed, **stage)
+    assert any(whole)
     processes, pieces = (1, ["stages.0.accumulation=2"]) if strategy == "single" else (2, [])
     many = _losses(mixed(tmp_path / "many", **stage), tmp_path / "many", strategy, processes, *pieces)
-    assert many == pytest.approx(alone, abs=2e-5)
+    assert many == pytest.approx(whole, abs=2e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["zero2", "zero3"])
-def test_kinds_of_samples_meet_on_four_processes(mixed, tmp_path, strategy):
+def test_kinds_of_samples_meet_on_four_processes(mixed, alone, tmp_path, strategy):
     parts = PARTS["adapters alone"]
-    alone = _losses(mixed(tmp_path / "alone", **parts), tmp_path / "alone", "single", 1)
-    assert _losses(mixed(tmp_path / "many", **parts), tmp_path / "many", strategy, 4) == pytest.approx(alone, abs=2e-5)
+    many = _losses(mixed(tmp_path / "many", **parts), tmp_path / "many", strategy, 4)
+    assert many == pytest.approx(alone(mixed, **parts), abs=2e-5)
 
 
-def test_micro_batches_of_mixed_samples(mixed, tmp_path):
+def test_micro_batches_of_mixed_samples(mixed, alone, tmp_path):
     parts = PARTS["adapters and projector"]
-    alone = _losses(mixed(tmp_path / "alone", **parts), tmp_path / "alone", "single", 1)
     for number, (strategy, processes) in enumerate([("single", 1), ("zero1", 2), ("zero3", 2)]):
         folder = tmp_path / f"parts-{number}"
         pieces = _losses(mixed(folder, **parts), folder, strategy, processes, "stages.0.accumulation=2")
-        assert pieces == pytest.approx(alone, abs=2e-5)
+        assert pieces == pytest.approx(alone(mixed, **parts), abs=2e-5)

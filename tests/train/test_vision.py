@@ -83,7 +83,8 @@ def test_a_feature_cache_gives_the_losses_of_pixels(eyes, tmp_path, name):
 
 @pytest.mark.parametrize("name", EYES)
 def test_it_can_be_planned(eyes, name):
-    plan = make_plan(load_recipe(eyes(name)), Hardware(gpus=1))
+    first = yaml.safe_load(eyes(name).read_text())["stages"][:1]  # what a tower takes is the same in every stage
+    plan = make_plan(load_recipe(eyes(name, stages=first)), Hardware(gpus=1))
     assert plan["parameters"]["vision"]["values"] > 0 and plan["stages"][0]["flops_per_step"] > 0
     assert all(strategy["activations"] > 0 for strategy in plan["stages"][0]["strategies"])
 
