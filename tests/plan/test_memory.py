@@ -24,6 +24,8 @@ measured_step = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(measured_step)
 
 LOAD = {"tokens": 1536, "images": 6, "targets": 192}
+#: Half of it: 96 MB, which is counted to a thousandth, in two thirds of the time.
+HALF = {"tokens": 768, "images": 3, "targets": 96}
 #: Where bfloat16 is computed: a processor that does not multiply it needs minutes for more.
 SMALL = {"tokens": 768, "images": 6, "targets": 192, "sizes": {"layers": 2, "hidden": 256}}
 
@@ -114,21 +116,22 @@ def test_the_count_is_that_of_a_real_step(chosen, checkpointing):
 
 
 @pytest.mark.parametrize(
-    ("precision", "frozen", "checkpointing", "small"),
+    ("precision", "frozen", "checkpointing", "load"),
     [
-        ("fp32", "fp32", False, False),
-        ("bf16", "bf16", True, True),
-        pytest.param("fp32", "fp32", True, False, marks=pytest.mark.slow),
-        pytest.param("bf16", "fp32", False, False, marks=pytest.mark.slow),
-        pytest.param("bf16", "fp32", True, False, marks=pytest.mark.slow),
-        pytest.param("bf16", "bf16", False, False, marks=pytest.mark.slow),
-        pytest.param("bf16", "bf16", True, False, marks=pytest.mark.slow),
+        ("fp32", "fp32", False, HALF),
+        ("bf16", "bf16", True, SMALL),
+        pytest.param("fp32", "fp32", True, LOAD, marks=pytest.mark.slow),
+        pytest.param("bf16", "fp32", False, LOAD, marks=pytest.mark.slow),
+        pytest.param("bf16", "fp32", True, LOAD, marks=pytest.mark.slow),
+        pytest.param("bf16", "bf16", False, LOAD, marks=pytest.mark.slow),
+        pytest.param("bf16", "bf16", True, LOAD, marks=pytest.mark.slow),
     ],
+    ids=lambda value: f"{value['tokens']}" if isinstance(value, dict) else None,
 )
-def test_the_count_agrees_with_the_memory_of_the_process(precision, frozen, checkpointing, small):
-    settings = _settings(precision, frozen, checkpointing, **(SMALL if small else {}))
-    load = Load(settings["tokens"], settings["images"], settings["targets"])
-    counted = _counter(settings).count(load, checkpointing).peak
+def test_the_count_agrees_with_the_memory_of_the_process(precision, frozen, checkpointing, load):
+    settings = _settings(precision, frozen, checkpointing, **load)
+    pack = Load(settings["tokens"], settings["images"], settings["targets"])
+    counted = _counter(settings).count(pack, checkpointing).peak
     assert counted == pytest.approx(_measured(settings), rel=0.10)
 
 
