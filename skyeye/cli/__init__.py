@@ -207,8 +207,7 @@ def _train(options: argparse.Namespace) -> int:
     from skyeye.train.run import train
 
     hide_loading_bars()
-    how = {"resume": options.resume, "quick": options.quick}
-    finished = train(options.recipe, overrides, **how, evaluator=evaluator, recipe=recipe)
+    finished = train(options.recipe, overrides, resume=options.resume, quick=options.quick, evaluator=evaluator)
     return INTERRUPTED if finished is None else 0
 
 

@@ -45,13 +45,11 @@ def train(
     resume: bool = False,
     quick: bool = False,
     evaluator: Evaluator | None = None,
-    recipe: Recipe | None = None,
 ) -> Path | None:
     """Run all stages of a recipe, or go on where an interrupted run stopped.
 
     Args:
         evaluator: what scores the benchmarks that ``eval.every`` asks for.
-        recipe: what ``recipe_path`` and ``overrides`` say, where it has been read and looked at already.
 
     Returns:
         The exported model of the last stage, or None when the run was interrupted (its state is saved).
@@ -60,7 +58,7 @@ def train(
         SystemExit: with :data:`REQUEUE`, when it was SIGTERM or SIGUSR1 that interrupted the run.
     """
     check_launch()
-    recipe = recipe or load_recipe_to_run(recipe_path, overrides)
+    recipe = load_recipe_to_run(recipe_path, overrides)
     if quick:
         recipe = quick_recipe(recipe)
     for stage in recipe.stages:
