@@ -209,7 +209,7 @@ def _tools() -> Iterator[Finding]:
     yield _tool(
         compiler,
         [compiler, "--version"],
-        "install g++: DeepSpeed compiles its CPU parts with it; without it use run.strategy=single or ddp on a CPU",
+        "install g++: run.compile needs it on a CPU; without it the layers are not compiled",
     )
     yield _tool("java", ["java", "-version"], "install a Java runtime (8 or newer); without it METEOR is left out")
 

@@ -38,7 +38,7 @@ def test_processes_that_do_not_answer_are_given_up(monkeypatch):
 def test_missing_programs_are_named_with_what_they_are_for(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     findings = list(doctor._tools())
-    assert "DeepSpeed" in _of(findings, "g++").remedy and "METEOR" in _of(findings, "java").remedy
+    assert "run.compile" in _of(findings, "g++").remedy and "METEOR" in _of(findings, "java").remedy
 
 
 def test_a_program_that_fails_is_no_program(monkeypatch, tmp_path):

@@ -12,6 +12,16 @@ def _is_last() -> bool:
     return int(os.environ.get("RANK", 0)) == int(os.environ.get("WORLD_SIZE", 1)) - 1
 
 
+def no_extension() -> None:
+    """Whoever builds or loads an extension of torch fails."""
+    from torch.utils import cpp_extension
+
+    def refuse(*_, name: str = "", **__) -> None:
+        raise AssertionError(f"the extension {name} is built")
+
+    cpp_extension.load = refuse
+
+
 def _at_every_step(act) -> None:
     """Call ``act(step)`` at the beginning of every step of this process."""
     from skyeye.train import loop

@@ -18,7 +18,6 @@ from torch.distributed import PrefixStore, Store, rendezvous
 from skyeye.config.schema import RunConfig, StageConfig
 from skyeye.errors import SkyEyeError
 from skyeye.launch import rank, world_size
-from skyeye.train.parallel.build_lock import build_safely
 
 #: DeepSpeed's default for ``reduce_bucket_size``, in numbers.
 LARGEST_BUCKET = 500_000_000
@@ -26,6 +25,10 @@ LARGEST_BUCKET = 500_000_000
 #: Seconds between the end of the process group and that of the interpreter: without them, ZeRO-3 over gloo aborts there
 #: now and then.
 EXIT_PAUSE = 0.5
+
+#: DeepSpeed's extension for sums while it answers on a CPU, which training never asks for. It would compile it in every
+#: new environment, for most of a minute and with a C++ compiler, and load it at the start of every run.
+_FOR_INFERENCE = "deepspeed_shm_comm"
 
 MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -46,7 +49,6 @@ def make_accelerator(run: RunConfig, stage: StageConfig, trained: int) -> Accele
         SkyEyeError: when the device does not compute in the precision of the run, or when the processes did not find
             each other (Accelerate on a CPU can train each rank on its own without a word, hence the sum over ones).
     """
-    build_safely()  # before DeepSpeed loads its extension
     AcceleratorState._reset_state()  # DeepSpeed takes its settings once per Accelerator, and each stage has its own
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     if run.tf32 and torch.cuda.is_available():
@@ -226,6 +228,9 @@ def has_overlap(level: int, trained: int) -> bool:
 
 
 def _deepspeed_plugin(run: RunConfig, stage: StageConfig, trained: int) -> DeepSpeedPlugin:
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__[_FOR_INFERENCE] = False
     config = deepspeed_settings(run, stage, run.strategy, trained)
     # Accelerate would otherwise partition models while they are built (zero.Init), before their weights are loaded.
     return DeepSpeedPlugin(hf_ds_config=config, zero3_init_flag=False)

@@ -95,6 +95,11 @@ def test_another_length_of_packs_in_a_resumed_run_says_that_it_may_skip_other_sa
     assert changed_settings(kept, now[1]) == ["run.workers: 0 -> 2"]
 
 
+def test_zero_on_a_cpu_needs_no_compiler(recipe):
+    path, settings = recipe(), ["run.strategy=zero2", "stages.0.steps=2", "stages.1.steps=2"]
+    assert run(path, *settings, inject="injected:no_extension") == [0], said(path)[-3000:]
+
+
 @pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
 def test_buckets_hold_what_a_stage_trains_and_no_more(recipe, tmp_path, strategy):
     path, settings = recipe(), [f"run.strategy={strategy}", "run.keep_states=9", "stages.0.steps=2"]
