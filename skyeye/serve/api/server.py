@@ -61,12 +61,11 @@ def serve(service: Service, address: socket.socket, log_level: str = "info") -> 
         address: of :func:`~skyeye.serve.api.listening.take_address`.
 
     Raises:
-        SkyEyeError: the system allows too few open files, or the model is lost.
+        SkyEyeError: the system allows too few open files, another server was faster, or the model is lost.
     """
     check_open_files(service.limits.connections)
-    torch.set_num_threads(
-        1
-    )  # each thread that reads pictures would get as many threads of torch's own as there are cores
+    # of each of the threads that read pictures: torch would give it as many as there are cores
+    torch.set_num_threads(1)
     print(f"{service.name}: {open_to_clients(address)}/v1", flush=True)
     server = server_of(build_app(service), service.limits, log_level)
     service.worker.when_lost = lambda: setattr(server, "should_exit", True)

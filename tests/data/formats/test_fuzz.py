@@ -1,8 +1,8 @@
 """Damaged annotation files: a reader raises SkyEyeError, or every unit of the file is a record or is reported.
 
 Units are counted here from the files, without the readers. ``SKYEYE_FUZZ=5000`` sets the number of damaged files per
-reader and kind of file. The seeds are fixed, so that a suite meets the same ones every time: 500 strike each of the few
-places of such a file several times; more of them are for a reader that has changed.
+reader and kind of file. The seeds are fixed: a suite meets the same ones every time, so more of them are for a reader
+that has changed.
 """
 
 import json

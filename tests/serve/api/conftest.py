@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import openai
 import pytest
+import torch
 import uvicorn
 from PIL import Image
 
@@ -116,6 +117,14 @@ class Scripted:
 
     def cancel(self, group: int, prompt: int) -> None:
         self.cancelled.append((group, prompt))
+
+
+@pytest.fixture
+def torch_threads() -> Iterator[Callable[[int], None]]:
+    """A function that sets how many threads torch computes with, for as long as the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -14,11 +14,8 @@ from skyeye.serve.api.model_side import _placed, _Tasks
 
 
 @pytest.fixture
-def six_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(6)
-    yield
-    torch.set_num_threads(before)
+def six_threads(torch_threads):
+    torch_threads(6)
 
 
 @pytest.fixture

@@ -11,11 +11,8 @@ from skyeye.serve.api import threads
 
 
 @pytest.fixture
-def three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+def three_threads(torch_threads):
+    torch_threads(3)
 
 
 @pytest.mark.parametrize(
