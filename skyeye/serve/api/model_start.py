@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -15,6 +16,9 @@ from skyeye.serve.api.limits import Limits
 STARTS = "starts"
 #: The last message to the model's process.
 END = None
+#: Threads that wait for each other sleep, as in ``scripts/threads.sh``: by default they spin, and take the cores from
+#: the process that listens and from each other. Read when torch is loaded; what is set already stays.
+_SLEEPING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
 
 class StartedModel:
@@ -27,6 +31,8 @@ class StartedModel:
 
     def __init__(self, checkpoint: str | Path, opening: Opening, limits: Limits, place: tuple[int, int] = (0, 1)):
         self.limits = limits
+        for name, value in _SLEEPING.items():  # both processes have them
+            os.environ.setdefault(name, value)
         context = get_context("spawn")  # a fork would share what threads and CUDA have begun
         self.connection, there = context.Pipe()
         self.process: BaseProcess = context.Process(target=_run, args=(there, checkpoint, opening, limits, place))

@@ -82,6 +82,19 @@ def give_up_two_of_three(process: ModelProcess) -> None:
     assert told_text(again[1]) is not None
 
 
+def test_threads_of_the_model_that_wait_sleep_unless_it_is_said_otherwise(checkpoint, monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.setenv(name, "")  # so that it is put back behind the test
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("KMP_BLOCKTIME", "7")
+    with StartedModel(checkpoint, CPU, Limits()) as started:
+        given = dict(
+            each.split("=", 1) for each in Path(f"/proc/{started.process.pid}/environ").read_text().split("\0") if each
+        )
+    found = {name: given.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
+    assert found == {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "7"}
+
+
 def test_it_says_what_a_model_of_this_process_says_to_whoever_waits(process, parts):
     give_up_two_of_three(process)
     model, jobs = Model(*parts), [asked(process, seed, 12, streams=seed % 2 == 0) for seed in range(6)]
